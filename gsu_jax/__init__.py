@@ -1,0 +1,1 @@
+"""Make a trained generative model forget, by gradient surgery, in JAX."""
