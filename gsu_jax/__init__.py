@@ -1,1 +1,50 @@
-"""Make a trained generative model forget, by gradient surgery, in JAX."""
+"""Make a trained generative model forget, by gradient surgery, in JAX.
+
+The core (everything named here) needs jax, optax and numpy alone. `gsu_jax.data`, `gsu_jax.models`,
+`gsu_jax.metrics`, `gsu_jax.study` and `gsu_jax.report` are imported by name, with
+`pip install "gsu-jax[experiments]"`.
+"""
+
+from gsu_jax.classifier import Classifier, Prediction
+from gsu_jax.generative import GenerativeModel
+from gsu_jax.gradients import ForgetRetainGrads, forget_retain_grads
+from gsu_jax.methods import (
+    METHODS,
+    Before,
+    FineTune,
+    GradientAscent,
+    GradientSurgery,
+    Method,
+    RedirectSurgery,
+    Retrain,
+)
+from gsu_jax.surgery import Conflict, project, project_subspace
+from gsu_jax.transforms import add_retain_gradient, measure_conflict, project_conflicting
+from gsu_jax.unlearning import StopRule, UnlearningResult, unlearn
+
+__version__ = "0.1.0.dev0"
+
+__all__ = [
+    "METHODS",
+    "Before",
+    "Classifier",
+    "Conflict",
+    "FineTune",
+    "ForgetRetainGrads",
+    "GenerativeModel",
+    "GradientAscent",
+    "GradientSurgery",
+    "Method",
+    "Prediction",
+    "RedirectSurgery",
+    "Retrain",
+    "StopRule",
+    "UnlearningResult",
+    "add_retain_gradient",
+    "forget_retain_grads",
+    "measure_conflict",
+    "project",
+    "project_conflicting",
+    "project_subspace",
+    "unlearn",
+]

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 Params = Any
 
@@ -55,4 +56,27 @@ def scale_images(images: jax.Array) -> jax.Array:
         return images.astype(jnp.float32) / 255.0
     if not jnp.issubdtype(images.dtype, jnp.floating):
         raise TypeError(f"images must be uint8 or floating in [0, 1], found {images.dtype}.")
+    return images
+
+
+def check_images(name: str, images: Any) -> jax.Array | np.ndarray:
+    """Returns `images` as an array, or says what is wrong with the argument `name`."""
+    if not hasattr(images, "ndim"):
+        images = np.asarray(images)
+    if images.ndim != 4:
+        raise ValueError(
+            f"{name} must be images [n, height, width, channels], found shape {images.shape}."
+        )
+    if len(images) == 0:
+        raise ValueError(f"{name} holds no images; there is nothing to {name}.")
+    if images.dtype == np.uint8:
+        return images
+    if not jnp.issubdtype(images.dtype, jnp.floating):
+        raise TypeError(f"{name} must be uint8 or floating in [0, 1], found {images.dtype}.")
+    low, high = float(images.min()), float(images.max())
+    if not (low >= 0.0 and high <= 1.0):
+        raise ValueError(
+            f"{name} must lie in [0, 1], found values from {low:g} to {high:g}; divide by 255, or "
+            "give uint8."
+        )
     return images

@@ -29,14 +29,14 @@ def bernoulli_log_likelihood(logits: jax.Array, images: jax.Array) -> PerImage:
 
 
 def gaussian_log_likelihood(mean: jax.Array, images: jax.Array, variance: float) -> PerImage:
-    """log N(x; mean, variance I), summed over pixels, in nats, float32."""
+    """Log N(x; mean, variance I), summed over pixels, in nats, float32."""
     mean, images = mean.astype(jnp.float32), scale_images(images).astype(jnp.float32)
     per_pixel = -0.5 * ((images - mean) ** 2 / variance + np.log(2 * np.pi * variance))
     return per_pixel.reshape(len(images), -1).sum(-1)
 
 
 def sample_posterior(mean: jax.Array, log_variance: jax.Array, key: jax.Array) -> jax.Array:
-    """z = mean + exp(log_variance / 2) epsilon, epsilon ~ N(0, I): the reparameterised q(z|x)."""
+    """Z = mean + exp(log_variance / 2) epsilon, epsilon ~ N(0, I): the reparameterised q(z|x)."""
     epsilon = jax.random.normal(key, mean.shape, mean.dtype)
     return mean + jnp.exp(0.5 * log_variance) * epsilon
 
@@ -87,10 +87,14 @@ def over_masked(loss: Loss) -> Loss:
     def masked_loss(params: Params, batch: MaskedBatch, key: jax.Array) -> jax.Array:
         keys = jax.random.split(key, len(batch.mask))
         per_image = jax.vmap(lambda image, k: loss(params, image[None], k))(batch.images, keys)
-        per_image = jnp.where(batch.mask > 0, per_image, 0.0)
-        return per_image.sum() / jnp.maximum(batch.mask.sum(), 1.0)
+        return masked_mean(per_image, batch.mask)
 
     return masked_loss
+
+
+def masked_mean(values: PerImage, mask: jax.Array) -> jax.Array:
+    """The mean of `values` where `mask` is 1; a masked value may be anything, even NaN."""
+    return jnp.where(mask > 0, values, 0.0).sum() / jnp.maximum(mask.sum(), 1.0)
 
 
 def training_loss(

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from math import prod
 from typing import Literal
 
@@ -57,7 +58,7 @@ class _Stack(nnx.Module):
     def __init__(self, sizes: tuple[int, ...], dtype: str, rngs: nnx.Rngs) -> None:
         self.layers = nnx.List(
             nnx.Linear(a, b, dtype=jnp.dtype(dtype), rngs=rngs)
-            for a, b in zip(sizes[:-1], sizes[1:], strict=True)
+            for a, b in pairwise(sizes)
         )
 
     def __call__(self, x: jax.Array) -> jax.Array:

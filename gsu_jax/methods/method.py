@@ -1,0 +1,103 @@
+"""What a method is: how one step's gradients are made. The loop itself is `unlearn`'s."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import jax
+import optax
+
+from gsu_jax.generative import GenerativeModel, Params
+from gsu_jax.losses import MaskedBatch
+
+
+class Batch(NamedTuple):
+    """What one step sees.
+
+    Attributes:
+      visited: the images this step visits, of the forget set or, for a method that visits the
+        retain set, of that; filled up and masked in the last step of an epoch.
+      indices: `[batch]`, their places in the set, to find what `prepare` made for each of them.
+      retain: `[retain_batch, h, w, c]`, a full batch of the retain set.
+    """
+
+    visited: MaskedBatch
+    indices: jax.Array
+    retain: jax.Array
+
+
+class StepGradients(NamedTuple):
+    """What one step hands to the optimiser.
+
+    Attributes:
+      updates: gradients in the descent convention: what an optimiser subtracts.
+      retain_grads: the gradient to be retained, passed on as optax extra argument; or None.
+      metrics: scalars for the history.
+    """
+
+    updates: Params
+    retain_grads: Params | None
+    metrics: dict[str, jax.Array]
+
+
+@dataclass(frozen=True)
+class Method:
+    """Base of every unlearning method: a frozen dataclass of its settings.
+
+    A method overrides `gradients` and, where it needs to, the rest. `start`, `prepare`,
+    `gradients` and `transform` are traced by `jax.jit`; all of it counts as the method's time.
+
+    Attributes:
+      name: as on the command line and in results.
+      visits: the set that an epoch visits.
+      needs: the optional fields of `GenerativeModel` without which it cannot work.
+      batch_size, retain_batch_size: used where `unlearn` is given none.
+      learning_rate: of the default optimiser, Adam.
+    """
+
+    name: ClassVar[str]
+    visits: ClassVar[Literal["forget", "retain", "nothing"]] = "forget"
+    needs: ClassVar[tuple[str, ...]] = ()
+    batch_size: ClassVar[int] = 128
+    retain_batch_size: ClassVar[int | None] = None
+
+    learning_rate: float = 5e-4
+
+    def check(self, model: GenerativeModel) -> None:
+        """Raises ValueError before anything is run where the model lacks what is needed."""
+        model.require(*self.needs, needed_by=self.name)
+
+    def start(self, model: GenerativeModel, params: Params, key: jax.Array) -> Params:
+        """The parameters that the first step sees."""
+        return params
+
+    def prepare(
+        self,
+        model: GenerativeModel,
+        params: Params,
+        forget: jax.Array,
+        retain: jax.Array,
+        key: jax.Array,
+    ) -> Any:
+        """What is computed once from the data: a pytree of arrays handed to every step."""
+        return None
+
+    def gradients(
+        self,
+        model: GenerativeModel,
+        prepared: Any,
+        params: Params,
+        batch: Batch,
+        key: jax.Array,
+    ) -> StepGradients:
+        """The gradients of one step."""
+        raise NotImplementedError
+
+    def optimizer(self, steps: int) -> optax.GradientTransformation:
+        """The default optimiser of a run of `steps` steps."""
+        return optax.adam(self.learning_rate)
+
+    def transform(
+        self, optimizer: optax.GradientTransformation, params: Params
+    ) -> optax.GradientTransformationExtraArgs:
+        """The whole optax chain around `optimizer`; its update receives `retain_grads`."""
+        return optax.with_extra_args_support(optimizer)

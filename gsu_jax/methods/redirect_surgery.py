@@ -1,0 +1,154 @@
+"""Redirect: the decoder learns to draw retained images where it drew the forgotten ones."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from gsu_jax.generative import GenerativeModel, Params
+from gsu_jax.gradients import forget_retain_grads
+from gsu_jax.losses import MaskedBatch, kl_to_standard_normal, masked_mean, sample_posterior
+from gsu_jax.methods.method import Batch, Method, StepGradients
+from gsu_jax.transforms import add_retain_gradient, measure_conflict, project_conflicting
+
+
+class Transport(NamedTuple):
+    """The map z -> target + (z - origin) A^T from forgotten to retained latents."""
+
+    origin: jax.Array
+    target: jax.Array
+    matrix: jax.Array
+
+    def __call__(self, z: jax.Array) -> jax.Array:
+        """Moves latents `[n, latent]`."""
+        return self.target + (z - self.origin) @ self.matrix.T
+
+
+class Prepared(NamedTuple):
+    """The pre-trained parameters, held as a teacher, and the map of its latents."""
+
+    teacher: Params
+    transport: Transport
+
+
+@dataclass(frozen=True)
+class RedirectSurgery(Method):
+    """Redirects what the decoder draws for forgotten latents, by surgery against the retain loss.
+
+    With theta* the pre-trained parameters held as a teacher, x a forgotten image and
+    z ~ q*(z|x), the forget loss is
+
+        l(theta) = -E log p(Dec*(T z) | Dec(z)) + w E[-log p(x | Dec_held(z')) + KL(q(z'|x) || p)]
+
+    - T is the optimal transport map between two Gaussians, fitted to the teacher's latents of
+      forgotten and of retained images: T z = m_r + A (z - m_f),
+      A = S_f^-1/2 (S_f^1/2 S_r S_f^1/2)^1/2 S_f^-1/2, m and S mean and covariance of the aggregate
+      posterior. So the place of the forgotten images is filled with the variety of the retained.
+    - The second term, z' ~ q(z'|x), moves the encoder alone (the decoder is held in it): where the
+      decoder no longer draws x, its posterior should say so as that of a retrained model does,
+      instead of keeping the place where x used to be.
+
+    The gradient is then operated on (projected off the retain gradient r on conflict), lambda r is
+    added (Ko et al. 2024), and Adam with a cosine schedule takes the step.
+
+    Attributes:
+      learning_rate: at the start; it falls to 0 along a cosine over the run.
+      retain_weight: lambda.
+      encoder_weight: w; 0 leaves the forgotten images' posteriors where they were.
+      when: project on "conflict" or "always".
+    """
+
+    name: ClassVar[str] = "redirect_surgery"
+    needs: ClassVar[tuple[str, ...]] = ("encode", "decode", "log_likelihood", "mean")
+    batch_size: ClassVar[int] = 64
+    retain_batch_size: ClassVar[int | None] = 128
+    fitted_images: ClassVar[int] = 4096
+
+    learning_rate: float = 2e-3
+    retain_weight: float = 5.0
+    encoder_weight: float = 1.0
+    when: Literal["always", "conflict"] = "conflict"
+
+    def prepare(
+        self,
+        model: GenerativeModel,
+        params: Params,
+        forget: jax.Array,
+        retain: jax.Array,
+        key: jax.Array,
+    ) -> Prepared:
+        """Fits the transport to at most `fitted_images` of each set, drawn at random."""
+        moments = []
+        for images, side_key in zip((forget, retain), jax.random.split(key), strict=True):
+            count = min(self.fitted_images, len(images))
+            chosen = jax.random.permutation(side_key, len(images))[:count]
+            moments.append(aggregate_posterior(*model.encode(params, images[chosen])))
+        (forget_mean, forget_covariance), (retain_mean, retain_covariance) = moments
+        matrix = transport_matrix(forget_covariance, retain_covariance)
+        return Prepared(params, Transport(forget_mean, retain_mean, matrix))
+
+    def gradients(
+        self, model: GenerativeModel, prepared: Prepared, params: Params, batch: Batch, key
+    ) -> StepGradients:
+        """The gradient of the forget loss above, and that of the retained training loss."""
+        teacher, transport = prepared
+
+        def redirect_loss(params: Params, batch: MaskedBatch, key: jax.Array) -> jax.Array:
+            teacher_key, encoder_key = jax.random.split(key)
+            z = sample_posterior(*model.encode(teacher, batch.images), teacher_key)
+            drawn = model.mean(model.decode(teacher, transport(z)))
+            loss = -model.log_likelihood(model.decode(params, z), drawn)
+            if self.encoder_weight:
+                mean, log_variance = model.encode(params, batch.images)
+                z = sample_posterior(mean, log_variance, encoder_key)
+                decoded = model.decode(jax.lax.stop_gradient(params), z)
+                elbo = model.log_likelihood(decoded, batch.images)
+                elbo -= kl_to_standard_normal(mean, log_variance)
+                loss -= self.encoder_weight * elbo
+            return masked_mean(loss, batch.mask)
+
+        grads = forget_retain_grads(
+            model.loss, params, batch.visited, batch.retain, key, forget_loss=redirect_loss
+        )
+        metrics = {"forget_loss": grads.forget_loss, "retain_loss": grads.retain_loss}
+        return StepGradients(grads.forget, grads.retain, metrics)
+
+    def optimizer(self, steps: int) -> optax.GradientTransformation:
+        """Adam with a cosine schedule over the run."""
+        return optax.adam(optax.cosine_decay_schedule(self.learning_rate, max(steps, 1)))
+
+    def transform(
+        self, optimizer: optax.GradientTransformation, params: Params
+    ) -> optax.GradientTransformationExtraArgs:
+        """Surgery, the retain gradient, the optimiser."""
+        return optax.chain(
+            project_conflicting(when=self.when),
+            add_retain_gradient(self.retain_weight),
+            optimizer,
+            measure_conflict(),
+        )
+
+
+def aggregate_posterior(mean: jax.Array, log_variance: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Mean and covariance of the mixture of q(z|x) over images: `[latent]`, `[latent, latent]`."""
+    centred = mean - mean.mean(0)
+    covariance = centred.T @ centred / len(mean) + jnp.diag(jnp.exp(log_variance).mean(0))
+    return mean.mean(0), covariance
+
+
+def transport_matrix(source: jax.Array, target: jax.Array) -> jax.Array:
+    """A = S^-1/2 (S^1/2 R S^1/2)^1/2 S^-1/2, the optimal transport from N(0, S) to N(0, R).
+
+    Symmetric, with A S A = R (Gelbrich 1990; Peyre & Cuturi 2019, remark 2.31). Covariances of
+    aggregate posteriors are positive definite: each holds the posteriors' own variance.
+    """
+
+    def power(matrix: jax.Array, exponent: float) -> jax.Array:
+        values, vectors = jnp.linalg.eigh(matrix)
+        values = jnp.maximum(values, 1e-6 * values[-1])
+        return (vectors * values**exponent) @ vectors.T
+
+    root, inverse_root = power(source, 0.5), power(source, -0.5)
+    return inverse_root @ power(root @ target @ root, 0.5) @ inverse_root

@@ -1,0 +1,283 @@
+"""`unlearn`: the one loop that runs every method."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+
+from gsu_jax.batches import epoch_order, placement
+from gsu_jax.generative import GenerativeModel, Params, check_images
+from gsu_jax.losses import MaskedBatch
+from gsu_jax.methods import Batch, Method, get_method
+from gsu_jax.stepping import Stepper, signature_of
+
+History = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class StopRule:
+    """Stops a run early: when `metric <= at_most` at `times` looks in a row, `every` n steps.
+
+    Attributes:
+      metric: `metric(params, key) -> scalar`, traced by `jax.jit`, for instance the share of
+        samples that a guide takes for the removed class.
+      at_most: the value to reach.
+      every: steps from one look to the next.
+      times: looks in a row at which it must hold.
+    """
+
+    metric: Callable[[Params, jax.Array], jax.Array]
+    at_most: float
+    every: int = 10
+    times: int = 3
+
+    def __post_init__(self) -> None:
+        if self.every < 1 or self.times < 1:
+            raise ValueError(
+                f"every and times must be at least 1, found {self.every} and {self.times}."
+            )
+
+
+@dataclass(frozen=True)
+class UnlearningResult:
+    """What `unlearn` returns.
+
+    Attributes:
+      params: the unlearned parameters.
+      history: one row a step: losses of the method's choice ("forget_loss", "retain_loss"); with
+        surgery "cosine" of the incoming update and "applied_cosine" of the applied step, both with
+        the retain gradient; "stop_metric" where a stop rule looked (NaN at other steps).
+      seconds: the steady run with the device synchronised, `prepare` and the data's way to the
+        device included, compilation not.
+      compile_seconds: spent on compiling; 0 for a second run of the same shapes.
+      steps: how many were taken.
+      stopped: whether the stop rule ended the run.
+    """
+
+    params: Params
+    history: History
+    seconds: float
+    compile_seconds: float
+    steps: int
+    stopped: bool
+
+
+def unlearn(
+    model: GenerativeModel,
+    params: Params,
+    forget: jax.Array | np.ndarray,
+    retain: jax.Array | np.ndarray,
+    *,
+    method: str | Method,
+    key: jax.Array,
+    optimizer: optax.GradientTransformation | None = None,
+    batch_size: int | None = None,
+    retain_batch_size: int | None = None,
+    epochs: int = 1,
+    guide: Any = None,
+    stop: StopRule | None = None,
+    callback: Callable[[int, History], None] | None = None,
+    mesh: jax.sharding.Mesh | None = None,
+) -> UnlearningResult:
+    """Makes `params` forget the images `forget` and keep `retain`.
+
+    An epoch visits every image of the set that the method visits (the forget set, for most)
+    exactly once, in batches of a fixed size; the last one is filled up and masked. Retained images
+    are drawn beside it, without replacement until all were seen. All images stay on the device.
+
+    Args:
+      model: the generative model.
+      params: its trained parameters; not changed, not donated.
+      forget: `[n, h, w, c]` images, uint8 or float in [0, 1].
+      retain: the same for the images to be retained.
+      method: a name (`gsu_jax.methods.METHODS`) or a method with settings of your own, such as
+        `GradientSurgery(when="conflict", retain_weight=3.0)`.
+      key: of all randomness in the run.
+      optimizer: any optax transform, in place of the method's own.
+      batch_size: images visited in a step, 128 but for a method that says otherwise; a smaller
+        set shrinks it.
+      retain_batch_size: retained images in a step; `batch_size` but for a method that says
+        otherwise.
+      epochs: passes over the visited set.
+      guide: a classifier for a method that needs one; refused by one that does not.
+      stop: an early end.
+      callback: `callback(steps_done, rows)` after each epoch (after each look of `stop`), with
+        the history rows since the last call.
+      mesh: devices to share each step's batches over (data parallel, along the mesh's first axis);
+        parameters and images are held on all of them. The batch sizes must divide by that axis.
+
+    Returns:
+      An `UnlearningResult`.
+
+    Raises:
+      ValueError, TypeError: for an argument that can't be used, named with what was found.
+    """
+    method = get_method(method)
+    method.check(model)
+    batch_size = method.batch_size if batch_size is None else batch_size
+    if retain_batch_size is None:
+        retain_batch_size = method.retain_batch_size or batch_size
+    if guide is not None:
+        raise ValueError(f"{method.name} uses no guide; leave out guide=.")
+    forget, retain = check_images("forget", forget), check_images("retain", retain)
+    if forget.shape[1:] != retain.shape[1:]:
+        raise ValueError(
+            f"forget and retain must hold images of one shape, found {forget.shape[1:]} and "
+            f"{retain.shape[1:]}."
+        )
+    for name, value, least in (
+        ("epochs", epochs, 0),
+        ("batch_size", batch_size, 1),
+        ("retain_batch_size", retain_batch_size, 1),
+    ):
+        if value < least:
+            raise ValueError(f"{name} must be at least {least}, found {value}.")
+
+    visited = retain if method.visits == "retain" else forget
+    batch_size = min(batch_size, len(visited))
+    retain_batch_size = min(retain_batch_size, len(retain))
+    steps_per_epoch = 0 if method.visits == "nothing" else -(-len(visited) // batch_size)
+    place = placement(mesh, batch_size, retain_batch_size)
+    start_key, order_key, step_key, stop_key = jax.random.split(key, 4)
+
+    # Everything is compiled before the clock starts: seconds are those of a warm request.
+    program = _program(model, method, optimizer, steps_per_epoch * epochs)
+    compile_seconds = program.compile(params, *place((forget, retain)), start_key)
+    start = time.perf_counter()
+    params, forget, retain = place((params, forget, retain))
+    carry, prepared = program.prepare(params, forget, retain, start_key)
+    shared = jax.block_until_ready((forget, retain, prepared, step_key))
+    run = _Run(stop, callback, stop_key, time.perf_counter() - start, compile_seconds)
+
+    for epoch in range(epochs if steps_per_epoch else 0):
+        sizes = (len(visited), batch_size, len(retain), retain_batch_size, steps_per_epoch)
+        xs = place(epoch_order(jax.random.fold_in(order_key, epoch), epoch, *sizes), batched=True)
+        for chunk in _chunks(xs, steps_per_epoch, stop):
+            carry = run.advance(program.stepper, carry, chunk, shared)
+            if run.stopped:
+                break
+        if run.stopped:
+            break
+    return run.result(carry[0])
+
+
+def _chunks(xs: Any, steps: int, stop: StopRule | None) -> Iterator[Any]:
+    every = steps if stop is None else stop.every
+    for first in range(0, steps, every):
+        yield jax.tree.map(lambda x, first=first: x[first : first + every], xs)
+
+
+class _Run:
+    """The clock, the history and the stop rule of one run."""
+
+    def __init__(self, stop, callback, key, seconds, compile_seconds) -> None:
+        self.stop, self.callback, self.key = stop, callback, key
+        self.seconds, self.compile_seconds = seconds, compile_seconds
+        self.rows: list[History] = []
+        self.steps, self.held, self.stopped = 0, 0, False
+
+    def advance(self, stepper: Stepper, carry: Any, chunk: Any, shared: Any) -> Any:
+        self.compile_seconds += stepper.compile(carry, chunk, shared)
+        if self.stop is not None:
+            self.compile_seconds += _compile_metric(self.stop.metric, carry[0], self.key)
+        start = time.perf_counter()
+        carry, rows = jax.block_until_ready(stepper.run(carry, chunk, shared))
+        rows = {name: np.asarray(values) for name, values in rows.items()}
+        self.steps += len(chunk[0])
+        if self.stop is not None:
+            key = jax.random.fold_in(self.key, self.steps)
+            value = float(_metric(self.stop.metric)(carry[0], key))
+            self.held = self.held + 1 if value <= self.stop.at_most else 0
+            self.stopped = self.held >= self.stop.times
+            seen = np.full(len(chunk[0]), np.nan)
+            seen[-1] = value
+            rows["stop_metric"] = seen
+        self.seconds += time.perf_counter() - start
+        self.rows.append(rows)
+        if self.callback is not None:
+            self.callback(self.steps, rows)
+        return carry
+
+    def result(self, params: Params) -> UnlearningResult:
+        names = self.rows[0] if self.rows else ()
+        history = {name: np.concatenate([rows[name] for rows in self.rows]) for name in names}
+        return UnlearningResult(
+            params, history, self.seconds, self.compile_seconds, self.steps, self.stopped
+        )
+
+
+@lru_cache
+def _metric(metric: Callable) -> Callable:
+    return jax.jit(metric)
+
+
+def _compile_metric(metric: Callable, params: Params, key: jax.Array) -> float:
+    if _metric(metric)._cache_size():
+        return 0.0
+    start = time.perf_counter()
+    jax.block_until_ready(_metric(metric)(params, key))
+    return time.perf_counter() - start
+
+
+@lru_cache
+def _program(
+    model: GenerativeModel,
+    method: Method,
+    optimizer: optax.GradientTransformation | None,
+    steps: int,
+) -> "_Program":
+    return _Program(model, method, optimizer, steps)
+
+
+class _Program:
+    """The compiled parts of a run, kept between runs with the same model, method and length."""
+
+    def __init__(self, model, method, optimizer, steps) -> None:
+        optimizer = optimizer or method.optimizer(steps)
+        self._prepares: dict[Any, Callable] = {}
+
+        def prepare(params, forget, retain, key):
+            params = method.start(model, params, jax.random.fold_in(key, 0))
+            prepared = method.prepare(model, params, forget, retain, jax.random.fold_in(key, 1))
+            return (params, method.transform(optimizer, params).init(params)), prepared
+
+        def step(carry, x, shared):
+            params, state = carry
+            number, indices, mask, retained = x
+            forget, retain, prepared, key = shared
+            visited = retain if method.visits == "retain" else forget
+            batch = Batch(MaskedBatch(visited[indices], mask), indices, retain[retained])
+            grads = method.gradients(
+                model, prepared, params, batch, jax.random.fold_in(key, number)
+            )
+            updates, state = method.transform(optimizer, params).update(
+                grads.updates, state, params, retain_grads=grads.retain_grads
+            )
+            return (optax.apply_updates(params, updates), state), grads.metrics | _conflict(state)
+
+        self._prepare = prepare
+        self.stepper = Stepper(step)
+
+    def compile(self, *arguments: Any) -> float:
+        """Compiles `prepare` for these shapes where that is not done yet; returns the seconds."""
+        if signature_of(arguments) in self._prepares:
+            return 0.0
+        start = time.perf_counter()
+        self._prepares[signature_of(arguments)] = jax.jit(self._prepare).lower(*arguments).compile()
+        return time.perf_counter() - start
+
+    def prepare(self, *arguments: Any) -> tuple[Any, Any]:
+        """The first carry, and what the method computes once from the data."""
+        return self._prepares[signature_of(arguments)](*arguments)
+
+
+def _conflict(state: Any) -> History:
+    """What the chain measured: of the incoming update, and of the step that was applied."""
+    names = {"ProjectConflictingState": "cosine", "MeasureConflictState": "applied_cosine"}
+    found = optax.tree.get_all_with_path(state, "cosine")
+    return {names[path[-1].tuple_name]: value for path, value in found}
