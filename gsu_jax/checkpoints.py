@@ -128,6 +128,14 @@ def exists(path: str | os.PathLike) -> bool:
     return (Path(path) / MANIFEST).is_file()
 
 
+def remove(path: str | os.PathLike) -> None:
+    """Removes the checkpoint `path`, its manifest first; nothing happens where there is none."""
+    path = Path(path)
+    if exists(path):
+        (path / MANIFEST).unlink()
+        shutil.rmtree(path)
+
+
 def read_metadata(path: str | os.PathLike) -> dict:
     """The `metadata` given to `save`, read without the arrays.
 

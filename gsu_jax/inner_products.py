@@ -39,7 +39,8 @@ class InnerProducts(NamedTuple):
 
 def accumulator(leaves: Sequence[jax.Array]) -> jnp.dtype:
     """The dtype of sums over the leaves: float32, or float64 where one of them is float64."""
-    return jnp.result_type(jnp.float32, *(leaf.dtype for leaf in map(jnp.asarray, leaves)))
+    wide = any(jnp.result_type(leaf) == jnp.float64 for leaf in leaves)
+    return jnp.dtype(jnp.float64 if wide else jnp.float32)
 
 
 # Compiled on its own, since without it each call outside a `jit` would compile the branches anew.

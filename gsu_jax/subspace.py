@@ -39,13 +39,13 @@ def orthonormal_basis(rows: Rows) -> tuple[list[jax.Array], jax.Array]:
     gramian = jnp.where(finite, gramian / jnp.outer(length, length), 0)
 
     values, vectors = jnp.linalg.eigh(gramian)
-    spread = vectors.T / jnp.sqrt(jnp.maximum(values, 8 * noise))[:, None] / length
+    spread = vectors.T / jnp.outer(jnp.sqrt(jnp.maximum(values, 8 * noise)), length)
     rows = combine(jnp.where(finite, spread, 0), rows)
 
     values, vectors = jnp.linalg.eigh(inner(rows, rows))
     kept = values > 64 * noise
-    orthonormal = jnp.where(kept, vectors / jnp.sqrt(jnp.where(kept, values, 1)), 0).T
-    return combine(orthonormal, rows), jnp.sum(kept)
+    weights = jnp.where(kept, 1 / jnp.sqrt(jnp.where(kept, values, 1)), 0)
+    return combine(vectors.T * weights[:, None], rows), jnp.sum(kept)
 
 
 def inner(a: Rows, b: Rows) -> jax.Array:
@@ -58,7 +58,7 @@ def inner(a: Rows, b: Rows) -> jax.Array:
 
 def along(basis: Rows, vector: Rows) -> jax.Array:
     """Inner products of each row of `basis` with the leaves of one vector, [k]."""
-    return sum(jnp.sum(q * v, axis=_trailing(q)) for q, v in zip(basis, vector, strict=True))
+    return sum(jnp.sum(q * v[None], axis=_trailing(q)) for q, v in zip(basis, vector, strict=True))
 
 
 def combine(weights: jax.Array, rows: Rows) -> list[jax.Array]:

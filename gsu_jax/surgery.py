@@ -133,6 +133,7 @@ def project_and_measure(
     us, structure = jax.tree.flatten(updates)
     groups = _groups(updates, scope)
     products = inner_products(us, jax.tree.leaves(retain_grads), groups)
+    dtype = products.dot.dtype
 
     project_group = products.finite & (products.retain_square > 0)
     if when == "conflict":
@@ -143,11 +144,12 @@ def project_and_measure(
     coefficient /= products.update_scale
 
     def without_retain(u, r, group):
-        component = coefficient[group] * (r * products.retain_scale[group])
+        u, own_dtype = jnp.asarray(u, dtype), jnp.result_type(u)
+        component = coefficient[group] * (jnp.asarray(r, dtype) * products.retain_scale[group])
         # A `where`, since 0 * inf is not 0.
-        return jnp.where(project_group[group], u - component, u).astype(u.dtype)
+        return jnp.where(project_group[group], u - component, u).astype(own_dtype)
 
-    leaves = map(without_retain, map(jnp.asarray, us), jax.tree.leaves(retain_grads), groups)
+    leaves = map(without_retain, us, jax.tree.leaves(retain_grads), groups)
     return structure.unflatten(leaves), _conflict(products, project_group)
 
 
@@ -163,14 +165,14 @@ def project_subspace_and_measure(updates: Tree, retain_grads: Tree) -> tuple[Tre
     dtype = accumulator([*us, *rs])
     basis, rank = orthonormal_basis([jnp.asarray(r, dtype) for r in rs])
 
-    remainder = [jnp.asarray(u, dtype) for u in us]
+    start = remainder = [jnp.asarray(u, dtype) for u in us]
     for _ in range(2):  # the second time takes out what the rounding of the first left
         components = combine(along(basis, remainder), basis)
         remainder = [p - c for p, c in zip(remainder, components, strict=True)]
     projected = (rank > 0) & jnp.isfinite(conflict.update_norm)
     leaves = [
-        jnp.where(projected, p, u).astype(u.dtype)
-        for p, u in zip(remainder, map(jnp.asarray, us), strict=True)
+        jnp.where(projected, p, u).astype(jnp.result_type(own))
+        for p, u, own in zip(remainder, start, us, strict=True)
     ]
     return structure.unflatten(leaves), conflict._replace(projected=projected)
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from gsu_jax.device_average import AxisName, average
+from gsu_jax.inner_products import accumulator
 from gsu_jax.surgery import (
     Conflict,
     Incoming,
@@ -224,9 +225,13 @@ def add_retain_gradient(
         del params, extra_args
         r = _mean_retain_grads("add_retain_gradient", updates, retain_grads, fixed, axis_name)
         now = weight(state.count) if callable(weight) else weight
-        updates = jax.tree.map(
-            lambda u, r: jnp.asarray(u + now * r, jnp.result_type(u)), updates, r
-        )
+
+        def add(u, r):
+            dtype = accumulator([u, r])
+            total = jnp.asarray(u, dtype) + jnp.asarray(now, dtype) * jnp.asarray(r, dtype)
+            return total.astype(jnp.result_type(u))
+
+        updates = jax.tree.map(add, updates, r)
         if callable(weight):
             state = AddRetainGradientState(optax.safe_increment(state.count))
         return updates, state

@@ -1,0 +1,32 @@
+"""Progress on a terminal, with the time that is left; silent everywhere else."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import TimeRemainingColumn
+
+Stage = Callable[[int, str], None]
+
+
+@contextmanager
+def stage(title: str, total: int) -> Iterator[Stage]:
+    """A bar of `total` units for the length of the block: `advance(units, "what is done now")`."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description:<18}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[now]}"),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+        bar = bars.add_task(title, total=total, now="")
+
+        def advance(units: int, now: str = "") -> None:
+            bars.update(bar, advance=units, now=now)
+
+        yield advance
