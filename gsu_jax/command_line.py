@@ -70,7 +70,9 @@ def _run(config: Callable, arguments: Arguments, seeds: int) -> str:
 
     study = config()
     given = ("forget", "dataset", "epochs")
-    changes = {name: getattr(arguments, name) for name in given if getattr(arguments, name) is not None}
+    changes = {
+        name: getattr(arguments, name) for name in given if getattr(arguments, name) is not None
+    }
     study = replace(study, **changes)
     seeds = seeds if arguments.seeds is None else arguments.seeds
     out = arguments.out or Path("runs") / study.experiment

@@ -1,74 +1,88 @@
-"""The one place that decides how a run of training steps is compiled: scanned or one by one."""
+"""The one place that decides how training steps are compiled: scanned or one by one."""
 
-import time
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+from gsu_jax.compiled import Compiled, jitted
 
 Carry = Any
 Step = Callable[[Carry, Any, Any], tuple[Carry, Any]]
+Program = Callable[[Carry, Any, Any], tuple[Carry, Any]]
 
 
-class Stepper:
-    """Runs `carry, y = step(carry, x, shared)` over the leading axis of `xs`, compiled.
+def stepper(step: Step, *, members: bool = False) -> Compiled:
+    """`run(carry, xs, shared)`: `carry, y = step(carry, x, shared)` for each x along axis 0 of xs.
 
-    A `lax.scan` over all steps, but for a step with convolutions on a CPU: XLA's CPU backend
-    runs a convolution's gradient 22 times slower inside a loop (1.37 s against 0.060 s a step for
-    three strided 3x3 layers at 32x32x3, batch 128), so there each step is a call of its own.
-    Callers do not know which it is. Compiled programs are kept by the shapes of their arguments.
+    It returns the last carry and the stacked `y`s. `shared` (data, a teacher) is an argument of the
+    program, not a constant in it. No argument is donated: the caller's arrays stay alive.
 
-    `shared` (data, a teacher) is an argument, not a constant of the program. The carry's buffers
-    are donated: `run` copies the carry it is given first, so the caller's arrays stay alive.
+    With `members` the step is that of one member of a group, such as one of several seeds: the
+    leaves of carry have a leading axis of members, those of xs and of the result a second one;
+    `shared` is common to all.
+
+    A `lax.scan` over all steps, of all members under one `vmap`; but steps with convolutions on a
+    CPU are calls of their own, for one member after the other. There XLA runs a convolution's
+    gradient 22 times slower inside a loop (1.37 s against 0.060 s a step for three strided 3x3
+    layers at 32x32x3, batch 128), and 3 times slower per member under `vmap`, as a grouped
+    convolution. Callers do not know which it is.
     """
 
-    def __init__(self, step: Step) -> None:
-        self._step = step
-        self._programs: dict[Any, Callable] = {}
+    def step_at(carry: Carry, xs: Any, shared: Any, i: jax.Array) -> tuple[Carry, Any]:
+        return step(carry, jax.tree.map(lambda x: x[i], xs), shared)
 
-    def compile(self, carry: Carry, xs: Any, shared: Any) -> float:
-        """Compiles for these arguments where that is not done yet; returns the seconds it took."""
-        return self._program(carry, xs, shared)[1]
+    def build(carry: Carry, xs: Any, shared: Any) -> Program:
+        take = jitted(_take)
+        first = take(carry, xs, 0) if members else (carry, xs)
+        one = jax.jit(step_at, donate_argnums=0).trace(*first, shared, 0)
+        if jax.default_backend() == "cpu" and "conv_general_dilated" in str(one.jaxpr):
+            program = _one_by_one(one.lower().compile(), _copy(first[0]))
+            return _one_after_the_other(program, take) if members else program
+        together = jax.vmap(step, (0, 0, None)) if members else step
+        return jax.jit(_scan, static_argnums=0).lower(together, carry, xs, shared).compile()
 
-    def run(self, carry: Carry, xs: Any, shared: Any) -> tuple[Carry, Any]:
-        """The last carry and the stacked `y`s. Does not wait for the device."""
-        program, _ = self._program(carry, xs, shared)
-        return program(jax.tree.map(jnp.copy, carry), xs, shared)
-
-    def _program(self, carry: Carry, xs: Any, shared: Any) -> tuple[Callable, float]:
-        signature = signature_of((carry, xs, shared))
-        if signature in self._programs:
-            return self._programs[signature], 0.0
-        start = time.perf_counter()
-        one = jax.jit(self._step, donate_argnums=0)
-        traced = one.trace(carry, jax.tree.map(lambda x: x[0], xs), shared)
-        if jax.default_backend() == "cpu" and "conv_general_dilated" in str(traced.jaxpr):
-            program = _one_by_one(traced.lower().compile())
-        else:
-            program = (
-                jax.jit(self._scan, donate_argnums=0).lower(carry, xs, shared).compile()
-            )
-        self._programs[signature] = program
-        return program, time.perf_counter() - start
-
-    def _scan(self, carry: Carry, xs: Any, shared: Any) -> tuple[Carry, Any]:
-        return jax.lax.scan(lambda carry, x: self._step(carry, x, shared), carry, xs)
+    return Compiled(build)
 
 
-def signature_of(tree: Any) -> Any:
-    """What a compiled program depends on: structure, shapes, dtypes and shardings; hashable."""
-    leaves, structure = jax.tree.flatten(tree)
-    kinds = [(jax.typeof(leaf), getattr(leaf, "sharding", None)) for leaf in leaves]
-    return structure, tuple(kinds)
+def _scan(step: Step, carry: Carry, xs: Any, shared: Any) -> tuple[Carry, Any]:
+    return jax.lax.scan(lambda carry, x: step(carry, x, shared), carry, xs)
 
 
-def _one_by_one(compiled_step: Callable) -> Callable:
+def _one_by_one(step_at: Callable, copy: Callable) -> Program:
     def program(carry: Carry, xs: Any, shared: Any) -> tuple[Carry, Any]:
+        carry = copy(carry)  # each step donates its carry to the next
         ys = []
         for i in range(len(jax.tree.leaves(xs)[0])):
-            carry, y = compiled_step(carry, jax.tree.map(lambda x, i=i: x[i], xs), shared)
+            carry, y = step_at(carry, xs, shared, i)
             ys.append(y)
-        return carry, jax.tree.map(lambda *y: jnp.stack(y), *ys)
+        return carry, _stack(ys, axis=0)
 
     return program
+
+
+def _one_after_the_other(program: Program, take: Callable) -> Program:
+    def programs(carry: Carry, xs: Any, shared: Any) -> tuple[Carry, Any]:
+        members = range(len(jax.tree.leaves(carry)[0]))
+        carries, ys = zip(*(program(*take(carry, xs, m), shared) for m in members), strict=True)
+        return _stack(carries, axis=0), _stack(ys, axis=1)
+
+    return programs
+
+
+def _take(carry: Carry, xs: Any, member: jax.Array) -> tuple[Carry, Any]:
+    own = jax.tree.map(lambda leaf: leaf[member], carry)
+    return own, jax.tree.map(lambda x: x[:, member], xs)
+
+
+def _copy(carry: Carry) -> Callable[[Carry], Carry]:
+    copy = jitted(lambda tree: jax.tree.map(jnp.copy, tree))
+    copy.compile(carry)
+    return copy
+
+
+def _stack(trees: Any, axis: int) -> Any:
+    # By NumPy: it is only done on CPUs, and an eager jnp.stack would compile while the clock runs.
+    return jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves, axis)), *trees)

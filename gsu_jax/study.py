@@ -1,31 +1,27 @@
 """The paper's protocol, resumable: pre-train, retrain, train a judge, unlearn, evaluate, report."""
 
-import time
-import zlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from gsu_jax import checkpoints
 from gsu_jax.data import ForgetAttribute, ForgetClass, Source, Split, parse_request, split
 from gsu_jax.environment import describe_environment
-from gsu_jax.losses import Loss
 from gsu_jax.methods import Method, get_method
-from gsu_jax.metrics import Reference, evaluate, judge_predictions, make_reference
+from gsu_jax.metrics import Reference, evaluate, make_reference
 from gsu_jax.models import AllCNNConfig, MLPVAEConfig, allcnn, mlp_vae
 from gsu_jax.progress import stage
 from gsu_jax.report import save_grid, write_report
-from gsu_jax.training import Recipe, TrainingState, start_training, train_epoch
+from gsu_jax.trained import Network, Trained, part_key, read_trained, train_missing
+from gsu_jax.training import Recipe
 from gsu_jax.unlearning import unlearn
 from gsu_jax.workspace import Workspace, exclusive
 
-SAVE_EVERY = 20.0  # seconds of training between two checkpoints of its progress
 GRID = 100  # samples in a picture
 
 
@@ -38,7 +34,7 @@ class StudyConfig:
       dataset: as for `gsu_jax.data.load`.
       classes: of the data set's label, to keep; None keeps all.
       forget: what is to be forgotten, as for `--forget`.
-      model: the generator.
+      model: the generator; its image shape becomes that of the data.
       judge_widths: of the AllCNN behind fratio, IS and the Frechet distances.
       judge_gate: test accuracy below which the study stops.
       pretraining: of the generator, for `before` and `retrain` alike.
@@ -65,15 +61,6 @@ class StudyConfig:
         for name, least in (("epochs", 0), ("samples", 2)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, found {getattr(self, name)}.")
-
-
-class Trained(NamedTuple):
-    """One trained network: its parameters, its share of the time, and its steps."""
-
-    params: Any
-    seconds: float
-    compile_seconds: float
-    steps: int
 
 
 def run_study(
@@ -117,6 +104,7 @@ def run_study(
 
 class _Study:
     def __init__(self, config: StudyConfig, source: Source) -> None:
+        config = replace(config, model=replace(config.model, image_shape=source.image_shape))
         self.config, self.source = config, source
         request = parse_request(config.forget, source)
         if not isinstance(request, ForgetClass | ForgetAttribute):
@@ -128,7 +116,7 @@ class _Study:
         self.attribute = attribute or source.label
         self.split: Split = split(source.train, request, source)
         self.forgotten = request.mask(source.test, source)
-        self.feature = int(source.test.attributes[self.attribute][self.forgotten][0])
+        self.feature = int(self.split.forget.attributes[self.attribute][0])
         self.model = mlp_vae(config.model)
         self.judge = allcnn(
             AllCNNConfig(
@@ -147,7 +135,7 @@ class _Study:
                 "forget": len(self.split.forget),
                 "retain": len(self.split.retain),
             },
-            "methods": {method.name: asdict(method) for method in methods},
+            "methods": {method.row: asdict(method) for method in methods},
             "seeds": seeds,
         }
         results = {
@@ -165,10 +153,10 @@ class _Study:
         for method in methods:
             method.check(self.model)
         self.workspace = Workspace(out, _plain(results))
-        known = {method.name: method for method in methods}
+        known = {method.row: method for method in methods}
         self.methods = [
-            known.get(name) or type(get_method(name))(**settings)
-            for name, settings in self.workspace.results["config"]["methods"].items()
+            known.get(row) or type(get_method(row))(**settings)
+            for row, settings in self.workspace.results["config"]["methods"].items()
         ]
         self.seeds = range(self.workspace.results["config"]["seeds"])
 
@@ -177,7 +165,7 @@ class _Study:
             (method, seed)
             for method in self.methods
             for seed in self.seeds
-            if not self.workspace.has_row(method.name, seed)
+            if not self.workspace.has_row(method.row, seed)
         ]
         report = self.workspace.folder / "report.html"
         if missing:
@@ -188,98 +176,28 @@ class _Study:
                 self.generators("retrain", self.split.retain.images)
             with stage("unlearn, evaluate", len(missing)) as advance:
                 for method, seed in missing:
-                    advance(0, f"{method.name}, seed {seed}")
+                    advance(0, f"{method.row}, seed {seed}")
                     self.workspace.add_row(self.row(method, seed))
                     advance(1)
         if missing or not report.exists():
             self.write_report(report)
 
-    # Training
-
-    def train(
-        self, name: str, init: Callable, loss: Loss, data: Any, recipe: Recipe, seeds: Sequence[int]
-    ) -> dict[int, Trained]:
-        """Networks for `seeds`, all that are missing together; resumes what was begun."""
-        like = jax.eval_shape(init, jax.random.key(0))
-        paths = {seed: self.workspace.checkpoint(f"{name}-{seed}") for seed in seeds}
-        missing = [seed for seed in seeds if not checkpoints.exists(paths[seed])]
-        progress = self.workspace.checkpoint(f"{name}-in-training")
-        while missing:
-            group = missing
-            if checkpoints.exists(progress):
-                # The seeds that were begun together go on together: the same results as unstopped.
-                group = checkpoints.read_metadata(progress)["seeds"]
-            state = self.train_group(name, init, loss, data, recipe, group, progress)
-            for i, seed in enumerate(group):
-                shares = state.seconds / len(group), state.compile_seconds / len(group)
-                steps = recipe.steps_per_epoch(len(jax.tree.leaves(data)[0])) * recipe.epochs
-                metadata = Trained(None, *shares, steps)._asdict() | {"params": None}
-                params = jax.tree.map(lambda leaf, i=i: leaf[i], state.params)
-                path = self.workspace.checkpoint(f"{name}-{seed}")
-                checkpoints.save(path, params, metadata=metadata)
-            checkpoints.remove(progress)
-            missing = [seed for seed in missing if seed not in group]
-        return {
-            seed: Trained(**checkpoints.read_metadata(path) | {"params": checkpoints.load(path, like)})
-            for seed, path in paths.items()
-        }
-
-    def train_group(
-        self,
-        name: str,
-        init: Callable,
-        loss: Loss,
-        data: Any,
-        recipe: Recipe,
-        seeds: Sequence[int],
-        progress: Path,
-    ) -> TrainingState:
-        keys = jnp.stack([_key(name, seed) for seed in seeds])
-        if checkpoints.exists(progress):
-            like = jax.eval_shape(lambda: start_training(init, recipe, keys)[:2])
-            saved = checkpoints.read_metadata(progress)
-            counts = saved["epoch"], saved["seconds"], saved["compile_seconds"]
-            state = TrainingState(*checkpoints.load(progress, like), *counts)
-        else:
-            state = start_training(init, recipe, keys)
-        data = jax.tree.map(jnp.asarray, data)
-        saved_at = time.monotonic()
-        with stage(f"train {name}", recipe.epochs) as advance:
-            advance(state.epoch, f"seeds {', '.join(map(str, seeds))}")
-            while state.epoch < recipe.epochs:
-                state, losses = train_epoch(loss, recipe, state, data, keys)
-                self.workspace.log(
-                    "epoch", name=name, epoch=state.epoch, loss=losses.tolist(), seeds=list(seeds)
-                )
-                advance(1, f"loss {float(losses.mean()):.4g}")
-                if time.monotonic() - saved_at > SAVE_EVERY:
-                    counts = dict(zip(TrainingState._fields[2:], state[2:], strict=True))
-                    metadata = counts | {"seeds": list(seeds)}
-                    checkpoints.save(progress, state[:2], metadata=metadata)
-                    saved_at = time.monotonic()
-        return state
+    # Generators and judge
 
     def generators(self, name: str, images: np.ndarray) -> dict[int, Trained]:
         """The generator trained on `images`, for every seed."""
-        recipe = self.config.pretraining
-        return self.train(name, self.model.init, self.model.loss, images, recipe, self.seeds)
+        network = Network(name, self.model.init, self.model.loss, self.config.pretraining)
+        return train_missing(self.workspace, network, images, self.seeds)
 
     def generator(self, name: str, seed: int) -> Trained:
-        path = self.workspace.checkpoint(f"{name}-{seed}")
-        like = jax.eval_shape(self.model.init, jax.random.key(0))
-        return Trained(**checkpoints.read_metadata(path) | {"params": checkpoints.load(path, like)})
-
-    # Judging
+        return read_trained(self.workspace.checkpoint(f"{name}-{seed}"), self.model.init)
 
     @cached_property
     def judge_params(self) -> Any:
         images = self.source.train.images
         labels = self.source.train.attributes[self.attribute].astype(np.int32)
-        recipe = self.config.judging
-        trained = self.train(
-            "judge", self.judge.init, self.judge.loss, (images, labels), recipe, [0]
-        )
-        return trained[0].params
+        network = Network("judge", self.judge.init, self.judge.loss, self.config.judging)
+        return train_missing(self.workspace, network, (images, labels), [0])[0].params
 
     @cached_property
     def reference(self) -> Reference:
@@ -306,17 +224,17 @@ class _Study:
     def row(self, method: Method, seed: int) -> dict:
         """One row of the results: unlearn if that is not done yet, draw, evaluate."""
         done = self.unlearned(method, seed)
-        row = {"method": method.name, "seed": seed} | evaluate(
+        row = {"method": method.row, "seed": seed} | evaluate(
             self.model,
             done.params,
             self.judge,
             self.judge_params,
             self.reference,
-            _key("evaluate", seed),
+            part_key("evaluate", seed),
             samples=self.config.samples,
         )
-        grid = self.model.sample(done.params, _key("grid", 0), GRID)
-        save_grid(self.workspace.folder / "samples" / f"{method.name}-{seed}.png", grid)
+        grid = self.model.sample(done.params, part_key("grid", 0), GRID)
+        save_grid(self.workspace.folder / "samples" / f"{method.row}-{seed}.png", grid)
         row |= {
             "steps": done.steps,
             "seconds": done.seconds,
@@ -328,7 +246,7 @@ class _Study:
     def unlearned(self, method: Method, seed: int) -> Trained:
         if method.name in ("before", "retrain"):
             return self.generator(method.name, seed)
-        path = self.workspace.checkpoint(f"{method.name}-{seed}")
+        path = self.workspace.checkpoint(f"{method.row}-{seed}")
         if not checkpoints.exists(path):
             result = unlearn(
                 self.model,
@@ -336,7 +254,7 @@ class _Study:
                 self.split.forget.images,
                 self.split.retain.images,
                 method=method,
-                key=_key(method.name, seed),
+                key=part_key(method.name, seed),
                 epochs=self.config.epochs,
             )
             trained = Trained(None, result.seconds, result.compile_seconds, result.steps)
@@ -361,22 +279,17 @@ class _Study:
         """Draws report.html from the results and what lies in the checkpoints."""
         histories = {}
         for method in self.methods:
-            folders = [self.workspace.checkpoint(f"{method.name}-{s}") for s in self.seeds]
+            folders = [self.workspace.checkpoint(f"{method.row}-{s}") for s in self.seeds]
             if method.name not in ("before", "retrain"):
-                histories[method.name] = [self.read_unlearned(folder)[2] for folder in folders]
+                histories[method.row] = [self.read_unlearned(folder)[2] for folder in folders]
         samples = self.workspace.folder / "samples"
         write_report(
             path,
             self.workspace.results,
-            grids={method.name: samples / f"{method.name}-0.png" for method in self.methods},
+            grids={method.row: samples / f"{method.row}-0.png" for method in self.methods},
             histories=histories,
             published=self.config.published,
         )
-
-
-def _key(name: str, seed: int) -> jax.Array:
-    """The random key of one part of the study: the same whatever else is run."""
-    return jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()) % 2**31)
 
 
 def _plain(value: Any) -> Any:

@@ -1,6 +1,5 @@
 """Compiled pre-training of generators and judges, all seeds at once."""
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,8 +9,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from gsu_jax.compiled import Compiled, timed
 from gsu_jax.losses import Loss
-from gsu_jax.stepping import Stepper
+from gsu_jax.stepping import stepper
 
 
 class TrainingState(NamedTuple):
@@ -93,20 +93,17 @@ def train_epoch(
       The next state, and the mean loss of each seed over the epoch.
     """
     examples = len(jax.tree.leaves(data)[0])
-    batch_size = min(recipe.batch_size, examples)
     steps = recipe.steps_per_epoch(examples)
+    batch_size = min(recipe.batch_size, examples)
     epoch_keys = jax.vmap(lambda key: jax.random.fold_in(key, state.epoch + 1))(keys)
     order = jax.vmap(lambda key: jax.random.permutation(key, examples))(epoch_keys)
     batches = order[:, : steps * batch_size].reshape(len(keys), steps, batch_size).swapaxes(0, 1)
-    xs = (jnp.arange(steps), batches)
-    shared = (data, epoch_keys)
-    carry = (state.params, state.optimizer)
-
-    stepper = _stepper(loss, recipe, examples)
-    compile_seconds = stepper.compile(carry, xs, shared)
-    start = time.perf_counter()
-    (params, optimizer), losses = jax.block_until_ready(stepper.run(carry, xs, shared))
-    seconds = time.perf_counter() - start
+    every_seed = jax.vmap(jax.random.fold_in, (0, None))
+    step_keys = jax.vmap(every_seed, (None, 0))(epoch_keys, jnp.arange(steps))
+    arguments = ((state.params, state.optimizer), (batches, step_keys), data)
+    ((params, optimizer), losses), seconds, compile_seconds = timed(
+        _stepper(loss, recipe, examples), *jax.tree.map(jnp.asarray, arguments)
+    )
     state = TrainingState(
         params,
         optimizer,
@@ -118,19 +115,15 @@ def train_epoch(
 
 
 @lru_cache
-def _stepper(loss: Loss, recipe: Recipe, examples: int) -> Stepper:
+def _stepper(loss: Loss, recipe: Recipe, examples: int) -> Compiled:
     optimizer = recipe.optimizer(examples)
 
-    def step(carry, x, shared):
-        number, indices = x
-        data, keys = shared
+    def step(carry, x, data):
+        params, state = carry
+        indices, key = x
+        batch = jax.tree.map(lambda array: array[indices], data)
+        value, grads = jax.value_and_grad(loss)(params, batch, key)
+        updates, state = optimizer.update(grads, state, params)
+        return (optax.apply_updates(params, updates), state), value
 
-        def one_seed(params, state, indices, key):
-            batch = jax.tree.map(lambda array: array[indices], data)
-            value, grads = jax.value_and_grad(loss)(params, batch, jax.random.fold_in(key, number))
-            updates, state = optimizer.update(grads, state, params)
-            return (optax.apply_updates(params, updates), state), value
-
-        return jax.vmap(one_seed)(*carry, indices, keys)
-
-    return Stepper(step)
+    return stepper(step, members=True)

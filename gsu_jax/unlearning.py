@@ -3,18 +3,20 @@
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
+from functools import lru_cache, partial
+from numbers import Integral
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import optax
 
-from gsu_jax.batches import epoch_order, placement
+from gsu_jax.batches import EpochSizes, epoch_order, fit_batch, placement
+from gsu_jax.compiled import Compiled, jitted, timed
 from gsu_jax.generative import GenerativeModel, Params, check_images
 from gsu_jax.losses import MaskedBatch
 from gsu_jax.methods import Batch, Method, get_method
-from gsu_jax.stepping import Stepper, signature_of
+from gsu_jax.stepping import stepper
 
 History = dict[str, np.ndarray]
 
@@ -27,7 +29,7 @@ class StopRule:
       metric: `metric(params, key) -> scalar`, traced by `jax.jit`, for instance the share of
         samples that a guide takes for the removed class.
       at_most: the value to reach.
-      every: steps from one look to the next.
+      every: steps from one look to the next, counted anew in each epoch, whose end is a look too.
       times: looks in a row at which it must hold.
     """
 
@@ -135,34 +137,33 @@ def unlearn(
         ("batch_size", batch_size, 1),
         ("retain_batch_size", retain_batch_size, 1),
     ):
+        if not isinstance(value, Integral):
+            raise TypeError(f"{name} must be an integer, found {value!r}.")
         if value < least:
             raise ValueError(f"{name} must be at least {least}, found {value}.")
+    if not isinstance(optimizer, optax.GradientTransformation | None):
+        raise TypeError(f"optimizer must be an optax transform, found {optimizer!r}.")
 
     visited = retain if method.visits == "retain" else forget
-    batch_size = min(batch_size, len(visited))
-    retain_batch_size = min(retain_batch_size, len(retain))
-    steps_per_epoch = 0 if method.visits == "nothing" else -(-len(visited) // batch_size)
-    place = placement(mesh, batch_size, retain_batch_size)
+    batch_size = fit_batch(batch_size, len(visited), mesh)
+    retain_batch_size = fit_batch(retain_batch_size, len(retain), mesh)
+    steps = 0 if method.visits == "nothing" else -(-len(visited) // batch_size)
+    sizes = EpochSizes(len(visited), batch_size, len(retain), retain_batch_size, steps)
     start_key, order_key, step_key, stop_key = jax.random.split(key, 4)
 
-    # Everything is compiled before the clock starts: seconds are those of a warm request.
-    program = _program(model, method, optimizer, steps_per_epoch * epochs)
-    compile_seconds = program.compile(params, *place((forget, retain)), start_key)
+    place = placement(mesh)
     start = time.perf_counter()
-    params, forget, retain = place((params, forget, retain))
-    carry, prepared = program.prepare(params, forget, retain, start_key)
-    shared = jax.block_until_ready((forget, retain, prepared, step_key))
-    run = _Run(stop, callback, stop_key, time.perf_counter() - start, compile_seconds)
-
-    for epoch in range(epochs if steps_per_epoch else 0):
-        sizes = (len(visited), batch_size, len(retain), retain_batch_size, steps_per_epoch)
-        xs = place(epoch_order(jax.random.fold_in(order_key, epoch), epoch, *sizes), batched=True)
-        for chunk in _chunks(xs, steps_per_epoch, stop):
-            carry = run.advance(program.stepper, carry, chunk, shared)
+    params, forget, retain = jax.block_until_ready(place((params, forget, retain)))
+    run = _Run(stop, callback, stop_key, time.perf_counter() - start)
+    program = _program(model, method, optimizer, sizes, epochs)
+    carry, prepared = run.timed(program.prepare, params, forget, retain, start_key)
+    shared = (forget, retain, prepared, step_key)
+    for epoch in range(epochs if steps else 0):
+        xs = run.timed(program.order, jax.random.fold_in(order_key, epoch), epoch)
+        for chunk in _chunks(place(xs, batched=True), steps, stop):
+            carry = run.advance(program.steps, carry, chunk, shared)
             if run.stopped:
-                break
-        if run.stopped:
-            break
+                return run.result(carry[0])
     return run.result(carry[0])
 
 
@@ -175,33 +176,36 @@ def _chunks(xs: Any, steps: int, stop: StopRule | None) -> Iterator[Any]:
 class _Run:
     """The clock, the history and the stop rule of one run."""
 
-    def __init__(self, stop, callback, key, seconds, compile_seconds) -> None:
+    def __init__(self, stop, callback, key, seconds) -> None:
         self.stop, self.callback, self.key = stop, callback, key
-        self.seconds, self.compile_seconds = seconds, compile_seconds
+        self.seconds, self.compile_seconds = seconds, 0.0
         self.rows: list[History] = []
         self.steps, self.held, self.stopped = 0, 0, False
 
-    def advance(self, stepper: Stepper, carry: Any, chunk: Any, shared: Any) -> Any:
-        self.compile_seconds += stepper.compile(carry, chunk, shared)
-        if self.stop is not None:
-            self.compile_seconds += _compile_metric(self.stop.metric, carry[0], self.key)
-        start = time.perf_counter()
-        carry, rows = jax.block_until_ready(stepper.run(carry, chunk, shared))
+    def timed(self, compiled: Compiled, *arguments: Any) -> Any:
+        result, seconds, compile_seconds = timed(compiled, *arguments)
+        self.seconds += seconds
+        self.compile_seconds += compile_seconds
+        return result
+
+    def advance(self, steps: Compiled, carry: Any, chunk: Any, shared: Any) -> Any:
+        carry, rows = self.timed(steps, carry, chunk, shared)
         rows = {name: np.asarray(values) for name, values in rows.items()}
         self.steps += len(chunk[0])
         if self.stop is not None:
-            key = jax.random.fold_in(self.key, self.steps)
-            value = float(_metric(self.stop.metric)(carry[0], key))
-            self.held = self.held + 1 if value <= self.stop.at_most else 0
-            self.stopped = self.held >= self.stop.times
-            seen = np.full(len(chunk[0]), np.nan)
-            seen[-1] = value
-            rows["stop_metric"] = seen
-        self.seconds += time.perf_counter() - start
+            rows["stop_metric"] = np.full(len(chunk[0]), np.nan)
+            rows["stop_metric"][-1] = self.look(carry[0])
         self.rows.append(rows)
         if self.callback is not None:
             self.callback(self.steps, rows)
         return carry
+
+    def look(self, params: Params) -> float:
+        key = jax.random.fold_in(self.key, self.steps)
+        value = float(self.timed(_metric(self.stop.metric), params, key))
+        self.held = self.held + 1 if value <= self.stop.at_most else 0
+        self.stopped = self.held >= self.stop.times
+        return value
 
     def result(self, params: Params) -> UnlearningResult:
         names = self.rows[0] if self.rows else ()
@@ -212,16 +216,16 @@ class _Run:
 
 
 @lru_cache
-def _metric(metric: Callable) -> Callable:
-    return jax.jit(metric)
+def _metric(metric: Callable) -> Compiled:
+    return jitted(metric)
 
 
-def _compile_metric(metric: Callable, params: Params, key: jax.Array) -> float:
-    if _metric(metric)._cache_size():
-        return 0.0
-    start = time.perf_counter()
-    jax.block_until_ready(_metric(metric)(params, key))
-    return time.perf_counter() - start
+class _Program(NamedTuple):
+    """The compiled parts of a run."""
+
+    prepare: Compiled
+    order: Compiled
+    steps: Compiled
 
 
 @lru_cache
@@ -229,55 +233,35 @@ def _program(
     model: GenerativeModel,
     method: Method,
     optimizer: optax.GradientTransformation | None,
-    steps: int,
-) -> "_Program":
-    return _Program(model, method, optimizer, steps)
+    sizes: EpochSizes,
+    epochs: int,
+) -> _Program:
+    """Kept between runs with the same model, method and sizes, so that those compile nothing."""
+    optimizer = optimizer or method.optimizer(sizes.steps * epochs)
 
+    def prepare(params, forget, retain, key):
+        params = method.start(model, params, jax.random.fold_in(key, 0))
+        prepared = method.prepare(model, params, forget, retain, jax.random.fold_in(key, 1))
+        return (params, method.transform(optimizer, params).init(params)), prepared
 
-class _Program:
-    """The compiled parts of a run, kept between runs with the same model, method and length."""
+    def step(carry, x, shared):
+        params, state = carry
+        number, indices, mask, retained = x
+        forget, retain, prepared, key = shared
+        visited = retain if method.visits == "retain" else forget
+        batch = Batch(MaskedBatch(visited[indices], mask), indices, retain[retained])
+        grads = method.gradients(model, prepared, params, batch, jax.random.fold_in(key, number))
+        updates, state = method.transform(optimizer, params).update(
+            grads.updates, state, params, retain_grads=grads.retain_grads
+        )
+        return (optax.apply_updates(params, updates), state), grads.metrics | _conflict(state)
 
-    def __init__(self, model, method, optimizer, steps) -> None:
-        optimizer = optimizer or method.optimizer(steps)
-        self._prepares: dict[Any, Callable] = {}
-
-        def prepare(params, forget, retain, key):
-            params = method.start(model, params, jax.random.fold_in(key, 0))
-            prepared = method.prepare(model, params, forget, retain, jax.random.fold_in(key, 1))
-            return (params, method.transform(optimizer, params).init(params)), prepared
-
-        def step(carry, x, shared):
-            params, state = carry
-            number, indices, mask, retained = x
-            forget, retain, prepared, key = shared
-            visited = retain if method.visits == "retain" else forget
-            batch = Batch(MaskedBatch(visited[indices], mask), indices, retain[retained])
-            grads = method.gradients(
-                model, prepared, params, batch, jax.random.fold_in(key, number)
-            )
-            updates, state = method.transform(optimizer, params).update(
-                grads.updates, state, params, retain_grads=grads.retain_grads
-            )
-            return (optax.apply_updates(params, updates), state), grads.metrics | _conflict(state)
-
-        self._prepare = prepare
-        self.stepper = Stepper(step)
-
-    def compile(self, *arguments: Any) -> float:
-        """Compiles `prepare` for these shapes where that is not done yet; returns the seconds."""
-        if signature_of(arguments) in self._prepares:
-            return 0.0
-        start = time.perf_counter()
-        self._prepares[signature_of(arguments)] = jax.jit(self._prepare).lower(*arguments).compile()
-        return time.perf_counter() - start
-
-    def prepare(self, *arguments: Any) -> tuple[Any, Any]:
-        """The first carry, and what the method computes once from the data."""
-        return self._prepares[signature_of(arguments)](*arguments)
+    return _Program(jitted(prepare), jitted(partial(epoch_order, sizes=sizes)), stepper(step))
 
 
 def _conflict(state: Any) -> History:
     """What the chain measured: of the incoming update, and of the step that was applied."""
     names = {"ProjectConflictingState": "cosine", "MeasureConflictState": "applied_cosine"}
     found = optax.tree.get_all_with_path(state, "cosine")
-    return {names[path[-1].tuple_name]: value for path, value in found}
+    kinds = [(getattr(path[-1], "tuple_name", None), value) for path, value in found]
+    return {names[kind]: value for kind, value in kinds if kind in names}

@@ -115,7 +115,9 @@ def _same_config(path: Path, earlier: Row, wanted: Row) -> None:
         raise ValueError(f"{path} has no config of a study; choose another --out.")
     differences = list(_differences("", old, new))
     if earlier["experiment"] != wanted["experiment"]:
-        differences.insert(0, f"experiment: {earlier['experiment']} there, {wanted['experiment']} now")
+        differences.insert(
+            0, f"experiment: {earlier['experiment']} there, {wanted['experiment']} now"
+        )
     if differences:
         raise ValueError(
             f"--out {path.parent} holds a study with another config:\n  "

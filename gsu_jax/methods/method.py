@@ -50,17 +50,25 @@ class Method:
       name: as on the command line and in results.
       visits: the set that an epoch visits.
       needs: the optional fields of `GenerativeModel` without which it cannot work.
-      batch_size, retain_batch_size: used where `unlearn` is given none.
       learning_rate: of the default optimiser, Adam.
+      batch_size: images visited in a step, where `unlearn` is given no other.
+      retain_batch_size: retained images in a step; None is `batch_size`.
+      label: what its row in a table is called, to tell two settings apart; `name` where empty.
     """
 
     name: ClassVar[str]
     visits: ClassVar[Literal["forget", "retain", "nothing"]] = "forget"
     needs: ClassVar[tuple[str, ...]] = ()
-    batch_size: ClassVar[int] = 128
-    retain_batch_size: ClassVar[int | None] = None
 
     learning_rate: float = 5e-4
+    batch_size: int = 128
+    retain_batch_size: int | None = None
+    label: str = ""
+
+    @property
+    def row(self) -> str:
+        """The name of its row in a table."""
+        return self.label or self.name
 
     def check(self, model: GenerativeModel) -> None:
         """Raises ValueError before anything is run where the model lacks what is needed."""

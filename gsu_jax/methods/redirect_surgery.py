@@ -55,6 +55,9 @@ class RedirectSurgery(Method):
 
     Attributes:
       learning_rate: at the start; it falls to 0 along a cosine over the run.
+      batch_size, retain_batch_size: as in `Method`; many small steps forget better than few
+        large ones.
+      fitted_images: of each set at most, for m and S.
       retain_weight: lambda.
       encoder_weight: w; 0 leaves the forgotten images' posteriors where they were.
       when: project on "conflict" or "always".
@@ -62,11 +65,11 @@ class RedirectSurgery(Method):
 
     name: ClassVar[str] = "redirect_surgery"
     needs: ClassVar[tuple[str, ...]] = ("encode", "decode", "log_likelihood", "mean")
-    batch_size: ClassVar[int] = 64
-    retain_batch_size: ClassVar[int | None] = 128
-    fitted_images: ClassVar[int] = 4096
 
     learning_rate: float = 2e-3
+    batch_size: int = 64
+    retain_batch_size: int | None = 128
+    fitted_images: int = 4096
     retain_weight: float = 5.0
     encoder_weight: float = 1.0
     when: Literal["always", "conflict"] = "conflict"
