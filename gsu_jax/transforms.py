@@ -113,7 +113,7 @@ def project_conflicting(
         >>> steps, state = optimizer.update(
         ...     update, optimizer.init(params), params, retain_grads=retain
         ... )
-        >>> steps.tolist()
+        >>> optax.apply_updates(params, steps).tolist()
         [-1.0, 0.0]
         >>> round(float(optax.tree.get(state, "cosine")), 3)
         0.707
