@@ -1,24 +1,29 @@
 """Forget a digit of scikit-learn's 8x8 digits: the whole protocol in minutes, with no download."""
 
-from gsu_jax.command_line import main
+from pathlib import Path
+
+from gsu_jax.command_line import Arguments, main
+
+DEFAULTS = Arguments(forget="1", dataset="digits", seeds=3, epochs=10, out=Path("runs/digits"))
 
 
-def config():
-    """The study with its settings."""
+def config(arguments: Arguments):
+    """The study, with its settings."""
+    # Imported here: JAX and Flax take seconds that --help should not.
     from gsu_jax.models import MLPVAEConfig
     from gsu_jax.study import StudyConfig
     from gsu_jax.training import Recipe
 
     return StudyConfig(
         experiment="digits",
-        dataset="digits",
-        forget="1",
+        dataset=arguments.dataset,
+        forget=arguments.forget,
         model=MLPVAEConfig(image_shape=(8, 8, 1), widths=(256, 256), latent_size=16),
         pretraining=Recipe(epochs=200, batch_size=64),
         judging=Recipe(epochs=40, batch_size=64, learning_rate=3e-3, one_cycle=True),
-        epochs=10,
+        epochs=arguments.epochs,
     )
 
 
 if __name__ == "__main__":
-    main(config, seeds=3)
+    main(config, DEFAULTS)

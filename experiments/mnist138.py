@@ -1,6 +1,10 @@
 """Forget digit 1 of MNIST {1, 3, 8}: the class removal of Bae et al. 2023, Table 1, left half."""
 
-from gsu_jax.command_line import main
+from pathlib import Path
+
+from gsu_jax.command_line import Arguments, main
+
+DEFAULTS = Arguments(forget="1", dataset="mnist", seeds=3, epochs=1, out=Path("runs/mnist138"))
 
 PAPER = {
     "before": {
@@ -30,23 +34,25 @@ PAPER = {
 }
 
 
-def config():
-    """The study with its settings."""
+def config(arguments: Arguments):
+    """The study, with its settings."""
+    # Imported here: JAX and Flax take seconds that --help should not.
     from gsu_jax.models import MLPVAEConfig
     from gsu_jax.study import StudyConfig
     from gsu_jax.training import Recipe
 
     return StudyConfig(
         experiment="mnist138",
-        dataset="mnist",
+        dataset=arguments.dataset,
+        forget=arguments.forget,
         classes=("1", "3", "8"),
-        forget="1",
         model=MLPVAEConfig(),
         pretraining=Recipe(epochs=60),
         judge_gate=0.99,
         published=PAPER,
+        epochs=arguments.epochs,
     )
 
 
 if __name__ == "__main__":
-    main(config, seeds=3)
+    main(config, DEFAULTS)
