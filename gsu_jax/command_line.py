@@ -3,7 +3,7 @@
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -31,8 +31,12 @@ class Arguments:
     """The folder of TFDS data sets; by default $TFDS_DATA_DIR."""
 
 
-def main(config: Callable[[Arguments], Any], defaults: Arguments) -> None:
+def main(
+    config: Callable[[Arguments], Any], defaults: Arguments, methods: Sequence[Any] | None = None
+) -> None:
     """Runs an experiment from the command line: the study that `config(arguments)` describes.
+
+    `methods` are what `--methods` may name; by default the library's, with their own settings.
 
     A mistake ends in one message on standard error and exit code 2, Ctrl-C in 130; set
     GSU_JAX_TRACEBACK=1 to see where an error came from.
@@ -40,7 +44,7 @@ def main(config: Callable[[Arguments], Any], defaults: Arguments) -> None:
     # JAX and Flax are imported only after this, so that --help and typing errors answer at once.
     arguments = tyro.cli(Arguments, default=defaults, description=sys.modules["__main__"].__doc__)
     try:
-        print(_run(config, arguments))
+        print(_run(config, arguments, methods))
     except (ValueError, TypeError, OSError, ImportError) as error:
         if os.environ.get("GSU_JAX_TRACEBACK"):
             raise
@@ -55,7 +59,9 @@ def _refusal(message: str) -> int:
     return 2
 
 
-def _run(config: Callable[[Arguments], Any], arguments: Arguments) -> str:
+def _run(
+    config: Callable[[Arguments], Any], arguments: Arguments, methods: Sequence[Any] | None
+) -> str:
     """Runs the study and returns what is printed at the end."""
     from gsu_jax.data import load
     from gsu_jax.methods import METHODS, get_method
@@ -64,8 +70,11 @@ def _run(config: Callable[[Arguments], Any], arguments: Arguments) -> str:
     from gsu_jax.study import run_study
 
     study = config(arguments)
-    names = METHODS if arguments.methods == ("all",) else arguments.methods
-    methods = [get_method(name) for name in dict.fromkeys(names)]
+    known = {method.row: method for method in methods or map(get_method, METHODS)}
+    names = known if arguments.methods == ("all",) else dict.fromkeys(arguments.methods)
+    if unknown := [name for name in names if name not in known]:
+        raise ValueError(f"--methods: unknown {', '.join(unknown)}; known are {', '.join(known)}.")
+    methods = [known[name] for name in names]
     with stage("read images", 1) as advance:
         source = load(study.dataset, data_dir=arguments.data_dir, classes=study.classes)
         advance(1)

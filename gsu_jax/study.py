@@ -12,7 +12,7 @@ import numpy as np
 from gsu_jax import checkpoints
 from gsu_jax.data import ForgetAttribute, ForgetClass, Source, Split, parse_request, split
 from gsu_jax.environment import describe_environment
-from gsu_jax.methods import Method, get_method
+from gsu_jax.methods import METHODS, Method, get_method
 from gsu_jax.metrics import Reference, evaluate, make_reference
 from gsu_jax.models import AllCNNConfig, MLPVAEConfig, allcnn, mlp_vae
 from gsu_jax.progress import stage
@@ -152,10 +152,10 @@ class _Study:
         }
         for method in methods:
             method.check(self.model)
-        self.workspace = Workspace(out, _plain(results))
+        self.workspace = Workspace(out, results)
         known = {method.row: method for method in methods}
         self.methods = [
-            known.get(row) or type(get_method(row))(**settings)
+            known.get(row) or _method_from(row, settings)
             for row, settings in self.workspace.results["config"]["methods"].items()
         ]
         self.seeds = range(self.workspace.results["config"]["seeds"])
@@ -240,7 +240,7 @@ class _Study:
             "seconds": done.seconds,
             "compile_seconds": done.compile_seconds,
         }
-        self.workspace.log("row", **_plain(row))
+        self.workspace.log("row", **row)
         return row
 
     def unlearned(self, method: Method, seed: int) -> Trained:
@@ -292,10 +292,11 @@ class _Study:
         )
 
 
-def _plain(value: Any) -> Any:
-    """As it comes back from JSON: tuples are lists, so that configs can be compared."""
-    if isinstance(value, Mapping):
-        return {key: _plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
-    return value
+def _method_from(row: str, settings: dict) -> Method:
+    """A method of an earlier run from its config, where this run does not name it."""
+    if row not in METHODS:
+        raise ValueError(
+            f"the study has rows {row!r}, which is no method of the library: run the experiment "
+            "that made it, or choose another --out."
+        )
+    return METHODS[row](**settings)

@@ -31,7 +31,8 @@ class Workspace:
 
     def __init__(self, folder: str | os.PathLike, results: Row) -> None:
         self.folder = Path(folder)
-        self.results = results
+        # As it comes back from JSON (tuples are lists), so that configs can be compared.
+        results = self.results = json.loads(json.dumps(results))
         path = self.folder / "results.json"
         if path.exists():
             earlier = read_results(path)

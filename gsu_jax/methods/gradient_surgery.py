@@ -11,6 +11,7 @@ from gsu_jax.gradients import forget_retain_grads
 from gsu_jax.losses import Loss, over_masked, training_loss
 from gsu_jax.methods.gradient_ascent import GradientAscent
 from gsu_jax.methods.method import Batch, StepGradients
+from gsu_jax.surgery import check_choice
 from gsu_jax.transforms import add_retain_gradient, measure_conflict, project_conflicting
 
 
@@ -29,7 +30,9 @@ class GradientSurgery(GradientAscent):
       retain_gradients: 1, or k: the retain batch is cut into k parts and the span of their
         gradients is projected out. k must divide the retain batch.
       incoming: project the "gradients" before the optimiser, or its "steps" after it.
-      retain_weight: lambda of a <- surgery(a) + lambda r (Ko et al. 2024); 0 is the paper.
+      retain_weight: lambda of a <- surgery(a) + lambda r (Ko et al. 2024); 0 is the paper. With
+        incoming="steps", r is added before the optimiser, and the projection that follows would
+        "always" take it out again: only "conflict" goes with that.
     """
 
     name: ClassVar[str] = "gradient_surgery"
@@ -39,6 +42,21 @@ class GradientSurgery(GradientAscent):
     retain_gradients: int = 1
     incoming: Literal["gradients", "steps"] = "gradients"
     retain_weight: float = 0.0
+
+    def check(self, model: GenerativeModel) -> None:
+        """Settings that would do nothing, or something else, are refused."""
+        super().check(model)
+        check_choice("scope", self.scope, ("global", "module", "leaf"))
+        if self.retain_gradients < 1:
+            raise ValueError(
+                f"retain_gradients must be at least 1, found {self.retain_gradients}."
+            )
+        if self.retain_weight and (self.incoming, self.when) == ("steps", "always"):
+            raise ValueError(
+                f"retain_weight={self.retain_weight} has no effect with incoming='steps' and "
+                "when='always', which take it out of the step again: choose when='conflict' or "
+                "incoming='gradients'."
+            )
 
     def gradients(
         self, model: GenerativeModel, prepared: Any, params: Params, batch: Batch, key: jax.Array
@@ -58,7 +76,7 @@ class GradientSurgery(GradientAscent):
         return StepGradients(grads.forget, retain_grads, metrics)
 
     def transform(
-        self, optimizer: optax.GradientTransformation, params: Params
+        self, optimizer: optax.GradientTransformation, params: Params, steps: int
     ) -> optax.GradientTransformationExtraArgs:
         """Projection and optimiser in the chosen order."""
         scope = modules(params) if self.scope == "module" else self.scope

@@ -105,7 +105,7 @@ class Method:
         return optax.adam(self.learning_rate)
 
     def transform(
-        self, optimizer: optax.GradientTransformation, params: Params
+        self, optimizer: optax.GradientTransformation, params: Params, steps: int
     ) -> optax.GradientTransformationExtraArgs:
-        """The whole optax chain around `optimizer`; its update receives `retain_grads`."""
+        """The optax chain of a run of `steps` steps; its update receives `retain_grads`."""
         return optax.with_extra_args_support(optimizer)

@@ -51,14 +51,16 @@ class RedirectSurgery(Method):
       instead of keeping the place where x used to be.
 
     The gradient is then operated on (projected off the retain gradient r on conflict), lambda r is
-    added (Ko et al. 2024), and Adam with a cosine schedule takes the step.
+    added (Ko et al. 2024), and Adam with a cosine schedule takes the step. lambda grows along the
+    run: first the latents are redirected, then what that cost the retained images is repaired.
+
+    docs/redirect.md has what was tried, with figures.
 
     Attributes:
       learning_rate: at the start; it falls to 0 along a cosine over the run.
-      batch_size, retain_batch_size: as in `Method`; many small steps forget better than few
-        large ones.
+      batch_size: as in `Method`; many small steps do better than few large ones.
       fitted_images: of each set at most, for m and S.
-      retain_weight: lambda.
+      retain_weight, final_retain_weight: lambda at the first and the last step; geometric between.
       encoder_weight: w; 0 leaves the forgotten images' posteriors where they were.
       when: project on "conflict" or "always".
     """
@@ -68,11 +70,18 @@ class RedirectSurgery(Method):
 
     learning_rate: float = 2e-3
     batch_size: int = 64
-    retain_batch_size: int | None = 128
     fitted_images: int = 4096
-    retain_weight: float = 5.0
+    retain_weight: float = 2.0
+    final_retain_weight: float = 20.0
     encoder_weight: float = 1.0
     when: Literal["always", "conflict"] = "conflict"
+
+    def __post_init__(self) -> None:
+        if min(self.retain_weight, self.final_retain_weight) <= 0 or self.encoder_weight < 0:
+            raise ValueError(
+                "retain_weight and final_retain_weight must be above 0 and encoder_weight at least "
+                f"0, found {self.retain_weight}, {self.final_retain_weight}, {self.encoder_weight}."
+            )
 
     def prepare(
         self,
@@ -123,12 +132,14 @@ class RedirectSurgery(Method):
         return optax.adam(optax.cosine_decay_schedule(self.learning_rate, max(steps, 1)))
 
     def transform(
-        self, optimizer: optax.GradientTransformation, params: Params
+        self, optimizer: optax.GradientTransformation, params: Params, steps: int
     ) -> optax.GradientTransformationExtraArgs:
         """Surgery, the retain gradient, the optimiser."""
+        growth = self.final_retain_weight / self.retain_weight
+        weight = optax.exponential_decay(self.retain_weight, max(steps, 1), growth)
         return optax.chain(
             project_conflicting(when=self.when),
-            add_retain_gradient(self.retain_weight),
+            add_retain_gradient(weight),
             optimizer,
             measure_conflict(),
         )
