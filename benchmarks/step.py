@@ -1,0 +1,229 @@
+"""How long is a step? Gradient ascent, surgery and redirect on the MLP VAE, as ratios to ascent.
+
+Methods by their names are what `unlearn` runs; gradient_surgery is the leaf-by-leaf projection with
+`measure_conflict` behind it.
+Every round times each kind of step once, one after the other and in another order each time, so
+that a ratio compares two runs of the same moment: what else the machine does falls on both. Run it
+on a quiet machine all the same; the load is written down with the result.
+"""
+
+import json
+import os
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import tyro
+from jax.flatten_util import ravel_pytree
+
+from gsu_jax.batches import EpochSizes, epoch_order
+from gsu_jax.compiled import Compiled
+from gsu_jax.environment import describe_environment
+from gsu_jax.generative import GenerativeModel
+from gsu_jax.losses import MaskedBatch
+from gsu_jax.methods import Batch, GradientAscent, GradientSurgery, Method, RedirectSurgery
+from gsu_jax.models import mlp_vae
+from gsu_jax.stepping import stepper
+from gsu_jax.transforms import add_retain_gradient, project_conflicting
+
+# Dozens of steps of ascent at a real rate give a diverged network, and time its infinities.
+TINY = 1e-9
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What is measured, and how often."""
+
+    rounds: int = 60
+    """Times that each kind of step is timed."""
+    steps: int = 3
+    """Steps in one timed call, compiled as one scan."""
+    batch_size: int = 128
+    """Images of each set in a step; redirect_surgery takes its own share of forgotten ones."""
+    out: Annotated[Path, tyro.conf.arg(metavar="FILE")] = Path("benchmarks/results/step.json")
+    """The JSON file to write."""
+
+    def __post_init__(self) -> None:
+        for name in ("rounds", "steps", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, found {getattr(self, name)}.")
+
+
+@dataclass(frozen=True)
+class TwoGradients(GradientSurgery):
+    """Both gradients, summed: what surgery costs before any projection.
+
+    Summed, since XLA drops a gradient that is not used.
+    """
+
+    def transform(self, optimizer, params, steps):
+        """The sum, then the optimiser."""
+        return optax.chain(add_retain_gradient(1.0), optimizer)
+
+
+@dataclass(frozen=True)
+class LeafwiseProjection(GradientSurgery):
+    """`GradientSurgery` without `measure_conflict` at the end of its chain."""
+
+    def transform(self, optimizer, params, steps):
+        """The projection, then the optimiser."""
+        return optax.chain(project_conflicting(when=self.when), optimizer)
+
+
+@dataclass(frozen=True)
+class RavelledProjection(GradientSurgery):
+    """The projection as it is defined: both gradients as single vectors."""
+
+    def transform(self, optimizer, params, steps):
+        """The projection, then the optimiser."""
+
+        def project(updates, state, params=None, *, retain_grads, **extra_args):
+            u, unravel = ravel_pytree(updates)
+            r, _ = ravel_pytree(retain_grads)
+            return unravel(u - (jnp.dot(u, r) / jnp.dot(r, r)) * r), state
+
+        ravelled = optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), project)
+        return optax.chain(ravelled, optimizer)
+
+
+KINDS: dict[str, Method] = {
+    "gradient_ascent": GradientAscent(learning_rate=TINY),
+    "two gradients, summed": TwoGradients(learning_rate=TINY),
+    "projection, leaf by leaf": LeafwiseProjection(learning_rate=TINY),
+    "projection, ravelled": RavelledProjection(learning_rate=TINY),
+    "gradient_surgery": GradientSurgery(learning_rate=TINY),
+    "redirect_surgery": RedirectSurgery(learning_rate=TINY),
+}
+
+
+@dataclass(frozen=True)
+class Timed:
+    """A compiled call of `steps` steps with its arguments."""
+
+    forget_batch: int
+    retain_batch: int
+    compile_seconds: float
+    program: Compiled
+    arguments: tuple
+
+    def milliseconds(self, steps: int) -> float:
+        """Of one step, the device synchronised before and after."""
+        start = time.perf_counter()
+        jax.block_until_ready(self.program(*self.arguments))
+        return 1e3 * (time.perf_counter() - start) / steps
+
+
+def main(arguments: Arguments) -> None:
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    if arguments.out.is_dir():
+        raise ValueError(f"out must be a file, found the folder {arguments.out}.")
+    model = mlp_vae()
+    kinds = {name: compiled(model, method, arguments) for name, method in KINDS.items()}
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    rounds = [time_round(kinds, number, arguments.steps) for number in range(arguments.rounds)]
+    rows = [row(name, kind, rounds) for name, kind in kinds.items()]
+    print(table(rows))
+    result = {
+        "schema": 1,
+        "benchmark": "step",
+        "model": "MLP VAE 784-400-400-20, float32, Adam",
+        "settings": asdict(arguments) | {"out": str(arguments.out)},
+        "environment": describe_environment() | {"cpus": os.cpu_count(), "load": load},
+        "rows": rows,
+    }
+    arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print(f"\nwritten to {arguments.out}")
+
+
+def compiled(model: GenerativeModel, method: Method, arguments: Arguments) -> Timed:
+    """The steps of `method` as `unlearn` runs them: a scan over batches gathered on the device."""
+    retain_batch = arguments.batch_size
+    forget_batch = -(-method.batch_size * retain_batch // Method.batch_size)
+    images = arguments.steps * retain_batch
+    key = jax.random.key(0)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, images, 28, 28, 1), np.uint8)
+    forget, retain = jnp.asarray(pixels)
+    params = jax.jit(model.init)(key)
+    prepared = jax.jit(lambda *sets: method.prepare(model, params, *sets, key))(forget, retain)
+    transform = method.transform(method.optimizer(arguments.steps), params, arguments.steps)
+
+    def step(carry, x, shared):
+        params, state = carry
+        number, indices, mask, retained = x
+        forget, retain, prepared = shared
+        batch = Batch(MaskedBatch(forget[indices], mask), indices, retain[retained])
+        grads = method.gradients(model, prepared, params, batch, jax.random.fold_in(key, number))
+        updates, state = transform.update(
+            grads.updates, state, params, retain_grads=grads.retain_grads
+        )
+        return (optax.apply_updates(params, updates), state), grads.metrics
+
+    sizes = EpochSizes(images, forget_batch, images, retain_batch, arguments.steps)
+    program = stepper(step)
+    call = (
+        (params, transform.init(params)),
+        epoch_order(key, 0, sizes),
+        (forget, retain, prepared),
+    )
+    compile_seconds = program.compile(*call)
+    timed = Timed(forget_batch, retain_batch, compile_seconds, program, call)
+    timed.milliseconds(arguments.steps)  # a warm-up: the first call pays for memory
+    return timed
+
+
+def time_round(kinds: dict[str, Timed], number: int, steps: int) -> dict[str, float]:
+    """Milliseconds a step for each kind; rounds take turns in which kind comes first."""
+    names = list(kinds)
+    turn = number % len(names)
+    return {name: kinds[name].milliseconds(steps) for name in names[turn:] + names[:turn]}
+
+
+def row(name: str, kind: Timed, rounds: list[dict[str, float]]) -> dict[str, Any]:
+    """What the table and the JSON say of one kind of step."""
+    base = next(iter(KINDS))
+    return {
+        "step": name,
+        "forget_batch": kind.forget_batch,
+        "retain_batch": kind.retain_batch,
+        "milliseconds": spread([one[name] for one in rounds]),
+        "ratio": spread([one[name] / one[base] for one in rounds]),
+        "compile_seconds": kind.compile_seconds,
+        "rounds": [one[name] for one in rounds],
+    }
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    return {"median": median(values), "min": min(values), "max": max(values)}
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    head = ("step", "forget", "retain", "ms", "(min .. max)", "x ascent", "(min .. max)", "compile")
+    lines = [head]
+    for one in rows:
+        cells = [one["step"], str(one["forget_batch"]), str(one["retain_batch"])]
+        for values in (one["milliseconds"], one["ratio"]):
+            cells += [f"{values['median']:.2f}", f"({values['min']:.2f} .. {values['max']:.2f})"]
+        lines.append((*cells, f"{one['compile_seconds']:.1f} s"))
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if i else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        )
+        for cells in lines
+    )
+
+
+if __name__ == "__main__":
+    try:
+        main(tyro.cli(Arguments, description=__doc__))
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,115 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def run_step(*arguments: str, folder: Path) -> subprocess.CompletedProcess:
+    environment = dict(os.environ, PYTHONPATH=str(ROOT))
+    return subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks" / "step.py"), *arguments],
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("step")
+    run = run_step("--rounds", "2", "--steps", "1", "--batch-size", "8", folder=folder)
+    assert run.returncode == 0, run.stderr
+    return run, json.loads((folder / "benchmarks" / "results" / "step.json").read_text("utf-8"))
+
+
+def test_step_writes_a_row_for_each_kind_of_step(measured):
+    _, result = measured
+    kinds = [row["step"] for row in result["rows"]]
+    assert kinds == [
+        "gradient_ascent",
+        "two gradients, summed",
+        "projection, leaf by leaf",
+        "projection, ravelled",
+        "gradient_surgery",
+        "redirect_surgery",
+    ]
+    for row in result["rows"]:
+        assert len(row["rounds"]) == 2
+        assert min(row["rounds"]) > 0
+        for values in (row["milliseconds"], row["ratio"]):
+            assert values["min"] <= values["median"] <= values["max"]
+        assert row["compile_seconds"] > 0
+
+
+def test_ratios_are_paired_with_the_ascent_of_their_round(measured):
+    _, result = measured
+    ascent, *others = result["rows"]
+    assert ascent["ratio"] == {"median": 1.0, "min": 1.0, "max": 1.0}
+    for row in others:
+        paired = [a / b for a, b in zip(row["rounds"], ascent["rounds"], strict=True)]
+        assert row["ratio"]["min"] == pytest.approx(min(paired))
+        assert row["ratio"]["max"] == pytest.approx(max(paired))
+
+
+def test_redirect_takes_its_own_share_of_forgotten_images(measured):
+    _, result = measured
+    sizes = {row["step"]: (row["forget_batch"], row["retain_batch"]) for row in result["rows"]}
+    assert sizes["gradient_ascent"] == (8, 8)
+    assert sizes["redirect_surgery"] == (4, 8)
+
+
+def test_step_says_what_it_ran_on_and_with(measured):
+    run, result = measured
+    assert result["settings"] == {
+        "rounds": 2,
+        "steps": 1,
+        "batch_size": 8,
+        "out": str(Path("benchmarks/results/step.json")),
+    }
+    assert {"jax", "devices", "cpus", "load", "date", "versions"} <= set(result["environment"])
+    assert "written to" in run.stdout
+    for row in result["rows"]:
+        assert row["step"] in run.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--rounds", "many"], "--rounds"),
+        (["--rounds", "0"], "rounds must be at least 1"),
+        (["--batch-size", "-8"], "batch_size must be at least 1"),
+        (["--bogus", "1"], "--bogus"),
+        (["--out", "."], "out must be a file"),
+    ],
+)
+def test_step_refuses_a_wrong_command_line_in_one_message(arguments, named, tmp_path):
+    run = run_step(*arguments, folder=tmp_path)
+    assert run.returncode == 2
+    assert named in run.stderr
+    assert "Traceback" not in run.stderr
+    assert run.stdout == ""
+
+
+def test_step_refuses_a_place_that_it_cannot_write_before_it_measures(tmp_path):
+    (tmp_path / "taken").write_text("", encoding="utf-8")
+    run = run_step("--out", "taken/step.json", folder=tmp_path)
+    assert run.returncode == 2
+    assert run.stderr.startswith("error: ")
+    assert "taken" in run.stderr
+    assert "Traceback" not in run.stderr
+    assert run.stdout == ""
+
+
+def test_step_explains_itself(tmp_path):
+    run = run_step("--help", folder=tmp_path)
+    assert run.returncode == 0
+    assert "--rounds" in run.stdout
+    assert "--batch-size" in run.stdout
