@@ -53,7 +53,7 @@ def epoch_order(key: jax.Array, epoch: jax.Array, sizes: EpochSizes) -> tuple[ja
     Retained images come from one random order after another: none twice before all were drawn.
     """
     visited, batch, retained, retain_batch, steps = sizes
-    visit_key, retain_key = jax.random.split(key)
+    visit_key, retain_key = jax.random.split(jax.random.fold_in(key, epoch))
     number = epoch * steps + jnp.arange(steps)
     place = jnp.arange(steps * batch)
     indices = jax.random.permutation(visit_key, visited)[place % visited]

@@ -50,5 +50,7 @@ def timed(compiled: Compiled, *arguments: Any) -> tuple[Any, float, float]:
 
 def _signature(arguments: Any) -> Hashable:
     leaves, structure = jax.tree.flatten(arguments)
-    kinds = [(jax.typeof(leaf), getattr(leaf, "sharding", None)) for leaf in leaves]
-    return structure, tuple(kinds)
+    kinds = map(jax.typeof, leaves)
+    shardings = (getattr(leaf, "sharding", None) for leaf in leaves)
+    # Not the whole type: a weakly typed array runs in the same program.
+    return structure, *((kind.shape, kind.dtype) for kind in kinds), *shardings

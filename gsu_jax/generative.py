@@ -50,7 +50,7 @@ class GenerativeModel:
 
 
 def scale_images(images: jax.Array) -> jax.Array:
-    """Images as float32 in [0, 1]: uint8 is divided by 255, floating input keeps its dtype."""
+    """Images as floats in [0, 1]: uint8 is divided by 255, in float32; floats are left alone."""
     images = jnp.asarray(images)
     if images.dtype == jnp.uint8:
         return images.astype(jnp.float32) / 255.0
@@ -61,7 +61,7 @@ def scale_images(images: jax.Array) -> jax.Array:
 
 def check_images(name: str, images: Any) -> jax.Array | np.ndarray:
     """Returns `images` as an array, or says what is wrong with the argument `name`."""
-    if not hasattr(images, "ndim"):
+    if not isinstance(images, jax.Array):
         images = np.asarray(images)
     if images.ndim != 4:
         raise ValueError(
@@ -74,7 +74,9 @@ def check_images(name: str, images: Any) -> jax.Array | np.ndarray:
     if not jnp.issubdtype(images.dtype, jnp.floating):
         raise TypeError(f"{name} must be uint8 or floating in [0, 1], found {images.dtype}.")
     low, high = float(images.min()), float(images.max())
-    if not (low >= 0.0 and high <= 1.0):
+    if not np.isfinite(low + high):
+        raise ValueError(f"{name} must lie in [0, 1], found NaN or infinite values; drop them.")
+    if low < 0.0 or high > 1.0:
         raise ValueError(
             f"{name} must lie in [0, 1], found values from {low:g} to {high:g}; divide by 255, or "
             "give uint8."

@@ -36,7 +36,7 @@ def gaussian_log_likelihood(mean: jax.Array, images: jax.Array, variance: float)
 
 
 def sample_posterior(mean: jax.Array, log_variance: jax.Array, key: jax.Array) -> jax.Array:
-    """Z = mean + exp(log_variance / 2) epsilon, epsilon ~ N(0, I): the reparameterised q(z|x)."""
+    """A sample of q(z|x): mean + exp(log_variance / 2) epsilon, epsilon ~ N(0, I)."""
     epsilon = jax.random.normal(key, mean.shape, mean.dtype)
     return mean + jnp.exp(0.5 * log_variance) * epsilon
 
@@ -93,7 +93,10 @@ def over_masked(loss: Loss) -> Loss:
 
 
 def masked_mean(values: PerImage, mask: jax.Array) -> jax.Array:
-    """The mean of `values` where `mask` is 1; a masked value may be anything, even NaN."""
+    """The mean of `values` where `mask` is 1; a masked value may be anything, even NaN.
+
+    Its gradient too, as long as the derivatives of masked values are finite: fill up with images.
+    """
     return jnp.where(mask > 0, values, 0.0).sum() / jnp.maximum(mask.sum(), 1.0)
 
 

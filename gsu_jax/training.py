@@ -54,6 +54,8 @@ class Recipe:
 
     def steps_per_epoch(self, examples: int) -> int:
         """Steps in one pass over so many examples."""
+        if examples < 1:
+            raise ValueError("data holds no examples; there is nothing to train on.")
         return examples // min(self.batch_size, examples)
 
     def optimizer(self, examples: int) -> optax.GradientTransformation:

@@ -159,7 +159,7 @@ def unlearn(
     carry, prepared = run.timed(program.prepare, params, forget, retain, start_key)
     shared = (forget, retain, prepared, step_key)
     for epoch in range(epochs if steps else 0):
-        xs = run.timed(program.order, jax.random.fold_in(order_key, epoch), epoch)
+        xs = run.timed(_order(sizes), order_key, epoch)
         for chunk in _chunks(place(xs, batched=True), steps, stop):
             carry = run.advance(program.steps, carry, chunk, shared)
             if run.stopped:
@@ -221,10 +221,9 @@ def _metric(metric: Callable) -> Compiled:
 
 
 class _Program(NamedTuple):
-    """The compiled parts of a run."""
+    """The compiled parts of a run: what comes before its first step, and the steps."""
 
     prepare: Compiled
-    order: Compiled
     steps: Compiled
 
 
@@ -237,12 +236,13 @@ def _program(
     epochs: int,
 ) -> _Program:
     """Kept between runs with the same model, method and sizes, so that those compile nothing."""
-    optimizer = optimizer or method.optimizer(sizes.steps * epochs)
+    steps = sizes.steps * epochs
+    optimizer = optimizer or method.optimizer(steps)
 
     def prepare(params, forget, retain, key):
         params = method.start(model, params, jax.random.fold_in(key, 0))
         prepared = method.prepare(model, params, forget, retain, jax.random.fold_in(key, 1))
-        return (params, method.transform(optimizer, params).init(params)), prepared
+        return (params, method.transform(optimizer, params, steps).init(params)), prepared
 
     def step(carry, x, shared):
         params, state = carry
@@ -251,12 +251,17 @@ def _program(
         visited = retain if method.visits == "retain" else forget
         batch = Batch(MaskedBatch(visited[indices], mask), indices, retain[retained])
         grads = method.gradients(model, prepared, params, batch, jax.random.fold_in(key, number))
-        updates, state = method.transform(optimizer, params).update(
+        updates, state = method.transform(optimizer, params, steps).update(
             grads.updates, state, params, retain_grads=grads.retain_grads
         )
         return (optax.apply_updates(params, updates), state), grads.metrics | _conflict(state)
 
-    return _Program(jitted(prepare), jitted(partial(epoch_order, sizes=sizes)), stepper(step))
+    return _Program(jitted(prepare), stepper(step))
+
+
+@lru_cache
+def _order(sizes: EpochSizes) -> Compiled:
+    return jitted(partial(epoch_order, sizes=sizes))
 
 
 def _conflict(state: Any) -> History:

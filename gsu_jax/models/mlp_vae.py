@@ -42,6 +42,10 @@ class MLPVAEConfig:
             sizes = getattr(self, name)
             if not sizes or min(sizes) < 1:
                 raise ValueError(f"{name} must hold positive sizes, found {sizes}.")
+        if len(self.image_shape) != 3:
+            raise ValueError(
+                f"image_shape must be (height, width, channels), found {self.image_shape}."
+            )
         if self.latent_size < 1:
             raise ValueError(f"latent_size must be at least 1, found {self.latent_size}.")
         if self.beta < 0 or self.variance <= 0:
@@ -50,6 +54,8 @@ class MLPVAEConfig:
             )
         if self.likelihood not in ("bernoulli", "gaussian"):
             raise ValueError(f"likelihood must be bernoulli or gaussian, not {self.likelihood!r}.")
+        if self.dtype not in ("float32", "bfloat16"):
+            raise ValueError(f"dtype must be float32 or bfloat16, not {self.dtype!r}.")
 
 
 class _Stack(nnx.Module):

@@ -1,0 +1,107 @@
+import jax
+import numpy as np
+import pytest
+
+from gsu_jax.batches import EpochSizes, epoch_order, fit_batch, placement
+
+KEY = jax.random.key(0)
+
+
+def order(key=KEY, epoch=0, **sizes):
+    return [np.asarray(x) for x in epoch_order(key, epoch, EpochSizes(**sizes))]
+
+
+SIZES = {"visited": 10, "batch": 4, "retained": 7, "retain_batch": 5, "steps": 3}
+
+
+def test_an_epoch_visits_every_image_once():
+    _, indices, mask, _ = order(**SIZES)
+    assert indices.shape == mask.shape == (3, 4)
+    np.testing.assert_array_equal(np.sort(indices[mask == 1]), np.arange(10))
+    np.testing.assert_array_equal(mask.sum(1), [4, 4, 2])
+
+
+def test_masked_places_are_filled_with_images_of_the_set():
+    _, indices, mask, _ = order(**SIZES)
+    assert set(indices[mask == 0]) <= set(range(10))
+
+
+def test_one_image_is_an_epoch():
+    number, indices, mask, _ = order(visited=1, batch=1, retained=7, retain_batch=5, steps=1)
+    assert (number, indices, mask) == (0, 0, 1)
+
+
+def test_a_batch_larger_than_its_set_is_masked():
+    _, indices, mask, _ = order(visited=3, batch=8, retained=7, retain_batch=8, steps=1)
+    np.testing.assert_array_equal(np.sort(indices[mask == 1]), [0, 1, 2])
+    assert mask.sum() == 3
+
+
+def test_retained_images_come_back_only_when_all_were_seen():
+    retained = order(**SIZES)[3].ravel()
+    assert len(retained) == 15
+    for start in (0, 7):
+        np.testing.assert_array_equal(np.sort(retained[start : start + 7]), np.arange(7))
+
+
+def test_retained_images_come_in_a_new_order_each_time():
+    sizes = SIZES | {"retained": 30, "retain_batch": 30}
+    first, second, _ = order(**sizes)[3]
+    assert not np.array_equal(first, second)
+    np.testing.assert_array_equal(np.sort(first), np.sort(second))
+
+
+def test_steps_are_numbered_through_all_epochs():
+    np.testing.assert_array_equal(order(epoch=2, **SIZES)[0], [6, 7, 8])
+
+
+def test_every_epoch_has_an_order_of_its_own():
+    sizes = SIZES | {"visited": 40, "batch": 20, "steps": 2}
+    assert not np.array_equal(order(epoch=0, **sizes)[1], order(epoch=1, **sizes)[1])
+
+
+def test_the_key_decides_the_order():
+    sizes = SIZES | {"visited": 40, "batch": 20, "steps": 2}
+    first, again, other = (order(jax.random.key(k), **sizes)[1] for k in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+# Devices
+
+
+@pytest.fixture
+def mesh():
+    return jax.make_mesh((8,), ("images",), axis_types=(jax.sharding.AxisType.Auto,))
+
+
+def test_a_smaller_set_shrinks_the_batch():
+    assert fit_batch(128, 300, None) == 128
+    assert fit_batch(128, 5, None) == 5
+
+
+def test_on_a_mesh_a_smaller_set_shrinks_the_batch_to_a_multiple_of_its_devices(mesh):
+    assert fit_batch(128, 300, mesh) == 128
+    assert fit_batch(128, 20, mesh) == 24
+    assert fit_batch(128, 1, mesh) == 8
+
+
+def test_a_batch_that_does_not_divide_is_refused_with_the_devices(mesh):
+    with pytest.raises(ValueError, match="12 images does not divide over mesh axis 'images' of 8"):
+        fit_batch(12, 300, mesh)
+
+
+def test_batches_are_split_and_everything_else_is_on_every_device(mesh):
+    place = placement(mesh)
+    numbers, batches = place((np.arange(3), np.zeros((3, 16))), batched=True)
+    assert {shard.data.shape for shard in batches.addressable_shards} == {(3, 2)}
+    assert numbers.sharding.is_fully_replicated
+    assert place(np.zeros((3, 16))).sharding.is_fully_replicated
+    assert len(place(np.zeros((3, 16))).devices()) == 8
+
+
+@pytest.mark.parametrize("kind", [jax.sharding.AxisType.Auto, jax.sharding.AxisType.Explicit])
+def test_a_mesh_of_any_kind_of_axes_is_taken(kind):
+    mesh = jax.make_mesh((4, 2), ("a", "b"), axis_types=(kind, kind))
+    batches = placement(mesh)(np.zeros((3, 16)), batched=True)
+    assert {shard.data.shape for shard in batches.addressable_shards} == {(3, 4)}

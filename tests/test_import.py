@@ -1,0 +1,82 @@
+"""`import gsu_jax` needs jax, optax and numpy alone, and costs nothing over importing those."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+FORBID = """
+import sys
+
+class Forbidden:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {names!r}:
+            raise ModuleNotFoundError(f"forbidden: {{name}}", name=name)
+
+sys.meta_path.insert(0, Forbidden())
+"""
+
+EXTRAS = {
+    "PIL", "array_record", "chex", "etils", "flax", "hypothesis", "matplotlib", "orbax", "rich",
+    "sklearn", "tensorflow", "tensorflow_datasets", "tyro",
+}  # fmt: skip
+
+
+def run(code: str) -> str:
+    """What Python prints for `code`, in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_core_runs_without_the_packages_of_the_experiments():
+    printed = run(
+        FORBID.format(names=EXTRAS)
+        + """
+import jax, jax.numpy as jnp, optax
+import gsu_jax
+
+assert all(hasattr(gsu_jax, name) for name in gsu_jax.__all__)
+model = gsu_jax.GenerativeModel(
+    lambda key: {"bias": jnp.zeros(4)},
+    lambda params, x, key: jnp.square(params["bias"] - x.reshape(len(x), 4)).mean(),
+    lambda params, key, n: jnp.zeros((n, 2, 2, 1)),
+)
+params = model.init(jax.random.key(0))
+images = jax.random.uniform(jax.random.key(1), (6, 2, 2, 1))
+result = gsu_jax.unlearn(
+    model, params, images[:3], images[3:], method="gradient_surgery", key=jax.random.key(2)
+)
+print(result.steps)
+"""
+    )
+    assert printed.split() == ["1"]
+
+
+def test_importing_the_core_imports_nothing_besides_what_it_is_built_on():
+    printed = run(
+        """
+import sys
+import jax, jax.numpy, optax, numpy
+before = set(sys.modules)
+import gsu_jax
+new = {name.partition(".")[0] for name in set(sys.modules) - before}
+print(*sorted(new - set(sys.stdlib_module_names)))
+"""
+    )
+    assert printed.split() == ["gsu_jax"]
+
+
+def test_the_packages_of_the_experiments_come_with_their_own_rooms():
+    printed = run(
+        f"""
+import sys
+import gsu_jax
+found = {{name.partition(".")[0] for name in sys.modules}}
+print(*sorted({EXTRAS!r} & found - {{"chex", "etils"}}))
+"""
+    )
+    assert printed.split() == []

@@ -1,0 +1,359 @@
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.flatten_util import ravel_pytree
+from linear_autoencoder import MODEL, gradient, images
+from scipy import linalg, stats
+
+from gsu_jax import METHODS, FineTune, GradientAscent, GradientSurgery, RedirectSurgery, unlearn
+from gsu_jax.losses import MaskedBatch
+from gsu_jax.methods import Batch, get_method
+from gsu_jax.methods.gradient_surgery import modules
+from gsu_jax.methods.redirect_surgery import Transport, aggregate_posterior, transport_matrix
+from gsu_jax.models import MLPVAEConfig, mlp_vae
+from gsu_jax.training import Recipe, start_training, train_epoch
+
+KEY = jax.random.key(0)
+PARAMS = MODEL.init(jax.random.key(1))
+RETAIN = images(2, 6)
+# Ascending the loss of the first raises the retained loss, that of the second lowers it.
+ALIKE, UNLIKE = images(3, 4, offset=0.3), np.zeros((4, 2, 2, 1), np.float32)
+UNLIKE[:, 1, 1] = 1.0
+
+
+def batch_of(forget, retain):
+    visited = MaskedBatch(jnp.asarray(forget), jnp.ones(len(forget)))
+    return Batch(visited, jnp.arange(len(forget)), jnp.asarray(retain))
+
+
+def updates_of(method, forget, optimizer=None):
+    """What one step adds to the parameters, with SGD."""
+    optimizer = optimizer or optax.sgd(0.1)
+    grads = method.gradients(MODEL, None, PARAMS, batch_of(forget, RETAIN), KEY)
+    chain = method.transform(optimizer, PARAMS, 1)
+    return chain.update(
+        grads.updates, chain.init(PARAMS), PARAMS, retain_grads=grads.retain_grads
+    )[0]
+
+
+def vectors(forget):
+    """The forget gradient in descent convention and the retain gradient, by the formula."""
+    a, r = gradient(PARAMS, forget), gradient(PARAMS, RETAIN)
+    return jax.tree.map(np.negative, a), r
+
+
+def flat(tree):
+    return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)])
+
+
+def assert_trees_close(found, expected):
+    jax.tree.map(
+        lambda f, e: np.testing.assert_allclose(f, e, rtol=1e-4, atol=1e-6), found, expected
+    )
+
+
+def project(a, r, when="always", sign=1.0):
+    """`a` without its part along `r`, each tree as one vector, in float64."""
+    dot, square = flat(a) @ flat(r), flat(r) @ flat(r)
+    if when == "conflict" and sign * dot >= 0:
+        return a
+    return jax.tree.map(lambda u, v: u - dot / square * v, a, r)
+
+
+# The table
+
+
+def test_every_method_is_found_by_its_name():
+    assert {"before", "retrain", "fine_tune", "gradient_ascent", "gradient_surgery",
+            "redirect_surgery"} <= set(METHODS)  # fmt: skip
+    for name, method in METHODS.items():
+        assert get_method(name) == method()
+        assert get_method(name).name == name
+
+
+def test_a_method_with_settings_is_itself():
+    method = GradientSurgery(when="conflict")
+    assert get_method(method) is method
+    assert method != GradientSurgery()
+    assert hash(method) == hash(GradientSurgery(when="conflict"))
+
+
+def test_an_unknown_method_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match=r"unknown method 'surgery'; known are .*gradient_surgery"):
+        get_method("surgery")
+
+
+# Ascent and fine-tuning
+
+
+def test_ascent_is_minus_the_gradient():
+    found = GradientAscent().gradients(MODEL, None, PARAMS, batch_of(ALIKE, RETAIN), KEY)
+    assert_trees_close(found.updates, vectors(ALIKE)[0])
+    assert found.metrics["forget_loss"] > 0
+
+
+def test_fine_tuning_descends_the_retained_loss():
+    found = FineTune().gradients(MODEL, None, PARAMS, batch_of(RETAIN, RETAIN), KEY)
+    assert_trees_close(found.updates, gradient(PARAMS, RETAIN))
+
+
+# Surgery against its definition
+
+
+def test_the_two_forget_sets_conflict_and_agree():
+    dots = [flat(a) @ flat(r) for a, r in map(vectors, (ALIKE, UNLIKE))]
+    assert dots[0] < -0.01
+    assert dots[1] > 0.01
+
+
+@pytest.mark.parametrize("forget", [ALIKE, UNLIKE], ids=["conflict", "agree"])
+@pytest.mark.parametrize("when", ["always", "conflict"])
+@pytest.mark.parametrize("incoming", ["gradients", "steps"])
+def test_a_step_is_the_projection_on_one_long_vector(when, incoming, forget):
+    a, r = vectors(forget)
+    expected = jax.tree.map(lambda u: -0.1 * u, project(a, r, when))
+    found = updates_of(GradientSurgery(when=when, incoming=incoming), forget)
+    assert_trees_close(found, expected)
+
+
+@pytest.mark.parametrize("when", ["always", "conflict"])
+def test_scope_leaf_projects_each_array_by_itself(when):
+    a, r = vectors(ALIKE)
+    expected = jax.tree.map(lambda u, v: -0.1 * project([u], [v], when)[0], a, r)
+    assert_trees_close(updates_of(GradientSurgery(when=when, scope="leaf"), ALIKE), expected)
+
+
+def test_scope_module_projects_each_layer_by_itself():
+    a, r = vectors(ALIKE)
+    expected = {
+        part: jax.tree.map(lambda u: -0.1 * u, project(a[part], r[part]))
+        for part in ("encoder", "decoder")
+    }
+    found = updates_of(GradientSurgery(scope="module"), ALIKE)
+    assert_trees_close(found, expected)
+    assert np.abs(flat(found) - flat(updates_of(GradientSurgery(scope="leaf"), ALIKE))).max() > 1e-3
+
+
+def test_a_module_is_what_shares_a_parent():
+    labels = modules({"a": {"kernel": 1, "bias": 2}, "b": [{"kernel": 3}, {"kernel": 4}]})
+    assert labels["a"]["kernel"] == labels["a"]["bias"]
+    assert len(set(jax.tree.leaves(labels))) == 3
+
+
+@pytest.mark.parametrize("k", [2, 3])
+def test_the_span_of_k_retain_gradients_is_taken_out(k):
+    a, _ = vectors(ALIKE)
+    parts = [flat(gradient(PARAMS, part)) for part in np.split(RETAIN, k)]
+    basis, _ = np.linalg.qr(np.stack(parts, 1))
+    expected = -0.1 * (flat(a) - basis @ (basis.T @ flat(a)))
+    found = flat(updates_of(GradientSurgery(retain_gradients=k), ALIKE))
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
+    for part in parts:
+        assert abs(found @ part) < 1e-5 * np.linalg.norm(found) * np.linalg.norm(part)
+
+
+@pytest.mark.parametrize("k", [1, 2])
+def test_the_weighted_retain_gradient_is_added_after_the_projection(k):
+    plain = updates_of(GradientSurgery(retain_gradients=k), ALIKE)
+    _, r = vectors(ALIKE)
+    expected = jax.tree.map(lambda u, v: u - 0.1 * 3.0 * v, plain, r)
+    assert_trees_close(
+        updates_of(GradientSurgery(retain_gradients=k, retain_weight=3.0), ALIKE), expected
+    )
+
+
+def test_projected_adam_steps_are_orthogonal_to_the_retain_gradient_and_adams_own_are_not():
+    _, r = vectors(ALIKE)
+
+    def cosine(incoming):
+        step = flat(updates_of(GradientSurgery(incoming=incoming), ALIKE, optax.adam(0.1)))
+        return step @ flat(r) / np.linalg.norm(step) / np.linalg.norm(flat(r))
+
+    assert abs(cosine("steps")) < 1e-5
+    assert abs(cosine("gradients")) > 1e-2
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"scope": "layer"}, 'scope must be "global" or "module" or "leaf"; got \'layer\''),
+        ({"when": "never"}, 'when must be "always" or "conflict"'),
+        ({"incoming": "updates"}, 'incoming must be "gradients" or "steps"'),
+        ({"loss": "mse"}, "loss must be one of elbo, reconstruction, found 'mse'"),
+        ({"retain_gradients": 0}, "retain_gradients must be at least 1, found 0"),
+        ({"retain_gradients": 4}, "retain_gradients=4 must divide the retain batch of 6 images"),
+        ({"retain_gradients": 2, "when": "conflict"}, "projection onto a cone"),
+        ({"retain_gradients": 2, "scope": "leaf"}, "over the whole tree"),
+        ({"retain_weight": 1.0, "incoming": "steps"}, "retain_weight=1.0 has no effect with"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        unlearn(MODEL, PARAMS, ALIKE, RETAIN, method=GradientSurgery(**settings), key=KEY)
+
+
+# A VAE that has learnt to draw two digits
+
+
+@pytest.fixture(scope="module")
+def digits():
+    from sklearn.datasets import load_digits
+
+    data = load_digits()
+    x = (data.images / 16.0)[..., None].astype(np.float32)
+    return x[data.target == 1], x[data.target == 0]
+
+
+@pytest.fixture(scope="module")
+def vae(digits):
+    model = mlp_vae(MLPVAEConfig((8, 8, 1), (48,), 4))
+    recipe = Recipe(batch_size=32, learning_rate=5e-3)
+    state, data = start_training(model.init, recipe, KEY[None]), jnp.concatenate(digits)
+    for _ in range(40):
+        state, _ = train_epoch(model.loss, recipe, state, data, KEY[None])
+    return model, jax.tree.map(lambda leaf: leaf[0], state.params)
+
+
+def test_surgery_through_the_decoder_gives_the_encoder_exactly_nothing(vae, digits):
+    model, params = vae
+    method = GradientSurgery(through="decoder", loss="reconstruction")
+    batch = batch_of(digits[0][:8], digits[1][:8])
+    found = jax.jit(partial(method.gradients, model, None))(params, batch, KEY)
+    for grads in (found.updates, found.retain_grads):
+        np.testing.assert_array_equal(flat(grads["encoder"]), 0.0)
+        assert np.abs(flat(grads["decoder"])).max() > 0.01
+
+
+@pytest.fixture(scope="module")
+def redirect_gradients(vae, digits):
+    """The forget gradient of redirect at the teacher, by the weight of the encoder's term."""
+    model, params = vae
+    forget, retain = map(jnp.asarray, digits)
+    batch = batch_of(forget[:8], retain[:8])
+
+    @jax.jit
+    def gradients(params):
+        prepared = RedirectSurgery().prepare(model, params, forget, retain, KEY)
+        return {
+            weight: RedirectSurgery(encoder_weight=weight)
+            .gradients(model, prepared, params, batch, KEY)
+            .updates
+            for weight in (0.0, 1.0)
+        }
+
+    return gradients(params)
+
+
+def test_without_an_encoder_term_redirect_moves_the_decoder_alone(redirect_gradients):
+    grads = redirect_gradients[0.0]
+    np.testing.assert_array_equal(flat(grads["encoder"]), 0.0)
+    assert np.abs(flat(grads["decoder"])).max() > 0.1
+
+
+def test_the_encoder_term_gives_the_decoder_no_gradient(redirect_gradients):
+    without, whole = redirect_gradients[0.0], redirect_gradients[1.0]
+    np.testing.assert_allclose(flat(whole["decoder"]), flat(without["decoder"]), rtol=1e-5)
+    assert np.abs(flat(whole["encoder"])).max() > 0.01
+
+
+def test_redirect_draws_retained_images_where_it_drew_forgotten_ones(vae, digits):
+    model, params = vae
+    forget, retain = digits
+    result = unlearn(
+        model, params, forget, retain,
+        method=RedirectSurgery(batch_size=16, learning_rate=1e-2), key=KEY, epochs=4,
+    )  # fmt: skip
+    latents = model.encode(params, forget)[0]
+
+    def share_nearer_to_the_retained(params):
+        drawn = np.asarray(model.mean(model.decode(params, latents)))
+        to_forgotten, to_retained = (
+            np.square(drawn - digit.mean(0)).sum((1, 2, 3)) for digit in (forget, retain)
+        )
+        return (to_retained < to_forgotten).mean()
+
+    assert share_nearer_to_the_retained(params) < 0.1
+    assert share_nearer_to_the_retained(result.params) > 0.9
+    forgotten, kept = (
+        float(model.loss(result.params, x, KEY) - model.loss(params, x, KEY)) for x in digits
+    )
+    assert forgotten > 10
+    assert kept < 1
+
+
+def test_redirects_learning_rate_falls_to_zero_over_the_run():
+    optimizer = RedirectSurgery(learning_rate=0.1).optimizer(steps=4)
+    state, sizes = optimizer.init(jnp.zeros(())), []
+    for _ in range(5):
+        step, state = optimizer.update(jnp.ones(()), state)
+        sizes.append(-float(step))
+    np.testing.assert_allclose(sizes, 0.05 * (1 + np.cos(np.pi * np.arange(5) / 4)), atol=1e-6)
+
+
+# The transport of latents
+
+
+def covariance(seed, size=5, spread=1.0):
+    half = np.random.default_rng(seed).normal(size=(size, size)) * spread ** np.arange(size)
+    return half @ half.T + 1e-2 * np.eye(size)
+
+
+@pytest.mark.parametrize("spread", [1.0, 0.5])
+def test_the_transport_turns_one_covariance_into_the_other(spread):
+    source, target = covariance(0, spread=spread), covariance(1, spread=spread)
+    matrix = np.asarray(transport_matrix(jnp.float32(source), jnp.float32(target)), np.float64)
+    np.testing.assert_allclose(matrix, matrix.T, atol=1e-4)
+    np.testing.assert_allclose(matrix @ source @ matrix, target, atol=1e-3 * target.max())
+    assert np.linalg.eigvalsh(matrix).min() > 0
+
+
+def test_the_transport_is_that_of_scipys_matrix_square_roots():
+    source, target = covariance(2), covariance(3)
+    root = linalg.sqrtm(source)
+    inverse = np.linalg.inv(root)
+    expected = inverse @ linalg.sqrtm(root @ target @ root) @ inverse
+    found = transport_matrix(jnp.float32(source), jnp.float32(target))
+    np.testing.assert_allclose(found, expected, atol=2e-3 * np.abs(expected).max())
+
+
+def test_the_transport_of_a_gaussian_to_itself_is_the_identity():
+    same = jnp.float32(covariance(4))
+    np.testing.assert_allclose(transport_matrix(same, same), np.eye(5), atol=1e-3)
+
+
+def test_the_transport_moves_mean_to_mean_and_covariance_to_covariance():
+    rng = np.random.default_rng(0)
+    source, target = covariance(5, 3), covariance(6, 3)
+    transport = Transport(
+        jnp.array([1.0, 2, 3]),
+        jnp.array([-1.0, 0, 4]),
+        transport_matrix(jnp.float32(source), jnp.float32(target)),
+    )
+    moved = transport(jnp.float32(rng.multivariate_normal([1, 2, 3], source, size=50_000)))
+    np.testing.assert_allclose(moved.mean(0), transport.target, atol=0.1)
+    np.testing.assert_allclose(np.cov(moved.T), target, atol=0.05 * target.max())
+
+
+def test_the_aggregate_posterior_has_the_moments_of_its_samples():
+    rng = np.random.default_rng(0)
+    mean = np.float32(rng.normal(size=(30, 2)) @ [[1, 0.5], [0, 1]])
+    log_variance = np.float32(rng.normal(size=(30, 2)) - 1)
+    samples = stats.norm(mean, np.exp(log_variance / 2)).rvs((20_000, 30, 2), random_state=0)
+    found_mean, found_covariance = aggregate_posterior(jnp.array(mean), jnp.array(log_variance))
+    np.testing.assert_allclose(found_mean, samples.mean((0, 1)), atol=0.01)
+    np.testing.assert_allclose(found_covariance, np.cov(samples.reshape(-1, 2).T), atol=0.01)
+
+
+def test_one_image_has_a_transport_as_well():
+    alone = aggregate_posterior(jnp.array([[1.0, 2.0]]), jnp.array([[-2.0, -2.0]]))[1]
+    matrix = transport_matrix(alone, jnp.eye(2))
+    np.testing.assert_allclose(matrix @ alone @ matrix, np.eye(2), atol=1e-4)
+
+
+def test_ravelled_and_leafwise_vectors_are_the_same_here():
+    a, _ = vectors(ALIKE)
+    np.testing.assert_allclose(ravel_pytree(a)[0], flat(a), rtol=1e-6)

@@ -1,0 +1,75 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from linear_autoencoder import images
+
+from gsu_jax import GenerativeModel, StopRule, unlearn
+
+KEY = jax.random.key(1)
+SGD = optax.sgd(1.0)
+
+
+def one_more(params, images, key):
+    """Ascended by SGD(1), the parameter counts the steps."""
+    return params * images.mean() / jax.lax.stop_gradient(images.mean())
+
+
+COUNTER = GenerativeModel(None, one_more, None)
+
+
+def count_steps(stop=None, callback=None, epochs=1):
+    return unlearn(
+        COUNTER, jnp.float32(0.0), images(0, 12) + 0.1, images(2, 9), method="gradient_ascent",
+        key=KEY, optimizer=SGD, batch_size=2, epochs=epochs, stop=stop, callback=callback,
+    )  # fmt: skip
+
+
+def at_two_and_from_four_on(params, key):
+    steps = jnp.round(params)
+    return jnp.where((steps == 2) | (steps >= 4), 0.0, 1.0)
+
+
+def test_a_run_stops_after_the_metric_held_at_so_many_looks_in_a_row():
+    stop = StopRule(at_two_and_from_four_on, at_most=0.5, every=1, times=2)
+    result = count_steps(stop)
+    assert (result.steps, result.stopped) == (5, True)
+    np.testing.assert_allclose(result.params, 5.0, rtol=1e-5)
+    np.testing.assert_array_equal(result.history["stop_metric"], [1, 0, 1, 0, 0])
+    assert len(result.history["forget_loss"]) == 5
+
+
+def test_looks_are_every_so_many_steps_and_at_the_end_of_an_epoch():
+    stop = StopRule(at_two_and_from_four_on, at_most=0.5, every=4, times=3)
+    result = count_steps(stop, epochs=2)
+    assert (result.steps, result.stopped) == (10, True)
+    looks = np.flatnonzero(np.isfinite(result.history["stop_metric"])) + 1
+    np.testing.assert_array_equal(looks, [4, 6, 10])
+
+
+def test_a_metric_that_never_holds_stops_nothing():
+    stop = StopRule(lambda params, key: jnp.nan, at_most=0.5, every=4)
+    result = count_steps(stop, epochs=2)
+    assert (result.steps, result.stopped) == (12, False)
+
+
+def test_the_metric_gets_a_new_key_at_every_look():
+    stop = StopRule(lambda params, key: 1 + jax.random.uniform(key), at_most=0.5, every=1)
+    assert len(set(count_steps(stop).history["stop_metric"])) == 6
+
+
+@pytest.mark.parametrize("every", [None, 4])
+def test_the_rows_given_to_the_callback_make_up_the_history(every):
+    stop = StopRule(at_two_and_from_four_on, at_most=-1.0, every=every) if every else None
+    calls = []
+    result = count_steps(stop, lambda *call: calls.append(call), epochs=2)
+    assert [steps for steps, _ in calls] == ([4, 6, 10, 12] if every else [6, 12])
+    joined = {name: np.concatenate([rows[name] for _, rows in calls]) for name in calls[0][1]}
+    jax.tree.map(np.testing.assert_array_equal, joined, result.history)
+
+
+@pytest.mark.parametrize("settings", [{"every": 0}, {"times": 0}])
+def test_a_stop_rule_that_never_looks_is_refused(settings):
+    with pytest.raises(ValueError, match="every and times must be at least 1"):
+        StopRule(at_two_and_from_four_on, at_most=0.5, **settings)
