@@ -4,12 +4,12 @@ from pathlib import Path
 
 from gsu_jax.command_line import Arguments, main
 
-DEFAULTS = Arguments(forget="1", dataset="digits", seeds=3, epochs=10, out=Path("runs/digits"))
+DEFAULTS = Arguments(forget="1", dataset="digits", seeds=3, epochs=20, out=Path("runs/digits"))
 
 
 def config(arguments: Arguments):
     """The study, with its settings."""
-    # Imported here: JAX and Flax take seconds that --help should not.
+    # Imported here: Flax and its company take seconds that --help should not.
     from gsu_jax.models import MLPVAEConfig
     from gsu_jax.study import StudyConfig
     from gsu_jax.training import Recipe

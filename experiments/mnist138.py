@@ -36,7 +36,7 @@ PAPER = {
 
 def config(arguments: Arguments):
     """The study, with its settings."""
-    # Imported here: JAX and Flax take seconds that --help should not.
+    # Imported here: Flax and its company take seconds that --help should not.
     from gsu_jax.models import MLPVAEConfig
     from gsu_jax.study import StudyConfig
     from gsu_jax.training import Recipe

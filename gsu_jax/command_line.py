@@ -41,7 +41,7 @@ def main(
     A mistake ends in one message on standard error and exit code 2, Ctrl-C in 130; set
     GSU_JAX_TRACEBACK=1 to see where an error came from.
     """
-    # JAX and Flax are imported only after this, so that --help and typing errors answer at once.
+    # Flax, orbax and the plots are imported only after this, so that --help answers at once.
     arguments = tyro.cli(Arguments, default=defaults, description=sys.modules["__main__"].__doc__)
     try:
         print(_run(config, arguments, methods))
@@ -64,6 +64,7 @@ def _run(
 ) -> str:
     """Runs the study and returns what is printed at the end."""
     from gsu_jax.data import load
+    from gsu_jax.data.names import listing, unknown
     from gsu_jax.methods import METHODS, get_method
     from gsu_jax.progress import stage
     from gsu_jax.report import terminal_table
@@ -71,12 +72,19 @@ def _run(
 
     study = config(arguments)
     known = {method.row: method for method in methods or map(get_method, METHODS)}
-    names = known if arguments.methods == ("all",) else dict.fromkeys(arguments.methods)
-    if unknown := [name for name in names if name not in known]:
-        raise ValueError(f"--methods: unknown {', '.join(unknown)}; known are {', '.join(known)}.")
+    if not arguments.methods:
+        raise ValueError(f"--methods: name at least one, or all. There is: {listing(known)}.")
+    if strangers := [name for name in arguments.methods if name not in ("all", *known)]:
+        raise unknown("--methods", "method", strangers[0], known)
+    names = known if "all" in arguments.methods else dict.fromkeys(arguments.methods)
     methods = [known[name] for name in names]
     with stage("read images", 1) as advance:
-        source = load(study.dataset, data_dir=arguments.data_dir, classes=study.classes)
+        try:
+            source = load(study.dataset, data_dir=arguments.data_dir, classes=study.classes)
+        except (ValueError, TypeError) as error:
+            # The loader speaks of its own arguments; here they are options.
+            message = str(error).removeprefix("name: ")
+            raise ValueError(f"--dataset {study.dataset}: {message}") from error
         advance(1)
     results = run_study(study, source, arguments.out, methods=methods, seeds=arguments.seeds)
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None

@@ -1,7 +1,7 @@
 """The paper's protocol, resumable: pre-train, retrain, train a judge, unlearn, evaluate, report."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -9,58 +9,21 @@ from typing import Any
 import jax
 import numpy as np
 
-from gsu_jax import checkpoints
 from gsu_jax.data import ForgetAttribute, ForgetClass, Source, Split, parse_request, split
 from gsu_jax.environment import describe_environment
 from gsu_jax.methods import METHODS, Method, get_method
 from gsu_jax.metrics import Reference, evaluate, make_reference
-from gsu_jax.models import AllCNNConfig, MLPVAEConfig, allcnn, mlp_vae
+from gsu_jax.models import AllCNNConfig, allcnn, mlp_vae
 from gsu_jax.progress import stage
 from gsu_jax.report import save_grid, write_report
+from gsu_jax.study_config import StudyConfig
 from gsu_jax.trained import Network, Trained, part_key, read_trained, train_missing
-from gsu_jax.training import Recipe
 from gsu_jax.unlearning import unlearn
 from gsu_jax.workspace import Workspace, exclusive
 
 GRID = 100  # samples in a picture
 
-
-@dataclass(frozen=True)
-class StudyConfig:
-    """What a study is, apart from how many seeds and which methods it has so far.
-
-    Attributes:
-      experiment: its name.
-      dataset: as for `gsu_jax.data.load`.
-      classes: of the data set's label, to keep; None keeps all.
-      forget: what is to be forgotten, as for `--forget`.
-      model: the generator; its image shape becomes that of the data.
-      judge_widths: of the AllCNN behind fratio, IS and the Frechet distances.
-      judge_gate: test accuracy below which the study stops.
-      pretraining: of the generator, for `before` and `retrain` alike.
-      judging: of the judge.
-      epochs: of unlearning.
-      samples: drawn from each model.
-      published: figures to print beside the study's own: method -> metric -> text.
-    """
-
-    experiment: str
-    dataset: str
-    forget: str
-    model: MLPVAEConfig
-    classes: tuple[str, ...] | None = None
-    judge_widths: tuple[int, int] = (16, 32)
-    judge_gate: float = 0.95
-    pretraining: Recipe = Recipe()
-    judging: Recipe = Recipe(epochs=6, learning_rate=3e-3, one_cycle=True)
-    epochs: int = 1
-    samples: int = 10_000
-    published: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
-
-    def __post_init__(self) -> None:
-        for name, least in (("epochs", 0), ("samples", 2)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}, found {getattr(self, name)}.")
+__all__ = ["StudyConfig", "run_study"]
 
 
 def run_study(
@@ -95,6 +58,12 @@ def run_study(
     if seeds < 1:
         raise ValueError(f"seeds must be at least 1, found {seeds}.")
     methods = [get_method(method) for method in methods]
+    rows = [method.row for method in methods]
+    if not rows or len(set(rows)) < len(rows):
+        raise ValueError(
+            f"methods must name at least one, each once, found {', '.join(rows) or 'none'}; a "
+            "second setting of a method needs a label of its own."
+        )
     study = _Study(config, source)
     with exclusive(out):
         study.open(out, methods, seeds)
@@ -135,7 +104,7 @@ class _Study:
                 "forget": len(self.split.forget),
                 "retain": len(self.split.retain),
             },
-            "methods": {method.row: asdict(method) for method in methods},
+            "methods": {m.row: {"name": m.name} | asdict(m) for m in methods},
             "seeds": seeds,
         }
         results = {
@@ -171,26 +140,31 @@ class _Study:
         if missing:
             self.workspace.log("start", missing=len(missing), split=self.split.describe())
             self.check_judge()
-            self.generators("before", self.source.train.images)
+            self.train("before")
             if any(method.name == "retrain" for method, _ in missing):
-                self.generators("retrain", self.split.retain.images)
+                self.train("retrain")
             with stage("unlearn, evaluate", len(missing)) as advance:
                 for method, seed in missing:
                     advance(0, f"{method.row}, seed {seed}")
                     self.workspace.add_row(self.row(method, seed))
                     advance(1)
-        if missing or not report.exists():
+        if self.workspace.is_newer_than(report):
             self.write_report(report)
 
     # Generators and judge
 
-    def generators(self, name: str, images: np.ndarray) -> dict[int, Trained]:
-        """The generator trained on `images`, for every seed."""
-        network = Network(name, self.model.init, self.model.loss, self.config.pretraining)
-        return train_missing(self.workspace, network, images, self.seeds)
+    def train(self, name: str) -> None:
+        """Trains the generators "before" or "retrain" of the seeds that have none."""
+        images = (self.source.train if name == "before" else self.split.retain).images
+        train_missing(self.workspace, self.network(name), images, self.seeds)
 
     def generator(self, name: str, seed: int) -> Trained:
-        return read_trained(self.workspace.checkpoint(f"{name}-{seed}"), self.model.init)
+        if not self.workspace.has_part(f"{name}-{seed}"):
+            self.train(name)
+        return read_trained(self.workspace, self.network(name), seed)
+
+    def network(self, name: str) -> Network:
+        return Network(name, self.model.init, self.model.loss, self.config.pretraining)
 
     @cached_property
     def judge_params(self) -> Any:
@@ -223,7 +197,7 @@ class _Study:
 
     def row(self, method: Method, seed: int) -> dict:
         """One row of the results: unlearn if that is not done yet, draw, evaluate."""
-        done = self.unlearned(method, seed)
+        done = self.result(method, seed)
         row = {"method": method.row, "seed": seed} | evaluate(
             self.model,
             done.params,
@@ -233,21 +207,24 @@ class _Study:
             part_key("evaluate", seed),
             samples=self.config.samples,
         )
-        grid = self.model.sample(done.params, part_key("grid", 0), GRID)
-        save_grid(self.workspace.folder / "samples" / f"{method.row}-{seed}.png", grid)
         row |= {
             "steps": done.steps,
             "seconds": done.seconds,
             "compile_seconds": done.compile_seconds,
         }
+        self.save_picture(method, seed)
         self.workspace.log("row", **row)
         return row
 
-    def unlearned(self, method: Method, seed: int) -> Trained:
+    def result(self, method: Method, seed: int) -> Trained:
         if method.name in ("before", "retrain"):
             return self.generator(method.name, seed)
-        path = self.workspace.checkpoint(f"{method.row}-{seed}")
-        if not checkpoints.exists(path):
+        return self.unlearned(method, seed)[0]
+
+    def unlearned(self, method: Method, seed: int) -> tuple[Trained, dict[str, np.ndarray]]:
+        """The unlearned model and its history, by steps; made if it is not there."""
+        part = f"{method.row}-{seed}"
+        if not self.workspace.has_part(part):
             result = unlearn(
                 self.model,
                 self.generator("before", seed).params,
@@ -257,46 +234,60 @@ class _Study:
                 key=part_key(method.name, seed),
                 epochs=self.config.epochs,
             )
-            trained = Trained(None, result.seconds, result.compile_seconds, result.steps)
             history = {name: values.astype(np.float32) for name, values in result.history.items()}
-            metadata = trained._asdict() | {"history": list(history)}
+            facts = {
+                "seconds": result.seconds,
+                "compile_seconds": result.compile_seconds,
+                "steps": result.steps,
+                "history": list(history),
+            }
             tree = {"params": result.params, "history": history}
-            checkpoints.save(path, tree, metadata=metadata)
-        params, metadata, _ = self.read_unlearned(path)
-        return Trained(**metadata | {"params": params})
-
-    def read_unlearned(self, path: Path) -> tuple[Any, dict, dict[str, np.ndarray]]:
-        metadata = checkpoints.read_metadata(path)
-        steps, names = metadata["steps"], metadata.pop("history")
+            self.workspace.save_part(part, tree, facts, method.row)
+        facts = self.workspace.part_facts(part, method.row)
+        names = facts.pop("history")
         like = {
             "params": jax.eval_shape(self.model.init, jax.random.key(0)),
-            "history": {name: np.zeros(steps, np.float32) for name in names},
+            "history": {name: np.zeros(facts["steps"], np.float32) for name in names},
         }
-        tree = checkpoints.load(path, like)
-        return tree["params"], metadata, tree["history"]
+        tree = self.workspace.load_part(part, like)
+        return Trained(tree["params"], **facts), tree["history"]
+
+    # Report
+
+    def picture(self, method: Method, seed: int) -> Path:
+        return self.workspace.folder / "samples" / f"{method.row}-{seed}.png"
+
+    def save_picture(self, method: Method, seed: int) -> None:
+        """Draws samples of one model, on the same latents for every model."""
+        params = self.result(method, seed).params
+        grid = self.model.sample(params, part_key("grid", 0), GRID)
+        save_grid(self.picture(method, seed), grid)
 
     def write_report(self, path: Path) -> None:
         """Draws report.html from the results and what lies in the checkpoints."""
-        histories = {}
         for method in self.methods:
-            folders = [self.workspace.checkpoint(f"{method.row}-{s}") for s in self.seeds]
-            if method.name not in ("before", "retrain"):
-                histories[method.row] = [self.read_unlearned(folder)[2] for folder in folders]
-        samples = self.workspace.folder / "samples"
+            if not self.picture(method, 0).exists():
+                self.save_picture(method, 0)
         write_report(
             path,
             self.workspace.results,
-            grids={method.row: samples / f"{method.row}-0.png" for method in self.methods},
-            histories=histories,
+            grids={method.row: self.picture(method, 0) for method in self.methods},
+            histories={
+                method.row: [self.unlearned(method, seed)[1] for seed in self.seeds]
+                for method in self.methods
+                if method.name not in ("before", "retrain")
+            },
             published=self.config.published,
         )
 
 
 def _method_from(row: str, settings: dict) -> Method:
     """A method of an earlier run from its config, where this run does not name it."""
-    if row not in METHODS:
+    settings = dict(settings)
+    try:
+        return METHODS[settings.pop("name")](**settings)
+    except (KeyError, TypeError) as error:
         raise ValueError(
-            f"the study has rows {row!r}, which is no method of the library: run the experiment "
-            "that made it, or choose another --out."
-        )
-    return METHODS[row](**settings)
+            f"the study has rows {row!r}, whose method or settings this gsu_jax does not know "
+            f"({error}): go on with the release that made them, or give another --out."
+        ) from error

@@ -1,6 +1,7 @@
-"""The folder of one study: its results so far, its log, and who may write to it."""
+"""The folder of one study: its results so far, its parts, its log, and who may write to it."""
 
 import json
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from gsu_jax import checkpoints
 from gsu_jax.report import read_results, summarise, write_results
 
 try:
@@ -22,7 +24,8 @@ class Workspace:
     """Everything a study keeps under `--out`; a finished row is on disk before the next begins.
 
     `results.json` is there from the first moment with the config of the study, so that a later
-    run can tell whether it goes on with the same one.
+    run can tell whether it goes on with the same one. Each trained network is a part, kept as a
+    checkpoint with the config it was made with: no part of another study is ever taken for it.
 
     Attributes:
       folder: the root.
@@ -36,12 +39,14 @@ class Workspace:
         path = self.folder / "results.json"
         if path.exists():
             earlier = read_results(path)
+            _check_earlier(path, earlier)
             _same_config(path, earlier, results)
-            self.results["rows"] = earlier["rows"]
-            self.results["reference"] = earlier.get("reference") or results["reference"]
+            results["rows"] = earlier["rows"]
+            if earlier.get("reference"):
+                results["reference"] = earlier["reference"]
             methods = earlier["config"]["methods"] | results["config"]["methods"]
             seeds = max(earlier["config"]["seeds"], results["config"]["seeds"])
-            self.results["config"] |= {"methods": methods, "seeds": seeds}
+            results["config"] |= {"methods": methods, "seeds": seeds}
         else:
             self.save()
 
@@ -62,18 +67,75 @@ class Workspace:
         )
         self.save()
 
-    def checkpoint(self, name: str) -> Path:
-        """Where the checkpoint of that name lies."""
-        return self.folder / "checkpoints" / name
+    def is_newer_than(self, path: Path) -> bool:
+        """Whether the results changed after the file `path` was written, if it ever was."""
+        results = self.folder / "results.json"
+        return not path.exists() or path.stat().st_mtime_ns <= results.stat().st_mtime_ns
+
+    def has_part(self, name: str) -> bool:
+        """Whether that part is finished."""
+        return checkpoints.exists(self._checkpoint(name))
+
+    def save_part(self, name: str, tree: Any, facts: Row, row: str | None = None) -> None:
+        """Keeps a pytree of arrays, and facts that fit JSON.
+
+        Args:
+          name: of the part.
+          tree: the arrays.
+          facts: what `part_facts` gives back.
+          row: the method whose settings it depends on, if any.
+        """
+        metadata = {"study": self._made_with(row), "facts": facts}
+        checkpoints.save(self._checkpoint(name), tree, metadata=metadata)
+
+    def part_facts(self, name: str, row: str | None = None) -> Row:
+        """The facts of a part, read without its arrays.
+
+        Raises:
+          ValueError: it is damaged, or was made with another config.
+        """
+        path = self._checkpoint(name)
+        metadata = checkpoints.read_metadata(path)
+        differences = list(_differences("", metadata.get("study", {}), self._made_with(row)))
+        if differences:
+            raise ValueError(
+                f"checkpoint {path} is of another study:\n  "
+                + "\n  ".join(differences)
+                + "\nDelete this folder to have it made again, or give another --out."
+            )
+        return metadata["facts"]
+
+    def load_part(self, name: str, like: Any) -> Any:
+        """The arrays of a part, each verified; `like` has their structure, shapes and dtypes."""
+        return checkpoints.load(self._checkpoint(name), like)
+
+    def remove_part(self, name: str) -> None:
+        """Removes a part if it is there."""
+        checkpoints.remove(self._checkpoint(name))
 
     def log(self, event: str, **facts: Any) -> None:
-        """Appends one line to log.jsonl."""
-        line = json.dumps({"time": round(time.time(), 3), "event": event} | facts)
+        """Appends one line to log.jsonl; NaN and infinity become null, as in results.json."""
+        entry = {"time": round(time.time(), 3), "event": event} | facts
+        line = json.dumps(_with_null_for_nan(entry), allow_nan=False)
         path = self.folder / "log.jsonl"
-        # A kill can leave a half line behind; what follows it must not be lost with it.
-        torn = path.exists() and path.stat().st_size and not _ends_with_newline(path)
-        with path.open("a", encoding="utf-8") as file:
-            file.write("\n" * bool(torn) + line + "\n")
+        try:
+            # A kill can leave a half line behind; what follows it must not be lost with it.
+            torn = path.exists() and path.stat().st_size and not _ends_with_newline(path)
+            with path.open("a", encoding="utf-8") as file:
+                file.write("\n" * bool(torn) + line + "\n")
+        except OSError as error:
+            raise OSError(
+                f"cannot write {path}: {error.strerror or error}. Check free space and "
+                "permissions; the same command again goes on from here."
+            ) from error
+
+    def _checkpoint(self, name: str) -> Path:
+        return self.folder / "checkpoints" / name
+
+    def _made_with(self, row: str | None) -> Row:
+        config = self.results["config"]
+        made_with = {k: v for k, v in config.items() if k not in ("methods", "seeds")}
+        return made_with | ({"method": config["methods"][row]} if row else {})
 
 
 @contextmanager
@@ -85,6 +147,8 @@ def exclusive(folder: str | os.PathLike) -> Iterator[Path]:
       ValueError: another process is at work in it.
     """
     folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"--out {folder} is a file; give a folder.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / ".lock").open("w")
@@ -103,22 +167,41 @@ def exclusive(folder: str | os.PathLike) -> Iterator[Path]:
         yield folder
 
 
+def _with_null_for_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _with_null_for_nan(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_with_null_for_nan(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def _ends_with_newline(path: Path) -> bool:
     with path.open("rb") as file:
         file.seek(-1, os.SEEK_END)
         return file.read(1) == b"\n"
 
 
+def _check_earlier(path: Path, earlier: Row) -> None:
+    """What `read_results` does not know: that the rows are those of a study."""
+    fix = "Delete it to have it made again from the checkpoints, or give another --out."
+    config = earlier.get("config")
+    if (
+        not isinstance(config, dict)
+        or not isinstance(config.get("methods"), dict)
+        or not isinstance(config.get("seeds"), int)
+    ):
+        raise ValueError(f"{path} has no config of a study with 'methods' and 'seeds'. {fix}")
+    for i, row in enumerate(earlier["rows"]):
+        if row["method"] not in config["methods"] or not isinstance(row.get("seed"), int):
+            raise ValueError(
+                f"{path}: rows[{i}] is of method {row['method']!r}, seed {row.get('seed')!r}, "
+                f"which its config does not have. {fix}"
+            )
+
+
 def _same_config(path: Path, earlier: Row, wanted: Row) -> None:
     """Only more seeds and more methods may differ."""
-    old, new = earlier.get("config"), wanted["config"]
-    if not isinstance(old, dict) or not isinstance(old.get("methods"), dict):
-        raise ValueError(f"{path} has no config of a study; choose another --out.")
-    differences = list(_differences("", old, new))
-    if earlier["experiment"] != wanted["experiment"]:
-        differences.insert(
-            0, f"experiment: {earlier['experiment']} there, {wanted['experiment']} now"
-        )
+    differences = list(_differences("", earlier["config"], wanted["config"]))
     if differences:
         raise ValueError(
             f"--out {path.parent} holds a study with another config:\n  "

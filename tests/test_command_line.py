@@ -1,0 +1,216 @@
+"""What a user of an experiment sees: help, one message for one mistake, and nothing else."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_study
+from tiny_study import read, tiny_config
+
+from gsu_jax import GradientAscent, command_line, study
+from gsu_jax.command_line import Arguments
+
+EXPERIMENTS = tiny_study.ROOT / "experiments"
+DEFAULTS = Arguments(forget="1", dataset="digits", seeds=1, epochs=1, out=Path("out"))
+
+
+def config(arguments):
+    return tiny_config(dataset=arguments.dataset, forget=arguments.forget, epochs=arguments.epochs)
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path, capsys):
+    """Runs the command line in an empty folder: exit status, standard output, standard error."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GSU_JAX_TRACEBACK", raising=False)
+
+    def run(*words, **options):
+        monkeypatch.setattr(sys, "argv", ["experiment.py", *map(str, words)])
+        status = 0
+        try:
+            command_line.main(config, DEFAULTS, **options)
+        except SystemExit as end:
+            status = end.code
+        return status, *capsys.readouterr()
+
+    return run
+
+
+def save_npz(path, **arrays):
+    images = np.linspace(0, 1, 40 * 64, dtype=np.float32).reshape(40, 8, 8, 1)
+    np.savez(path, **{"images": images, "labels": np.arange(40) % 2} | arrays)
+
+
+def test_success_prints_the_table_and_the_report_and_nothing_on_standard_error(run):
+    status, printed, errors = run("--methods", "before", "--out", "there")
+    assert (status, errors) == (0, "")
+    assert printed.splitlines()[-1] == "report: there/report.html"
+    assert "fratio" in printed.splitlines()[0]
+    assert Path("there/report.html").exists()
+    assert [row["method"] for row in read("there")["rows"]] == ["before"]
+
+    refused = run("--methods", "before", "--out", "there", "--epochs", "2")
+    assert refused[0] == 2
+    assert "epochs: 1 there, 2 now" in refused[2]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--forget 11", "forget: '11' is no class or attribute of digits. Did you mean '1'?"),
+        ("--forget Male", "'Male' is no class or attribute of digits"),
+        ("--forget indices:0,5", "a study judges samples by a class or an attribute"),
+        ("--methods redirect_surgry", "--methods: there is no method 'redirect_surgry'. Did you"),
+        ("--methods", "--methods: name at least one, or all"),
+        ("--seeds 0", "seeds must be at least 1, found 0."),
+        ("--seeds -2", "seeds must be at least 1, found -2."),
+        ("--epochs -1", "epochs must be at least 0, found -1."),
+        ("--dataset nonsense --data-dir .", "--dataset nonsense: there is no data set 'nonsense'"),
+        ("--dataset mnist --data-dir nowhere", "the folder nowhere does not exist"),
+        ("--dataset mnist --data-dir .", "mnist is not prepared in ."),
+        ("--dataset ./nonsense", "--dataset ./nonsense: the folder nonsense does not exist."),
+        ("--dataset own.npz", "--dataset own.npz: the file own.npz does not exist."),
+        ("--seeds two", "--seeds"),
+        ("--nonsense 3", "--nonsense"),
+    ],
+)
+def test_mistake_ends_in_one_message_and_status_2(run, tmp_path, words, message):
+    status, printed, errors = run(*words.split())
+    assert (status, printed) == (2, "")
+    assert message in errors
+    assert "Traceback" not in errors
+    assert errors.count("error") <= 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"images": np.full((40, 8, 8, 1), 255.0)}, "images must lie in [0, 1]"),
+        ({"images": np.zeros((40, 8))}, "images must have four axes"),
+        ({"images": np.array([{}] * 40)}, "pickled Python objects, which are never loaded"),
+        ({"labels": np.zeros(40, int)}, "forget: '1' is no class"),
+    ],
+)
+def test_unusable_images_of_ones_own_end_in_one_message(run, arrays, message):
+    save_npz("own.npz", **arrays)
+    status, printed, errors = run("--dataset", "own.npz")
+    assert (status, printed) == (2, "")
+    assert errors.startswith("error: ")
+    assert message in errors
+    assert not Path("out").exists()
+
+
+def test_request_that_retains_nothing_is_refused(run):
+    save_npz("own.npz", labels=np.ones(40, int))
+    status, _, errors = run("--dataset", "own.npz", "--forget", "1")
+    assert status == 2
+    assert "nothing would be retained" in errors
+
+
+def test_out_that_is_a_file_is_refused_and_left_alone(run):
+    Path("precious").write_text("words")
+    assert run("--out", "precious") == (
+        2,
+        "",
+        "error: --out precious is a file; give a folder.\n",
+    )
+    assert run("--out", "precious/inside")[0] == 2
+    assert Path("precious").read_text() == "words"
+
+
+def test_methods_of_an_experiment_are_the_ones_that_can_be_named(run, monkeypatch):
+    seen = {}
+
+    def remember(study, source, out, *, methods, seeds):
+        seen.update(methods=methods, seeds=seeds, out=out)
+        raise OSError("stop here")
+
+    monkeypatch.setattr(study, "run_study", remember)
+    readings = (GradientAscent(), GradientAscent(label="fast", learning_rate=1e-2))
+    assert run("--methods", "fast", "--seeds", "7", methods=readings)[2] == "error: stop here\n"
+    assert seen == {"methods": [readings[1]], "seeds": 7, "out": Path("out")}
+    run(methods=readings)
+    assert seen["methods"] == list(readings)
+    run("--methods", "all", "fast", methods=readings)
+    assert seen["methods"] == list(readings)
+    assert "There is: gradient_ascent, fast." in run("--methods", "before", methods=readings)[2]
+
+
+def test_interruption_says_how_to_go_on(run, monkeypatch):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(study, "run_study", interrupted)
+    status, _, errors = run()
+    assert status == 130
+    assert "the same command again goes on from here" in errors
+
+
+def test_a_fault_of_the_program_is_not_hidden_as_a_mistake_of_the_user(run, monkeypatch):
+    def faulty(*arguments, **options):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(study, "run_study", faulty)
+    with pytest.raises(RuntimeError, match="a bug"):
+        run()
+
+
+def test_traceback_can_be_asked_for(run, monkeypatch):
+    monkeypatch.setenv("GSU_JAX_TRACEBACK", "1")
+    with pytest.raises(ValueError, match="seeds must be"):
+        run("--seeds", "0")
+
+
+def test_help_lists_every_option_with_the_defaults_of_the_experiment(run):
+    status, printed, errors = run("--help")
+    assert (status, errors) == (0, "")
+    for option in ("forget", "dataset", "seeds", "epochs", "out", "methods", "data-dir"):
+        assert f"--{option}" in printed
+    words = " ".join(printed.replace("│", " ").split())
+    for default in ("1", "digits", "out", "all"):
+        assert f"(default: {default})" in words
+
+
+def test_defaults_can_be_changed_by_an_experiment(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["experiment.py", "--help"])
+    with pytest.raises(SystemExit, match="0"):
+        command_line.main(config, replace(DEFAULTS, seeds=42))
+    assert "(default: 42)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["digits", "mnist138", "readings"])
+def test_help_of_an_experiment_answers_before_flax_is_imported(name, tmp_path):
+    code = (
+        "import runpy, sys; sys.argv = [sys.argv[1], '--help']\n"
+        "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
+        "finally: print('flax' in sys.modules, file=sys.stderr)"
+    )
+    path = EXPERIMENTS / f"{name}.py"
+    shown = subprocess.run(
+        [sys.executable, "-c", code, str(path)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env=tiny_study.ENVIRONMENT | {"PYTHONPATH": f"{tiny_study.ROOT}:{EXPERIMENTS}"},
+    )
+    assert shown.returncode == 0
+    assert "--methods" in shown.stdout
+    assert shown.stderr == "False\n"
+
+
+def test_mistake_in_a_process_of_its_own_gives_status_2_and_no_traceback(tmp_path):
+    refused = subprocess.run(
+        [sys.executable, EXPERIMENTS / "digits.py", "--forget", "eleven"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env=tiny_study.ENVIRONMENT,
+    )
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr.startswith("error: forget: 'eleven' is no class")
+    assert refused.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []

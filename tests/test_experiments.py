@@ -1,0 +1,130 @@
+"""The experiments themselves, end to end, as a user runs them."""
+
+import json
+import re
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+import tiny_study
+
+from gsu_jax.data import load
+from gsu_jax.models import MLPVAEConfig
+from gsu_jax.study import StudyConfig, run_study
+from gsu_jax.training import Recipe
+
+pytestmark = pytest.mark.slow
+
+
+def run_digits(out):
+    """Exit status, standard output, standard error and wall seconds of a run with two seeds."""
+    command = [sys.executable, tiny_study.ROOT / "experiments" / "digits.py"]
+    command += ["--seeds", "2", "--out", str(out)]
+    start = time.perf_counter()
+    run = subprocess.run(command, capture_output=True, text=True, env=tiny_study.ENVIRONMENT)
+    return run.returncode, run.stdout, run.stderr, time.perf_counter() - start
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    out = tmp_path_factory.mktemp("digits") / "out"
+    return out, run_digits(out)
+
+
+def mean(results, method, metric):
+    return statistics.fmean(row[metric] for row in results["rows"] if row["method"] == method)
+
+
+def test_digits_prints_its_table_and_where_the_report_is(digits):
+    out, (status, printed, errors, _) = digits
+    assert (status, errors) == (0, "")
+    rows = [line.split()[0] for line in printed.splitlines()[2:] if line and "report:" not in line]
+    assert rows == [
+        "before",
+        "retrain",
+        "fine_tune",
+        "gradient_ascent",
+        "gradient_surgery",
+        "redirect_surgery",
+    ]
+    assert printed.splitlines()[-1] == f"report: {out / 'report.html'}"
+
+
+def test_digits_judge_can_be_believed(digits):
+    assert tiny_study.read(digits[0])["reference"]["judge_accuracy"] > 0.95
+
+
+def test_digits_are_drawn_evenly_before_and_without_the_forgotten_one_after_retraining(digits):
+    results = tiny_study.read(digits[0])
+    assert 0.05 < mean(results, "before", "fratio") < 0.2
+    assert mean(results, "retrain", "fratio") < 0.02
+
+
+def test_redirect_surgery_forgets_a_digit_and_keeps_the_others(digits):
+    results = tiny_study.read(digits[0])
+    before = mean(results, "before", "fratio")
+    assert mean(results, "redirect_surgery", "fratio") < before / 5
+    retained = mean(results, "retrain", "nelbo_retain")
+    assert mean(results, "redirect_surgery", "nelbo_retain") < 1.15 * retained
+    assert mean(results, "redirect_surgery", "fid_retain") < mean(results, "before", "fid_retain")
+
+
+def test_surgery_costs_the_retained_digits_less_than_ascent(digits):
+    results = tiny_study.read(digits[0])
+    ascent, surgery = (
+        mean(results, method, "nelbo_retain") for method in ("gradient_ascent", "gradient_surgery")
+    )
+    assert surgery < ascent
+
+
+def test_report_needs_no_other_file_and_no_network(digits):
+    html = (digits[0] / "report.html").read_text(encoding="utf-8")
+    assert html.count("data:image/png;base64,") >= 6
+    assert "<script" not in html
+    for address in re.findall(r"""(?:src|href|url)\s*[=(]\s*["']?([^"'\s>)]+)""", html):
+        assert address.startswith(("data:", "#")), address
+    assert "@import" not in html
+
+
+def test_finished_digits_started_again_answer_at_once_with_the_same(digits):
+    out, (_, printed, _, _) = digits
+    before = (out / "results.json").read_bytes()
+    status, again, errors, seconds = run_digits(out)
+    assert (status, again, errors) == (0, printed, "")
+    assert seconds < 15
+    assert (out / "results.json").read_bytes() == before
+
+
+def test_mnist_goes_the_whole_way_on_real_data(tfds_dir, tmp_path):
+    config = StudyConfig(
+        experiment="mnist138",
+        dataset="mnist",
+        classes=("1", "3", "8"),
+        forget="1",
+        model=MLPVAEConfig(widths=(128,), latent_size=8),
+        pretraining=Recipe(epochs=5),
+        judging=Recipe(epochs=1, learning_rate=3e-3, one_cycle=True),
+        judge_widths=(8, 16),
+        judge_gate=0.97,
+        samples=1000,
+    )
+    source = load("mnist", data_dir=tfds_dir, classes=("1", "3", "8"), cache_dir=tmp_path / "cache")
+    results = run_study(
+        config, source, tmp_path / "out", methods=("before", "redirect_surgery"), seeds=1
+    )
+    assert results["config"]["data"]["forget"] == 6742
+    assert results["config"]["data"]["retain"] == 11982
+    assert results["reference"]["judge_accuracy"] > 0.97
+    assert 0.2 < mean(results, "before", "fratio") < 0.5
+    assert mean(results, "redirect_surgery", "fratio") < 0.05
+    assert mean(results, "redirect_surgery", "nelbo_retain") < 1.2 * mean(
+        results, "before", "nelbo_retain"
+    )
+    with pytest.raises(ValueError, match="forget: '1' there, '3' now"):
+        run_study(
+            replace(config, forget="3"), source, tmp_path / "out", methods=("before",), seeds=1
+        )
+    assert json.loads((tmp_path / "out" / "results.json").read_text()) == results
