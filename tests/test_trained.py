@@ -1,5 +1,6 @@
 """Networks that are kept: a stopped training goes on as if nothing had happened."""
 
+import json
 import time
 from contextlib import contextmanager
 
@@ -122,6 +123,9 @@ def test_seeds_that_were_saved_before_a_stop_are_kept_and_the_others_get_their_b
     first = (workspace.folder / "checkpoints/net-0/manifest.json").read_bytes()
     assert_same_bits(kernels(train_missing(workspace, NETWORK, DATA, range(3))), unstopped)
     assert (workspace.folder / "checkpoints/net-0/manifest.json").read_bytes() == first
+    # Larger networks than this one get other bits in another group.
+    last = (workspace.folder / "log.jsonl").read_text().splitlines()[-1]
+    assert json.loads(last)["seeds"] == [0, 1, 2]
 
 
 def test_more_seeds_than_a_stopped_training_had_leave_its_result_as_it_was(
