@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import tyro
+try:
+    import tyro
+except ModuleNotFoundError:
+    sys.exit('error: tyro is not installed; pip install "gsu-jax[experiments]" (or -e ".[all]").')
 
 
 @dataclass(frozen=True)

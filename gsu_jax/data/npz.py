@@ -70,8 +70,10 @@ def _load(path: Path) -> dict[str, np.ndarray]:
         try:
             archive = np.load(file, allow_pickle=False)
         except DAMAGE as error:
+            # NumPy takes what it does not know for a pickle, and advises to load it: never here.
+            reason = "" if "pickle" in str(error) else f" ({error})"
             raise ValueError(
-                f"{path}: no readable .npz ({error}). Write it with np.savez(path, images=..., "
+                f"{path}: no readable .npz{reason}. Write it with np.savez(path, images=..., "
                 "labels=...)."
             ) from error
         if not isinstance(archive, np.lib.npyio.NpzFile):
