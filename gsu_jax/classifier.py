@@ -40,7 +40,5 @@ class Classifier:
             logits = self.apply(params, images).logits
         else:
             logits = self.train_apply(params, images, key)
-        losses = optax.softmax_cross_entropy_with_integer_labels(
-            logits.astype(jnp.float32), labels
-        )
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits.astype(jnp.float32), labels)
         return losses.mean()

@@ -35,9 +35,9 @@ def updates_of(method, forget, optimizer=None):
     optimizer = optimizer or optax.sgd(0.1)
     grads = method.gradients(MODEL, None, PARAMS, batch_of(forget, RETAIN), KEY)
     chain = method.transform(optimizer, PARAMS, 1)
-    return chain.update(
-        grads.updates, chain.init(PARAMS), PARAMS, retain_grads=grads.retain_grads
-    )[0]
+    return chain.update(grads.updates, chain.init(PARAMS), PARAMS, retain_grads=grads.retain_grads)[
+        0
+    ]
 
 
 def vectors(forget):

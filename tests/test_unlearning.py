@@ -147,8 +147,7 @@ def test_surgery_keeps_the_retained_loss_where_ascent_loses_it(surgery):
         method="gradient_ascent", key=KEY, optimizer=optax.sgd(0.1), epochs=3, **ALL,
     )  # fmt: skip
     before, kept, lost = (
-        float(MODEL.loss(params, RETAIN, KEY))
-        for params in (PARAMS, surgery.params, ascent.params)
+        float(MODEL.loss(params, RETAIN, KEY)) for params in (PARAMS, surgery.params, ascent.params)
     )
     assert lost - before > 5 * abs(kept - before)
 

@@ -92,6 +92,4 @@ def test_a_convolution_gives_on_eight_devices_what_it_gives_on_one(mesh):
 
 def test_batches_that_do_not_divide_over_the_devices_are_refused(mesh):
     with pytest.raises(ValueError, match=r"batch of 12 images does not divide .* of 8 devices"):
-        unlearn(
-            MODEL, PARAMS, FORGET, RETAIN, method="before", key=KEY, mesh=mesh, batch_size=12
-        )
+        unlearn(MODEL, PARAMS, FORGET, RETAIN, method="before", key=KEY, mesh=mesh, batch_size=12)

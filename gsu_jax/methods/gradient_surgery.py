@@ -48,9 +48,7 @@ class GradientSurgery(GradientAscent):
         super().check(model)
         check_choice("scope", self.scope, ("global", "module", "leaf"))
         if self.retain_gradients < 1:
-            raise ValueError(
-                f"retain_gradients must be at least 1, found {self.retain_gradients}."
-            )
+            raise ValueError(f"retain_gradients must be at least 1, found {self.retain_gradients}.")
         if self.retain_weight and (self.incoming, self.when) == ("steps", "always"):
             raise ValueError(
                 f"retain_weight={self.retain_weight} has no effect with incoming='steps' and "
@@ -89,9 +87,7 @@ class GradientSurgery(GradientAscent):
 
 def modules(params: Params) -> Any:
     """A label for each array of `params`: the path of its parent, so of the layer it belongs to."""
-    return jax.tree_util.tree_map_with_path(
-        lambda path, _: jax.tree_util.keystr(path[:-1]), params
-    )
+    return jax.tree_util.tree_map_with_path(lambda path, _: jax.tree_util.keystr(path[:-1]), params)
 
 
 def negative(loss: Loss) -> Loss:

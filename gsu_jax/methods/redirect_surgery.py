@@ -51,8 +51,8 @@ class RedirectSurgery(Method):
         l(theta) = -E log p(Dec*(T z) | Dec(z)) + w E[-log p(x | Dec_held(z')) + KL(q(z'|x) || p)]
 
     - T is the optimal transport map between two Gaussians, fitted to the teacher's latents of
-      forgotten and of retained images: T z = m_r + A (z - m_f),
-      A = S_f^-1/2 (S_f^1/2 S_r S_f^1/2)^1/2 S_f^-1/2, m and S mean and covariance of the aggregate
+      forgotten and of retained images, and a little further:
+      T z = m_r + o (m_r - m_f) + A (z - m_f),  A = S_f^-1/2 (S_f^1/2 S_r S_f^1/2)^1/2 S_f^-1/2, m and S mean and covariance of the aggregate
       posterior. So the place of the forgotten images is filled with the variety of the retained.
     - The second term, z' ~ q(z'|x), moves the encoder alone (the decoder is held in it): where the
       decoder no longer draws x, its posterior should say so as that of a retrained model does,
@@ -69,6 +69,7 @@ class RedirectSurgery(Method):
       batch_size, retain_batch_size: as in `Method`; smaller ones, so more steps, do better and
         take longer.
       fitted_images: retained images at most that T is fitted to.
+      overshoot: o; without it the teacher still draws 1 % of the targets as forgotten images.
       retain_weight, final_retain_weight: lambda at the first and the last step; geometric between.
       encoder_weight: w; 0 leaves the forgotten images' posteriors where they were.
       encoder_share: of a batch's images that the second term sees: a quarter does as well as all.
@@ -79,12 +80,13 @@ class RedirectSurgery(Method):
     needs: ClassVar[tuple[str, ...]] = ("encode", "decode", "log_likelihood", "mean")
 
     learning_rate: float = 2e-3
-    batch_size: int = 128
+    batch_size: int = 112
     retain_batch_size: int | None = 64
     fitted_images: int = 2048
-    retain_weight: float = 2.5
-    final_retain_weight: float = 18.0
-    encoder_weight: float = 1.0
+    overshoot: float = 0.1
+    retain_weight: float = 3.0
+    final_retain_weight: float = 24.0
+    encoder_weight: float = 3.0
     encoder_share: float = 0.25
     when: Literal["always", "conflict"] = "conflict"
 
@@ -112,7 +114,8 @@ class RedirectSurgery(Method):
         forget_mean, forget_covariance = aggregate_posterior(*posterior)
         retain_mean, retain_covariance = aggregate_posterior(*encode_in_parts(model, params, some))
         matrix = transport_matrix(forget_covariance, retain_covariance)
-        return Prepared(params, *posterior, Transport(forget_mean, retain_mean, matrix))
+        target = retain_mean + self.overshoot * (retain_mean - forget_mean)
+        return Prepared(params, *posterior, Transport(forget_mean, target, matrix))
 
     def gradients(
         self, model: GenerativeModel, prepared: Prepared, params: Params, batch: Batch, key

@@ -57,9 +57,7 @@ class _AllCNN(nnx.Module):
         self.first = nnx.List(
             [conv(config.channels, narrow, 3), conv(narrow, narrow, 3), conv(narrow, narrow, 3, 2)]
         )
-        self.second = nnx.List(
-            [conv(narrow, wide, 3), conv(wide, wide, 3), conv(wide, wide, 3, 2)]
-        )
+        self.second = nnx.List([conv(narrow, wide, 3), conv(wide, wide, 3), conv(wide, wide, 3, 2)])
         self.third = nnx.List([conv(wide, wide, 3), conv(wide, wide, 1)])
         self.last = conv(wide, config.classes, 1)
         self.dropout = nnx.Dropout(config.dropout)

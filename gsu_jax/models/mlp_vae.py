@@ -63,8 +63,7 @@ class _Stack(nnx.Module):
 
     def __init__(self, sizes: tuple[int, ...], dtype: str, rngs: nnx.Rngs) -> None:
         self.layers = nnx.List(
-            nnx.Linear(a, b, dtype=jnp.dtype(dtype), rngs=rngs)
-            for a, b in pairwise(sizes)
+            nnx.Linear(a, b, dtype=jnp.dtype(dtype), rngs=rngs) for a, b in pairwise(sizes)
         )
 
     def __call__(self, x: jax.Array) -> jax.Array:
