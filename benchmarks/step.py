@@ -46,7 +46,7 @@ class Arguments:
     steps: int = 3
     """Steps in one timed call, compiled as one scan."""
     batch_size: int = 128
-    """Images of each set in a step; redirect_surgery takes its own share of forgotten ones."""
+    """Images of each set in a step; redirect_surgery takes its own share of each."""
     out: Annotated[Path, tyro.conf.arg(metavar="FILE")] = Path("benchmarks/results/step.json")
     """The JSON file to write."""
 
@@ -144,9 +144,11 @@ def main(arguments: Arguments) -> None:
 
 def compiled(model: GenerativeModel, method: Method, arguments: Arguments) -> Timed:
     """The steps of `method` as `unlearn` runs them: a scan over batches gathered on the device."""
-    retain_batch = arguments.batch_size
-    forget_batch = -(-method.batch_size * retain_batch // Method.batch_size)
-    images = arguments.steps * retain_batch
+    # A method with batches of its own keeps their share of the default's 128.
+    forget_batch = -(-method.batch_size * arguments.batch_size // Method.batch_size)
+    own = method.retain_batch_size or method.batch_size
+    retain_batch = -(-own * arguments.batch_size // Method.batch_size)
+    images = arguments.steps * arguments.batch_size
     key = jax.random.key(0)
     pixels = np.random.default_rng(0).integers(0, 256, (2, images, 28, 28, 1), np.uint8)
     forget, retain = jnp.asarray(pixels)

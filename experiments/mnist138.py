@@ -2,9 +2,28 @@
 
 from pathlib import Path
 
+from gsu_jax import (
+    Before,
+    FineTune,
+    GradientAscent,
+    GradientSurgery,
+    RedirectSurgery,
+    Retrain,
+)
 from gsu_jax.command_line import Arguments, main
 
 DEFAULTS = Arguments(forget="1", dataset="mnist", seeds=3, epochs=1, out=Path("runs/mnist138"))
+
+METHODS = (
+    Before(),
+    Retrain(),
+    FineTune(),
+    GradientAscent(),
+    GradientSurgery(),
+    # The reading of the paper that gives its fratio: theta are the generator's, the decoder's.
+    GradientSurgery(label="gradient_surgery-decoder", through="decoder"),
+    RedirectSurgery(),
+)
 
 PAPER = {
     "before": {
@@ -55,4 +74,4 @@ def config(arguments: Arguments):
 
 
 if __name__ == "__main__":
-    main(config, DEFAULTS)
+    main(config, DEFAULTS, METHODS)

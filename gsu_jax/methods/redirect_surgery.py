@@ -52,8 +52,9 @@ class RedirectSurgery(Method):
 
     - T is the optimal transport map between two Gaussians, fitted to the teacher's latents of
       forgotten and of retained images, and a little further:
-      T z = m_r + o (m_r - m_f) + A (z - m_f),  A = S_f^-1/2 (S_f^1/2 S_r S_f^1/2)^1/2 S_f^-1/2, m and S mean and covariance of the aggregate
-      posterior. So the place of the forgotten images is filled with the variety of the retained.
+      T z = m_r + o (m_r - m_f) + A (z - m_f),  A = S_f^-1/2 (S_f^1/2 S_r S_f^1/2)^1/2 S_f^-1/2,
+      m and S mean and covariance of the aggregate posterior. So the place of the forgotten images
+      is filled with the variety of the retained.
     - The second term, z' ~ q(z'|x), moves the encoder alone (the decoder is held in it): where the
       decoder no longer draws x, its posterior should say so as that of a retrained model does,
       instead of keeping the place where x used to be.
