@@ -63,7 +63,7 @@ def test_redirect_takes_its_own_share_of_images(measured):
     _, result = measured
     sizes = {row["step"]: (row["forget_batch"], row["retain_batch"]) for row in result["rows"]}
     assert sizes["gradient_ascent"] == (8, 8)
-    assert sizes["redirect_surgery"] == (7, 4)
+    assert sizes["redirect_surgery"] == (8, 4)
 
 
 def test_step_says_what_it_ran_on_and_with(measured):

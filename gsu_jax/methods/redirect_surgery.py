@@ -81,7 +81,6 @@ class RedirectSurgery(Method):
     needs: ClassVar[tuple[str, ...]] = ("encode", "decode", "log_likelihood", "mean")
 
     learning_rate: float = 2e-3
-    batch_size: int = 112
     retain_batch_size: int | None = 64
     fitted_images: int = 2048
     overshoot: float = 0.1
