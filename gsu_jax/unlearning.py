@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache, partial
 from numbers import Integral
 from typing import Any, NamedTuple
@@ -81,7 +81,7 @@ def unlearn(
     batch_size: int | None = None,
     retain_batch_size: int | None = None,
     epochs: int = 1,
-    guide: Any = None,
+    guide: Callable[[jax.Array], jax.Array] | None = None,
     stop: StopRule | None = None,
     callback: Callable[[int, History], None] | None = None,
     mesh: jax.sharding.Mesh | None = None,
@@ -106,7 +106,9 @@ def unlearn(
       retain_batch_size: retained images in a step; `batch_size` but for a method that says
         otherwise.
       epochs: passes over the visited set.
-      guide: a classifier for a method that needs one; refused by one that does not.
+      guide: for a method that tells forgotten images by one (it has a field `guide`) and would
+        else train its own: `guide(images) -> [n]`, the probability that an image shows what is to
+        be forgotten, traced by `jax.jit`. Never give it the judge of the result.
       stop: an early end.
       callback: `callback(steps_done, rows)` after each epoch (after each look of `stop`), with
         the history rows since the last call.
@@ -125,7 +127,7 @@ def unlearn(
     if retain_batch_size is None:
         retain_batch_size = method.retain_batch_size or batch_size
     if guide is not None:
-        raise ValueError(f"{method.name} uses no guide; leave out guide=.")
+        method = _with_guide(method, guide)
     forget, retain = check_images("forget", forget), check_images("retain", retain)
     if forget.shape[1:] != retain.shape[1:]:
         raise ValueError(
@@ -165,6 +167,16 @@ def unlearn(
             if run.stopped:
                 return run.result(carry[0])
     return run.result(carry[0])
+
+
+def _with_guide(method: Method, guide: Callable) -> Method:
+    if "guide" not in (field.name for field in fields(method)):
+        raise ValueError(f"{method.name} uses no guide; leave out guide=.")
+    if not callable(guide):
+        raise TypeError(
+            f"guide must be a function of images that gives one probability each, found {guide!r}."
+        )
+    return replace(method, guide=guide)
 
 
 def _chunks(xs: Any, steps: int, stop: StopRule | None) -> Iterator[Any]:
@@ -240,7 +252,7 @@ def _program(
     optimizer = optimizer or method.optimizer(steps)
 
     def prepare(params, forget, retain, key):
-        params = method.start(model, params, jax.random.fold_in(key, 0))
+        params = method.start(model, params, forget, retain, jax.random.fold_in(key, 0))
         prepared = method.prepare(model, params, forget, retain, jax.random.fold_in(key, 1))
         return (params, method.transform(optimizer, params, steps).init(params)), prepared
 
@@ -249,7 +261,8 @@ def _program(
         number, indices, mask, retained = x
         forget, retain, prepared, key = shared
         visited = retain if method.visits == "retain" else forget
-        batch = Batch(MaskedBatch(visited[indices], mask), indices, retain[retained])
+        visited = MaskedBatch(visited[indices], mask)
+        batch = Batch(visited, indices, retain[retained], number, number / steps)
         grads = method.gradients(model, prepared, params, batch, jax.random.fold_in(key, number))
         updates, state = method.transform(optimizer, params, steps).update(
             grads.updates, state, params, retain_grads=grads.retain_grads

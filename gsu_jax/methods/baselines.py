@@ -44,6 +44,13 @@ class Retrain(FineTune):
 
     learning_rate: float = 1e-3
 
-    def start(self, model: GenerativeModel, params: Params, key: jax.Array) -> Params:
+    def start(
+        self,
+        model: GenerativeModel,
+        params: Params,
+        forget: jax.Array,
+        retain: jax.Array,
+        key: jax.Array,
+    ) -> Params:
         """Fresh parameters; the trained ones are not looked at."""
         return model.init(key)

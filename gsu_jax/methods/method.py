@@ -18,11 +18,15 @@ class Batch(NamedTuple):
         retain set, of that; filled up and masked in the last step of an epoch.
       indices: `[batch]`, their places in the set, to find what `prepare` made for each of them.
       retain: `[retain_batch, h, w, c]`, a full batch of the retain set.
+      number: of the step, from 0.
+      progress: the share of the run's steps that lie behind, from 0 to below 1.
     """
 
     visited: MaskedBatch
     indices: jax.Array
     retain: jax.Array
+    number: jax.Array | int = 0
+    progress: jax.Array | float = 0.0
 
 
 class StepGradients(NamedTuple):
@@ -74,8 +78,15 @@ class Method:
         """Raises ValueError before anything is run where the model lacks what is needed."""
         model.require(*self.needs, needed_by=self.name)
 
-    def start(self, model: GenerativeModel, params: Params, key: jax.Array) -> Params:
-        """The parameters that the first step sees."""
+    def start(
+        self,
+        model: GenerativeModel,
+        params: Params,
+        forget: jax.Array,
+        retain: jax.Array,
+        key: jax.Array,
+    ) -> Params:
+        """The parameters that the first step sees; the result, for a method without steps."""
         return params
 
     def prepare(
