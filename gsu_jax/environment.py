@@ -1,6 +1,7 @@
 """What a result was obtained with."""
 
 import importlib.metadata
+import os
 import platform
 import subprocess
 from datetime import UTC, datetime
@@ -11,13 +12,14 @@ import jax
 
 
 def describe_environment() -> dict[str, Any]:
-    """Versions, devices, date and, from a git checkout, the commit of gsu_jax."""
+    """Versions, devices, CPU cores, date and, from a git checkout, the commit of gsu_jax."""
     packages = ("gsu-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
     versions = {name: _version(name) for name in packages}
     kinds = [device.device_kind for device in jax.devices()]
     return {
         "jax": jax.__version__,
         "devices": [f"{kinds.count(kind)} x {kind}" for kind in dict.fromkeys(kinds)],
+        "cpus": os.cpu_count(),
         "git": _commit(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),

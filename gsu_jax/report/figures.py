@@ -1,4 +1,4 @@
-"""The report's plots, as matplotlib figures: `forget_utility` and `curves`.
+"""What the report's plots share, and `curves` along the steps (`front.py` has the other plot).
 
 A method has one colour and one marker in all of them: `styles(methods)`.
 """
@@ -11,9 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-
-from gsu_jax.report.results import methods_of
-from gsu_jax.report.tables import worst_upper
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -67,46 +64,6 @@ def styles(methods: Sequence[str]) -> dict[str, Style]:
     return {method: fixed.get(method) or free[method] for method in methods}
 
 
-def forget_utility(rows: Sequence[dict]) -> "Figure":
-    """Forgetting against utility: fratio and fid_retain, one point a seed, lower left is better.
-
-    The shaded corner is where retrained models lie: fratio up to their worst 95 % upper bound,
-    fid_retain up to 1.1 times their worst.
-    """
-    methods = methods_of(rows)
-    look = styles(methods)
-    points = {method: _points(rows, method) for method in methods}
-    with _drawing():
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(10.6, 4.6), layout="constrained")
-        axes = figure.add_subplot()
-        axes.set_xscale("symlog", linthresh=1e-3, linscale=0.5)
-        axes.set_yscale("log")
-        for order, method in enumerate(methods):
-            found = points[method]
-            lost = sum(row["method"] == method for row in rows) - len(found)
-            axes.plot(
-                *np.reshape(found, (-1, 2)).T,
-                linestyle="",
-                marker=look[method].marker,
-                markersize=11 if look[method].marker == "*" else 7.5,
-                color=look[method].color,
-                alpha=0.85,
-                markeredgecolor="white",
-                markeredgewidth=0.6,
-                clip_on=False,
-                zorder=3 + order / 100,
-                label=method + (f" ({lost} not drawn)" if lost else ""),
-            )
-        drawn = np.array([point for found in points.values() for point in found]).reshape(-1, 2)
-        _frame(axes, drawn, points.get("retrain", []), worst_upper(rows, "retrain"))
-        axes.set_xlabel("fratio: share of samples that show what was to be forgotten")
-        axes.set_ylabel("FID to the retained test images")
-        axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0)
-    return figure
-
-
 def curves(histories: Mapping[str, Sequence[Mapping[str, np.ndarray]]]) -> "Figure":
     """Losses and conflict along the steps: a row a method, mean in bold over the faint seeds.
 
@@ -115,7 +72,7 @@ def curves(histories: Mapping[str, Sequence[Mapping[str, np.ndarray]]]) -> "Figu
     """
     methods = [method for method, seeds in histories.items() if len(seeds)]
     look = styles(methods)
-    with _drawing():
+    with drawing():
         from matplotlib.figure import Figure
         from matplotlib.lines import Line2D
 
@@ -153,7 +110,7 @@ def svg(figure: "Figure", name: str) -> str:
 
     `name` goes before its ids: several such elements share one page.
     """
-    with _drawing():
+    with drawing():
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     text = buffer.getvalue()
@@ -165,42 +122,13 @@ def svg(figure: "Figure", name: str) -> str:
 
 
 @contextlib.contextmanager
-def _drawing() -> Iterator[None]:
+def drawing() -> Iterator[None]:
+    """The settings that every plot is made and saved with."""
     # Figure without pyplot: no global state, no display, nothing to close.
     import matplotlib
 
     with matplotlib.rc_context(FONT):
         yield
-
-
-def _points(rows: Sequence[dict], method: str) -> list[tuple[float, float]]:
-    found = [
-        (row.get("fratio"), row.get("fid_retain"))
-        for row in rows
-        if row["method"] == method and not row.get("diverged")
-    ]
-    return [p for p in found if None not in p and np.isfinite(p).all() and p[1] > 0]
-
-
-def _frame(axes: "Axes", drawn: np.ndarray, retrained: Sequence, upper: float | None) -> None:
-    """Limits, ticks, and the corner in which retrained models lie."""
-    ticks = [0, 1e-3, 1e-2, 1e-1, 0.3, 1]
-    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    axes.minorticks_off()
-    axes.set_xlim(-2e-4, max(1.0, *drawn[:, 0]) if len(drawn) else 1.0)
-    low, high = (drawn[:, 1].min(), drawn[:, 1].max()) if len(drawn) else (1.0, 10.0)
-    middle = np.sqrt(low * high)
-    low, high = min(low / 1.35, middle / 2.5), max(high * 1.35, middle * 2.5)
-    axes.set_ylim(low, high)
-    steps = [m * 10.0**e for e in range(-6, 7) for m in (1, 2, 5) if low <= m * 10.0**e <= high]
-    axes.set_yticks(steps, [f"{step:g}" for step in steps])
-    if not retrained or upper is None:
-        return
-    top = 1.1 * max(y for _, y in retrained)
-    axes.fill_between([-2e-4, upper], low, top, color=PALETTE[2], alpha=0.16, linewidth=0)
-    axes.annotate(
-        "retrained", (upper, top), (-4, 4), textcoords="offset points", color=SOFT, ha="right"
-    )
 
 
 def _curve(axes: "Axes", seeds: Sequence, name: str, color: str, line: str = "-") -> bool:

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 
 from gsu_jax.report.files import write_whole
+from gsu_jax.statistics import bootstrap_interval
 
 SCHEMA = 1
 NOT_METRICS = ("method", "seed", "diverged")
 
 
 def summarise(rows: Sequence[dict]) -> list[dict]:
-    """Mean and sample standard deviation over seeds, for every method and metric.
+    """Mean, sample deviation and 95 % interval over seeds, for every method and metric.
 
     Diverged rows and missing (null, non-finite) values are left out of the means; `n` counts what
     went in. The last entry of each method has the metric "diverged": its mean is the share of
@@ -27,21 +28,26 @@ def summarise(rows: Sequence[dict]) -> list[dict]:
       rows: as in results.json: "method", "seed", "diverged" and any number of metrics.
 
     Returns:
-      A list of {"method", "metric", "mean", "std", "n"} in the order of `rows`. `mean` is None
-      where n = 0; `std` (divided by n - 1) is None where n < 2: one seed has no deviation.
+      A list of {"method", "metric", "mean", "std", "low", "high", "n"} in the order of `rows`.
+      `mean` is None where n = 0; `std` (divided by n - 1) and the bootstrap interval of the mean
+      from `low` to `high` are None where n < 2: one seed has no deviation.
     """
     summary = []
     for method in methods_of(rows):
         of_method = [row for row in rows if row["method"] == method]
-        metrics = dict.fromkeys(name for row in of_method for name in row)
         alive = [row for row in of_method if not row.get("diverged")]
-        for metric in metrics:
-            numbers = all(_is_number_or_none(row.get(metric)) for row in of_method)
-            if numbers and metric not in NOT_METRICS:
-                summary.append(_entry(method, metric, [row.get(metric) for row in alive]))
+        for metric in metrics_of(rows, method):
+            summary.append(_entry(method, metric, [row.get(metric) for row in alive]))
         diverged = [float(bool(row.get("diverged"))) for row in of_method]
         summary.append(_entry(method, "diverged", diverged))
     return summary
+
+
+def metrics_of(rows: Sequence[dict], method: str) -> list[str]:
+    """What all of the method's rows have a number (or null) for, in the order of its rows."""
+    of_method = [row for row in rows if row["method"] == method]
+    names = dict.fromkeys(name for row in of_method for name in row if name not in NOT_METRICS)
+    return [name for name in names if all(_is_number_or_none(row.get(name)) for row in of_method)]
 
 
 def methods_of(rows: Sequence[dict]) -> list[str]:
@@ -84,7 +90,9 @@ def _entry(method: str, metric: str, values: Sequence[Any]) -> dict:
     known = [float(value) for value in values if _is_finite(value)]
     mean = statistics.fmean(known) if known else None
     std = float(np.std(known, ddof=1)) if len(known) > 1 else None
-    return {"method": method, "metric": metric, "mean": mean, "std": std, "n": len(known)}
+    low, high = bootstrap_interval(known) if len(known) > 1 else (None, None)
+    spread = {"mean": mean, "std": std, "low": low, "high": high}
+    return {"method": method, "metric": metric, **spread, "n": len(known)}
 
 
 def _is_number_or_none(value: Any) -> bool:

@@ -9,7 +9,7 @@ STYLE = """
 body { margin: 0; background: var(--paper); color: var(--ink); line-height: 1.5;
   font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "DejaVu Sans",
   sans-serif; }
-main { max-width: 1180px; margin: 0 auto; padding: 2.2rem 1.4rem 4rem; }
+main { max-width: 1240px; margin: 0 auto; padding: 2.2rem 1.4rem 4rem; }
 h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 .9rem; letter-spacing: -.01em; }
 h2 { font-size: 1.2rem; margin: 2.6rem 0 .4rem; }
 p { color: var(--soft); max-width: 80ch; margin: .2rem 0 1rem; font-size: .88rem; }
@@ -31,8 +31,13 @@ thead th { color: var(--soft); font-weight: 500; font-size: .78rem; line-height:
 tbody th { font-weight: 600; }
 td span, td small { color: var(--soft); }
 td small { display: block; font-size: .76rem; line-height: 1.3; }
+td small i { font-style: normal; opacity: .8; }
+abbr { text-decoration: none; font-size: .8em; margin-right: .35em; }
+table.main th:first-child { position: sticky; left: 0; background: var(--paper); z-index: 1; }
+table.cost td.bars { width: 15rem; vertical-align: middle; }
+.bar { display: block; height: .6em; min-width: 1px; background: var(--soft); border-radius: 2px; }
 td.none { color: var(--soft); }
-tr.yardstick { background: var(--card); }
+tr.yardstick, table.main tr.yardstick th { background: var(--card); }
 tr.yardstick + tr:not(.yardstick) > * { border-top: 1.5px solid var(--soft); }
 .good { background: var(--good); } .fair { background: var(--fair); }
 .poor { background: var(--poor); }

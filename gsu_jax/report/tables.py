@@ -1,87 +1,135 @@
-"""The results as tables: plain text for the terminal, HTML for the report."""
+"""The results as HTML tables for the report."""
 
-import math
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from gsu_jax.report.results import methods_of, summarise
+from gsu_jax.report.comparison import ENSEMBLE, RIVALS
+from gsu_jax.report.numbers import (
+    ABOVE,
+    BELOW,
+    INSIDE,
+    NONE,
+    Findings,
+    findings,
+    mean_and_deviation,
+    number,
+    place_of,
+    ratio_of,
+    seeds_of,
+    worst_seed,
+)
+from gsu_jax.report.terminal import HEADINGS
+from gsu_jax.statistics import LARGER_IS_BETTER, YARDSTICKS, best, by_seed, prediction_interval
 
-# metric -> (short heading for the terminal, heading for the page)
 COLUMNS = {
-    "fratio": ("fratio", "fratio ↓"),
-    "inception_score": ("IS", "IS"),
-    "fid": ("FID", "FID<br>all data"),
-    "fid_retain": ("FID retain", "FID<br>retained ↓"),
-    "nelbo_retain": ("nelbo retain", "nelbo<br>retained ↓"),
-    "nelbo_forget": ("nelbo forget", "nelbo<br>forgotten"),
-    "coverage": ("coverage", "coverage ↑"),
-    "seconds": ("seconds", "seconds ↓"),
+    "fratio": "fratio ↓",
+    "inception_score": "IS",
+    "fid": "FID<br>all data",
+    "fid_retain": "FID<br>retained ↓",
+    "nelbo_retain": "nelbo<br>retained ↓",
+    "nelbo_forget": "nelbo<br>forgotten",
+    "coverage": "coverage ↑",
+    "seconds": "seconds ↓",
 }
-COMPARED = ("fid", "fid_retain", "nelbo_retain", "nelbo_forget", "coverage", "seconds")
-NONE = "–"
-
-Summary = dict[tuple[str, str], dict]
-
-
-def terminal_table(results: dict, *, width: int | None = None) -> str:
-    """The means over seeds as aligned plain text, the same on a terminal and in a pipe.
-
-    Args:
-      results: as in results.json.
-      width: columns of the terminal; a wider table is cut into blocks below one another, each
-        with the method names. None leaves it in one block.
-    """
-    rows = results["rows"]
-    if not rows:
-        return "no results yet"
-    means = summary_of(rows)
-    columns = [["method", *methods_of(rows)]]
-    for metric, (heading, _) in COLUMNS.items():
-        cells = [mean_and_deviation(means.get((m, metric))) for m in columns[0][1:]]
-        columns.append([heading, *cells])
-        if metric == "fratio":
-            worst = [number(worst_upper(rows, m)) for m in columns[0][1:]]
-            columns.append(["worst 95%", *worst])
-    columns.append(["seeds", *(_seeds(means[m, "diverged"]) for m in columns[0][1:])])
-    padded = [_pad(column, left=i == 0) for i, column in enumerate(columns)]
-    blocks, names, used = [], padded[0], 0
-    for column in padded[1:]:
-        size = len(column[0]) + 2
-        if not blocks or (width and used + size > width):
-            blocks.append([names])
-            used = len(names[0])
-        blocks[-1].append(column)
-        used += size
-    lines = [[("  ".join(cells)).rstrip() for cells in zip(*b, strict=True)] for b in blocks]
-    return "\n\n".join("\n".join([b[0], "-" * max(map(len, b)), *b[1:]]) for b in lines)
+# Where less (coverage: more) than the retrained models is no fault.
+ONE_SIDED = ("fratio", "fid_retain", "nelbo_retain", "coverage")
+SHAPES = {INSIDE: "●", ABOVE: "▲", BELOW: "▼"}
+NEAR = 1.1  # outside, but by no more than this ratio
 
 
 def main_table(rows: Sequence[dict]) -> str:
-    """The HTML table: mean and deviation over seeds, ratio to retraining, best values marked."""
-    means = summary_of(rows)
-    methods = methods_of(rows)
-    best = _best(means, [m for m in methods if m not in ("before", "retrain")])
-    head = "".join(f"<th>{heading}</th>" for _, heading in COLUMNS.values())
+    """The HTML table: mean and deviation, place in the ensemble, ratio, worst seed."""
+    found = findings(rows)
+    first = {metric: best(rows, metric) for metric in (*ONE_SIDED, "seconds")}
+    head = "".join(f"<th>{heading}</th>" for heading in COLUMNS.values())
     body = []
-    for method in methods:
-        cells = "".join(_cell(rows, means, method, metric, best) for metric in COLUMNS)
-        kind = "yardstick" if method in ("before", "retrain") else ""
-        seeds, _, lost = _seeds(means[method, "diverged"]).partition(" ")
-        seeds += f"<small>{lost}</small>" if lost else ""
-        body.append(
-            f'<tr class="{kind}"><th>{_name(method)}</th>{cells}<td class="n">{seeds}</td></tr>'
+    for method in found.methods:
+        cells = "".join(
+            _cell(rows, found, method, metric, method == first.get(metric)) for metric in COLUMNS
         )
+        kind = ' class="yardstick"' if method in YARDSTICKS else ""
+        seeds, _, lost = seeds_of(found, method).partition(" ")
+        seeds += f"<small>{lost}</small>" if lost else ""
+        body.append(f'<tr{kind}><th>{_name(method)}</th>{cells}<td class="n">{seeds}</td></tr>')
     return (
         f'<table class="main"><thead><tr><th>method</th>{head}<th>seeds</th></tr></thead>'
         f"<tbody>{''.join(body)}</tbody></table>"
     )
 
 
+def paired_table(rows: Sequence[dict]) -> str:
+    """The HTML table of differences from the paper's methods, seed by seed; "" without any."""
+    found = findings(rows)
+    metrics = ("fratio", "fid_retain", "nelbo_retain")
+    pairs = {
+        (rival, metric, method): found.places[method, metric][rival]
+        for rival in RIVALS
+        for metric in metrics
+        for method in found.methods
+        if found.places.get((method, metric), {}).get(rival)
+    }
+    rivals = [rival for rival in RIVALS if any(key[0] == rival for key in pairs)]
+    if not pairs:
+        return ""
+    head = "".join(f'<th class="rule" colspan="3">minus {_name(rival)}</th>' for rival in rivals)
+    second = "".join(
+        f'<th class="{_rule(i)}">{COLUMNS[metric]}</th>'
+        for _ in rivals
+        for i, metric in enumerate(metrics)
+    )
+    body = ""
+    for method in found.methods:
+        if method in YARDSTICKS or not any(key[2] == method for key in pairs):
+            continue
+        cells = "".join(
+            _pair(pairs.get((rival, metric, method)), _rule(i))
+            for rival in rivals
+            for i, metric in enumerate(metrics)
+        )
+        body += f"<tr><th>{_name(method)}</th>{cells}</tr>"
+    return (
+        f'<table class="published"><thead><tr><th rowspan="2">method</th>{head}</tr>'
+        f"<tr>{second}</tr></thead><tbody>{body}</tbody></table>"
+    )
+
+
+def cost_table(rows: Sequence[dict]) -> str:
+    """The HTML table of what each method takes: seconds, share of a retraining, compilation."""
+    found = findings(rows)
+    body = ""
+    for method in found.methods:
+        seconds, steps, compiling = (
+            found.means.get((method, metric)) or {"mean": None, "std": None}
+            for metric in ("seconds", "steps", "compile_seconds")
+        )
+        if seconds["mean"] is None:
+            continue
+        share = (found.places.get((method, "seconds")) or {}).get("ratio")
+        bar = f'<i class="bar" style="width:{min(100 * share, 100):.2f}%"></i>' if share else ""
+        count = steps["mean"]
+        each = number(1000 * seconds["mean"] / count) if count else NONE
+        body += (
+            f"<tr><th>{_name(method)}</th><td>{mean_and_deviation(seconds)}</td>"
+            f"<td>{ratio_of(found, method, 'seconds') or NONE}</td><td class='bars'>{bar}</td>"
+            f"<td>{f'{count:,.0f}' if count is not None else NONE}</td><td>{each}</td>"
+            f"<td>{mean_and_deviation(compiling)}</td></tr>"
+        )
+    head = "".join(
+        f"<th>{heading}</th>"
+        for heading in (
+            "method", "seconds", "of a<br>retraining", "", "steps", "ms a step",
+            "compilation,<br>seconds apart",
+        )
+    )  # fmt: skip
+    table = f'<table class="cost"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    return table if body else ""
+
+
 def published_table(rows: Sequence[dict], published: Mapping[str, Mapping[str, str]]) -> str:
     """The HTML table of published figures, with ours in the neighbouring column."""
-    means = summary_of(rows)
+    means = findings(rows).means
     metrics = list(dict.fromkeys(metric for figures in published.values() for metric in figures))
-    titles = {m: COLUMNS[m][0] if m in COLUMNS else m.replace("_", " ") for m in metrics}
+    titles = {m: HEADINGS[m] if m in HEADINGS else m.replace("_", " ") for m in metrics}
     head = "".join(f'<th colspan="2">{escape(titles[m])}</th>' for m in metrics)
     second = '<th class="rule">published</th><th>here</th>' * len(metrics)
     body = ""
@@ -110,50 +158,66 @@ def seeds_table(rows: Sequence[dict]) -> str:
     return f'<table class="seeds"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
 
 
-def summary_of(rows: Sequence[dict]) -> Summary:
-    """`summarise(rows)` by (method, metric)."""
-    return {(entry["method"], entry["metric"]): entry for entry in summarise(rows)}
-
-
-def worst_upper(rows: Sequence[dict], method: str) -> float | None:
-    """The largest 95 % upper bound of fratio among the method's seeds that did not diverge."""
-    bounds = [
-        row.get("fratio_upper95")
-        for row in rows
-        if row["method"] == method and not row.get("diverged")
-    ]
-    return max((b for b in bounds if b is not None and math.isfinite(b)), default=None)
-
-
-def number(value: float | None, like: float | None = None) -> str:
-    """A figure with three significant digits or so; `like` sets the decimals where given."""
-    if value is None or not math.isfinite(value):
-        return NONE
-    size = abs(value if like is None else like)
-    if max(size, abs(value)) >= 1e5:
-        mantissa, exponent = f"{value:.1e}".split("e")
-        return f"{mantissa}e{int(exponent)}"
-    digits = (3 if size >= 0.01 else 2) - math.ceil(math.log10(size)) if size else 3
-    return f"{value:.{min(max(digits, 1), 5)}f}"
-
-
-def mean_and_deviation(entry: dict | None) -> str:
-    """As in "0.153 ± 0.057"; "0.153" for one seed, a dash for none."""
+def _cell(rows: Sequence[dict], found: Findings, method: str, metric: str, first: bool) -> str:
+    entry = found.means.get((method, metric))
     if entry is None or entry["mean"] is None:
-        return NONE
-    mean = number(entry["mean"])
-    return mean if entry["std"] is None else f"{mean} ± {number(entry['std'], entry['mean'])}"
+        lost = found.means[method, "diverged"]["mean"] and metric == "fratio"
+        return f'<td class="none">{"diverged" if lost else NONE}</td>'
+    mean, _, deviation = mean_and_deviation(entry).partition(" ± ")
+    place = place_of(found, method, metric)
+    main = f'<abbr title="{place}">{SHAPES[place]}</abbr>' if place else ""
+    main += f"<b>{mean}</b>" if first else mean
+    main += f" <span>± {deviation}</span>" if deviation else ""
+    note = "".join(f"<small>{line}</small>" for line in _notes(rows, found, method, metric) if line)
+    return f'<td class="{_grade(found, method, metric)}">{main}{note}</td>'
 
 
-def _seeds(diverged: dict) -> str:
-    """How many seeds a method has, and how many of them diverged, from that summary entry."""
-    lost = round(diverged["mean"] * diverged["n"])
-    return f"{diverged['n']}" + (f" ({lost} diverged)" if lost else "")
+def _notes(rows: Sequence[dict], found: Findings, method: str, metric: str) -> list[str]:
+    """What stands below a mean: its ratio or bound, and the worst seed."""
+    worst = worst_seed(rows, method, metric, larger=metric in LARGER_IS_BETTER)
+    worst = f"worst {number(worst[0])} <i>#{worst[1]}</i>" if worst else ""
+    if method == ENSEMBLE:
+        values = [*by_seed(rows, method, metric).values()]
+        if metric == "seconds" or len(values) < 2:
+            return []
+        low, high = prediction_interval(values)
+        return [f"{number(low, high)} to {number(high)}", worst if metric in ONE_SIDED else ""]
+    if metric == "fratio":
+        high = found.means[method, metric]["high"]
+        return [f"mean ≤ {number(high)}" if high is not None else "", worst]
+    ratio = ratio_of(found, method, metric)
+    return [ratio, worst if metric in ONE_SIDED else ""]
 
 
-def _pad(column: Sequence[str], *, left: bool) -> list[str]:
-    size = max(map(len, column))
-    return [cell.ljust(size) if left else cell.rjust(size) for cell in column]
+def _grade(found: Findings, method: str, metric: str) -> str:
+    """A colour beside the shape: as retrained or better, nearly, or not there."""
+    place = place_of(found, method, metric)
+    if place is None or method in YARDSTICKS:
+        return ""
+    better = ABOVE if metric in LARGER_IS_BETTER else BELOW
+    if place == INSIDE or (metric in ONE_SIDED and place == better):
+        return "good"
+    if metric not in ONE_SIDED:
+        return ""
+    ratio = found.places[method, metric]["ratio"]
+    if ratio is None:
+        return "poor"
+    return "fair" if max(ratio, 1 / ratio if ratio else NEAR) <= NEAR else "poor"
+
+
+def _pair(test: dict | None, rule: str) -> str:
+    if test is None:
+        return f'<td class="none {rule}">{NONE}</td>'
+    low, high = (number(test[end], test["difference"]) for end in ("low", "high"))
+    p = f"{test['p']:.3f}" if test["p"] < 0.1 else f"{test['p']:.2f}"
+    return (
+        f'<td class="{rule}">{number(test["difference"])} <span>p {p}</span>'
+        f"<small>{low} to {high}</small></td>"
+    )
+
+
+def _rule(column: int) -> str:
+    return "" if column else "rule"
 
 
 def _name(method: str) -> str:
@@ -167,57 +231,3 @@ def _plain_cell(value: object) -> str:
     if isinstance(value, float):
         return number(value)
     return NONE if value is None else str(value)
-
-
-def _best(means: Summary, methods: Sequence[str]) -> set[tuple[str, str]]:
-    """The best of the unlearning methods in each column where more or less is better."""
-    best = set()
-    for metric in ("fratio", "fid_retain", "nelbo_retain", "coverage", "seconds"):
-        found = {m: means[m, metric]["mean"] for m in methods if (m, metric) in means}
-        found = {m: value for m, value in found.items() if value is not None}
-        if len(found) > 1:
-            goal = (max if metric == "coverage" else min)(found.values())
-            best |= {(m, metric) for m, value in found.items() if value == goal}
-    return best
-
-
-def _cell(rows: Sequence[dict], means: Summary, method: str, metric: str, best: set) -> str:
-    entry = means.get((method, metric))
-    if entry is None or entry["mean"] is None:
-        lost = means[method, "diverged"]["mean"] and metric == "fratio"
-        return f'<td class="none">{"diverged" if lost else NONE}</td>'
-    text = mean_and_deviation(entry)
-    mean, _, deviation = text.partition(" ± ")
-    bold = f"<b>{mean}</b>" if (method, metric) in best else mean
-    main = bold + (f" <span>± {deviation}</span>" if deviation else "")
-    grade, note = "", ""
-    base = means.get(("retrain", metric), {}).get("mean")
-    if metric == "fratio":
-        upper = worst_upper(rows, method)
-        note = f"≤ {number(upper)}" if upper is not None else ""
-        grade = _privacy_grade(rows, means, method)
-    # A ratio of nats says nothing once one of them is negative (Gaussian likelihoods).
-    elif metric in COMPARED and method != "retrain" and min(base or 0, entry["mean"]) > 0:
-        ratio = entry["mean"] / base
-        note = f"{100 * ratio:.3g} %" if metric == "seconds" else f"{_ratio(ratio)}×"
-        if metric in ("fid_retain", "nelbo_retain") and method != "before":
-            grade = "good" if ratio <= 1.1 else "fair" if ratio <= 1.5 else "poor"
-    small = f"<small>{note}</small>" if note else ""
-    return f'<td class="{grade}">{main}{small}</td>'
-
-
-def _privacy_grade(rows: Sequence[dict], means: Summary, method: str) -> str:
-    limit = worst_upper(rows, "retrain")
-    before = means.get(("before", "fratio"), {}).get("mean")
-    if method in ("before", "retrain") or limit is None:
-        return ""
-    mean = means[method, "fratio"]["mean"]
-    if mean <= limit:
-        return "good"
-    return "fair" if before and mean <= before / 2 else "poor"
-
-
-def _ratio(ratio: float) -> str:
-    if ratio < 100:
-        return f"{ratio:.2f}"
-    return f"{ratio:.0f}" if ratio < 1e4 else number(ratio, 1e5)
