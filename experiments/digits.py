@@ -22,6 +22,7 @@ def config(arguments: Arguments):
         pretraining=Recipe(epochs=200, batch_size=64),
         judging=Recipe(epochs=40, batch_size=64, learning_rate=3e-3, one_cycle=True),
         epochs=arguments.epochs,
+        ensemble=arguments.ensemble,
     )
 
 

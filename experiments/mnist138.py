@@ -2,27 +2,16 @@
 
 from pathlib import Path
 
-from gsu_jax import (
-    Before,
-    FineTune,
-    GradientAscent,
-    GradientSurgery,
-    RedirectSurgery,
-    Retrain,
-)
+from gsu_jax import METHODS as LIBRARY
+from gsu_jax import GradientSurgery
 from gsu_jax.command_line import Arguments, main
 
 DEFAULTS = Arguments(forget="1", dataset="mnist", seeds=3, epochs=1, out=Path("runs/mnist138"))
 
 METHODS = (
-    Before(),
-    Retrain(),
-    FineTune(),
-    GradientAscent(),
-    GradientSurgery(),
+    *(method() for method in LIBRARY.values()),
     # The reading of the paper that gives its fratio: theta are the generator's, the decoder's.
     GradientSurgery(label="gradient_surgery-decoder", through="decoder"),
-    RedirectSurgery(),
 )
 
 PAPER = {
@@ -70,6 +59,7 @@ def config(arguments: Arguments):
         judge_gate=0.99,
         published=PAPER,
         epochs=arguments.epochs,
+        ensemble=arguments.ensemble,
     )
 
 

@@ -1,17 +1,40 @@
 """Which reading of Bae et al. 2023 gives its MNIST figures? Its open choices, one row each.
 
-The study is that of mnist138.py with other rows: a copy of its finished folder as --out saves the
-training of the models.
+The study is that of mnist138.py with other rows: --models-from runs/mnist138 takes its models.
 """
 
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
-from mnist138 import config
+import mnist138
 
 from gsu_jax import Before, GradientAscent, GradientSurgery, Retrain
 from gsu_jax.command_line import Arguments, main
 
 DEFAULTS = Arguments(forget="1", dataset="mnist", seeds=5, epochs=1, out=Path("runs/readings"))
+
+# Through the decoder the KL term is a constant, so that both losses are one reading.
+LOSSES = (("elbo", "model"), ("reconstruction", "model"), ("elbo", "decoder"))
+INCOMING = {"before": "gradients", "after": "steps"}  # where the projection stands: of Adam
+
+
+def surgery(
+    sign: str, when: str, k: int, loss_through: tuple[str, str], adam: str
+) -> GradientSurgery:
+    """One reading, labelled such as "surgery-always-k1-elbo-model-before"."""
+    loss, through = loss_through
+    prefix = "surgery" if sign == "ascend" else sign
+    return GradientSurgery(
+        label=f"{prefix}-{when}-k{k}-{loss}-{through}-{adam}",
+        sign=sign,
+        when=when,
+        retain_gradients=k,
+        loss=loss,
+        through=through,
+        incoming=INCOMING[adam],
+    )
+
 
 READINGS = (
     Before(),
@@ -19,18 +42,26 @@ READINGS = (
     GradientAscent(),
     GradientAscent(label="ascent-reconstruction", loss="reconstruction"),
     GradientAscent(label="ascent-decoder", through="decoder"),
-    GradientSurgery(label="plain"),
-    GradientSurgery(label="conflict", when="conflict"),
-    GradientSurgery(label="span-of-4", retain_gradients=4),
-    GradientSurgery(label="reconstruction", loss="reconstruction"),
-    GradientSurgery(label="decoder", through="decoder"),
-    GradientSurgery(label="after-adam", incoming="steps"),
+    *(
+        surgery("ascend", *choices)
+        for choices in product(("always", "conflict"), (1, 4), LOSSES, ("before", "after"))
+    ),
+    # Descending l_f trains on what is to be forgotten: four rows show that nothing is.
+    *(
+        surgery("descend", when, 1, LOSSES[0], adam)
+        for when, adam in product(("always", "conflict"), ("before", "after"))
+    ),
     GradientSurgery(label="per-module", scope="module"),
     GradientSurgery(label="per-leaf", scope="leaf"),
     GradientSurgery(label="batch-64", batch_size=64),
     GradientSurgery(label="batch-256", batch_size=256),
     GradientSurgery(label="retain-batch-512", retain_batch_size=512),
 )
+
+
+def config(arguments: Arguments):
+    """The study of mnist138.py under its own name."""
+    return replace(mnist138.config(arguments), experiment="readings")
 
 
 if __name__ == "__main__":

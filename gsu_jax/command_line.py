@@ -30,6 +30,10 @@ class Arguments:
     """Where results go. The same command again resumes."""
     methods: tuple[str, ...] = ("all",)
     """Rows of the table: "all", or names."""
+    ensemble: int = 8
+    """How many retrained models to hold the others against (never fewer than seeds)."""
+    models_from: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """The --out of another study, to take models of the same data and training from."""
     data_dir: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """The folder of TFDS data sets; by default $TFDS_DATA_DIR."""
 
@@ -83,12 +87,24 @@ def _run(
     methods = [known[name] for name in names]
     with stage("read images", 1) as advance:
         try:
-            source = load(study.dataset, data_dir=arguments.data_dir, classes=study.classes)
+            source = load(
+                study.dataset,
+                data_dir=arguments.data_dir,
+                classes=study.classes,
+                image_size=study.image_size,
+            )
         except (ValueError, TypeError) as error:
             # The loader speaks of its own arguments; here they are options.
             message = str(error).removeprefix("name: ")
             raise ValueError(f"--dataset {study.dataset}: {message}") from error
         advance(1)
-    results = run_study(study, source, arguments.out, methods=methods, seeds=arguments.seeds)
+    results = run_study(
+        study,
+        source,
+        arguments.out,
+        methods=methods,
+        seeds=arguments.seeds,
+        models_from=arguments.models_from,
+    )
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     return f"{terminal_table(results, width=width)}\n\nreport: {arguments.out / 'report.html'}"

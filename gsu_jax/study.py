@@ -6,20 +6,27 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from gsu_jax.data import ForgetAttribute, ForgetClass, Source, Split, parse_request, split
 from gsu_jax.environment import describe_environment
 from gsu_jax.methods import METHODS, Method, get_method
 from gsu_jax.metrics import Reference, evaluate, make_reference
-from gsu_jax.models import AllCNNConfig, allcnn, mlp_vae
+from gsu_jax.models import classifier, generator
 from gsu_jax.progress import stage
 from gsu_jax.report import save_grid, write_report
 from gsu_jax.study_config import StudyConfig
-from gsu_jax.trained import Network, Trained, part_key, read_trained, train_missing
+from gsu_jax.trained import (
+    Network,
+    Trained,
+    Unlearned,
+    part_key,
+    read_trained,
+    train_missing,
+    unlearn_missing,
+)
 from gsu_jax.unlearning import unlearn
-from gsu_jax.workspace import Workspace, exclusive
+from gsu_jax.workspace import Workspace, check_lender, exclusive
 
 GRID = 100  # samples in a picture
 
@@ -33,26 +40,29 @@ def run_study(
     *,
     methods: Sequence[str | Method],
     seeds: int,
+    models_from: str | Path | None = None,
 ) -> dict:
     """Runs what is missing of a study in the folder `out` and returns its results.
 
     Every part is a checkpoint: a run that was killed goes on where it stood when started again,
     with the results of one that never stopped; a finished one returns at once. More seeds or
-    methods extend it.
+    methods, or a larger ensemble of retrained models, extend it.
 
     Args:
       config: what the study is.
       source: the images, from `gsu_jax.data.load`.
       out: its folder; made if need be.
       methods: names, or methods with settings of their own; one of each name.
-      seeds: how many: 0 to seeds - 1.
+      seeds: how many: 0 to seeds - 1; `retrain` has at least `config.ensemble` of them.
+      models_from: the folder of another study. Generators and the judge that are missing in `out`
+        are copied from there, with their times, where they were made with the same.
 
     Returns:
       The content of results.json.
 
     Raises:
       ValueError: a config that cannot be run, or is not that of the study in `out`; a judge below
-        its gate; a damaged checkpoint.
+        its gate; a damaged checkpoint; nothing in `models_from`.
       OSError: `out` cannot be written.
     """
     if seeds < 1:
@@ -64,18 +74,18 @@ def run_study(
             f"methods must name at least one, each once, found {', '.join(rows) or 'none'}; a "
             "second setting of a method needs a label of its own."
         )
+    if models_from is not None:
+        check_lender(models_from)
     study = _Study(config, source)
     with exclusive(out):
-        study.open(out, methods, seeds)
+        study.open(out, methods, seeds, models_from)
         study.run()
     return study.workspace.results
 
 
 class _Study:
     def __init__(self, config: StudyConfig, source: Source) -> None:
-        config = replace(config, model=replace(config.model, image_shape=source.image_shape))
-        self.config, self.source = config, source
-        request = parse_request(config.forget, source)
+        self.source, request = source, parse_request(config.forget, source)
         if not isinstance(request, ForgetClass | ForgetAttribute):
             raise ValueError(
                 f"forget={config.forget!r}: a study judges samples by a class or an attribute; "
@@ -86,19 +96,18 @@ class _Study:
         self.split: Split = split(source.train, request, source)
         self.forgotten = request.mask(source.test, source)
         self.feature = int(self.split.forget.attributes[self.attribute][0])
-        self.model = mlp_vae(config.model)
-        self.judge = allcnn(
-            AllCNNConfig(
-                classes=len(source.classes[self.attribute]),
-                channels=source.image_shape[-1],
-                widths=config.judge_widths,
-            )
+        classes, channels = len(source.classes[self.attribute]), source.image_shape[-1]
+        self.config = config = replace(
+            config,
+            model=replace(config.model, image_shape=source.image_shape),
+            judge=replace(config.judge, classes=classes, channels=channels),
         )
+        self.model, self.judge = generator(config.model), classifier(config.judge)
 
-    def open(self, out: str | Path, methods: Sequence[Method], seeds: int) -> None:
-        config = asdict(self.config)
-        config.pop("published")
-        config |= {
+    def open(
+        self, out: str | Path, methods: Sequence[Method], seeds: int, lender: str | Path | None
+    ) -> None:
+        config = self.config.record() | {
             "data": {
                 "fingerprint": self.source.fingerprint,
                 "forget": len(self.split.forget),
@@ -121,19 +130,31 @@ class _Study:
         }
         for method in methods:
             method.check(self.model)
-        self.workspace = Workspace(out, results)
+        self.workspace = Workspace(out, results, lender)
+        config = self.workspace.results["config"]
         known = {method.row: method for method in methods}
         self.methods = [
             known.get(row) or _method_from(row, settings)
-            for row, settings in self.workspace.results["config"]["methods"].items()
+            for row, settings in config["methods"].items()
         ]
-        self.seeds = range(self.workspace.results["config"]["seeds"])
+        self.seeds = range(config["seeds"])
+        self.ensemble = range(max(config["seeds"], config["ensemble"]))
+
+    def seeds_of(self, name: str) -> range:
+        """The seeds of a method's rows, or of the generators "before" and "retrain"."""
+        return self.ensemble if name == "retrain" else self.seeds
+
+    def made_with(self, *names: str, method: str | None = None) -> dict[str, Any]:
+        """What a part depends on: the data, these settings and those of a method, as JSON."""
+        config = self.workspace.results["config"]
+        made_with = {"data": config["data"]["fingerprint"]} | {n: config[n] for n in names}
+        return made_with | ({"method": config["methods"][method]} if method else {})
 
     def run(self) -> None:
         missing = [
             (method, seed)
             for method in self.methods
-            for seed in self.seeds
+            for seed in self.seeds_of(method.name)
             if not self.workspace.has_row(method.row, seed)
         ]
         report = self.workspace.folder / "report.html"
@@ -156,7 +177,7 @@ class _Study:
     def train(self, name: str) -> None:
         """Trains the generators "before" or "retrain" of the seeds that have none."""
         images = (self.source.train if name == "before" else self.split.retain).images
-        train_missing(self.workspace, self.network(name), images, self.seeds)
+        train_missing(self.workspace, self.network(name), images, self.seeds_of(name))
 
     def generator(self, name: str, seed: int) -> Trained:
         if not self.workspace.has_part(f"{name}-{seed}"):
@@ -164,13 +185,16 @@ class _Study:
         return read_trained(self.workspace, self.network(name), seed)
 
     def network(self, name: str) -> Network:
-        return Network(name, self.model.init, self.model.loss, self.config.pretraining)
+        request = ("forget",) if name == "retrain" else ()
+        made_with = self.made_with("model", "pretraining", *request)
+        return Network(name, self.model.init, self.model.loss, self.config.pretraining, made_with)
 
     @cached_property
     def judge_params(self) -> Any:
         images = self.source.train.images
         labels = self.source.train.attributes[self.attribute].astype(np.int32)
-        network = Network("judge", self.judge.init, self.judge.loss, self.config.judging)
+        made_with = self.made_with("judge", "judging") | {"attribute": self.attribute}
+        network = Network("judge", self.judge.init, self.judge.loss, self.config.judging, made_with)
         return train_missing(self.workspace, network, (images, labels), [0])[0].params
 
     @cached_property
@@ -190,7 +214,7 @@ class _Study:
             raise ValueError(
                 f"the judge reaches {accuracy:.1%} on the test images, below its gate of "
                 f"{self.config.judge_gate:.1%}: its fratio would mean nothing. Train it longer "
-                "(judging) or widen it (judge_widths), in another --out."
+                "(judging) or take a larger one (judge), in another --out."
             )
 
     # Unlearning
@@ -207,11 +231,7 @@ class _Study:
             part_key("evaluate", seed),
             samples=self.config.samples,
         )
-        row |= {
-            "steps": done.steps,
-            "seconds": done.seconds,
-            "compile_seconds": done.compile_seconds,
-        }
+        row |= {name: getattr(done, name) for name in ("steps", "seconds", "compile_seconds")}
         self.save_picture(method, seed)
         self.workspace.log("row", **row)
         return row
@@ -219,13 +239,14 @@ class _Study:
     def result(self, method: Method, seed: int) -> Trained:
         if method.name in ("before", "retrain"):
             return self.generator(method.name, seed)
-        return self.unlearned(method, seed)[0]
+        return self.unlearned(method, seed).trained
 
-    def unlearned(self, method: Method, seed: int) -> tuple[Trained, dict[str, np.ndarray]]:
-        """The unlearned model and its history, by steps; made if it is not there."""
-        part = f"{method.row}-{seed}"
-        if not self.workspace.has_part(part):
-            result = unlearn(
+    def unlearned(self, method: Method, seed: int) -> Unlearned:
+        """The unlearned model and its history; made if it is not there."""
+        return unlearn_missing(
+            self.workspace,
+            f"{method.row}-{seed}",
+            lambda: unlearn(
                 self.model,
                 self.generator("before", seed).params,
                 self.split.forget.images,
@@ -233,24 +254,10 @@ class _Study:
                 method=method,
                 key=part_key(method.name, seed),
                 epochs=self.config.epochs,
-            )
-            history = {name: values.astype(np.float32) for name, values in result.history.items()}
-            facts = {
-                "seconds": result.seconds,
-                "compile_seconds": result.compile_seconds,
-                "steps": result.steps,
-                "history": list(history),
-            }
-            tree = {"params": result.params, "history": history}
-            self.workspace.save_part(part, tree, facts, method.row)
-        facts = self.workspace.part_facts(part, method.row)
-        names = facts.pop("history")
-        like = {
-            "params": jax.eval_shape(self.model.init, jax.random.key(0)),
-            "history": {name: np.zeros(facts["steps"], np.float32) for name in names},
-        }
-        tree = self.workspace.load_part(part, like)
-        return Trained(tree["params"], **facts), tree["history"]
+            ),
+            self.network("before").params_like,
+            self.made_with("model", "pretraining", "forget", "epochs", method=method.row),
+        )
 
     # Report
 
@@ -273,7 +280,7 @@ class _Study:
             self.workspace.results,
             grids={method.row: self.picture(method, 0) for method in self.methods},
             histories={
-                method.row: [self.unlearned(method, seed)[1] for seed in self.seeds]
+                method.row: [self.unlearned(method, seed).history for seed in self.seeds]
                 for method in self.methods
                 if method.name not in ("before", "retrain")
             },

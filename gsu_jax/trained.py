@@ -1,17 +1,19 @@
-"""Networks that a study trains once: kept as checkpoints, resumed where a kill stopped them."""
+"""Networks that a study makes once: kept as checkpoints, resumed where a kill stopped them."""
 
 import time
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from gsu_jax.losses import Loss
 from gsu_jax.progress import stage
 from gsu_jax.training import Recipe, TrainingState, start_training, train_epoch
+from gsu_jax.unlearning import UnlearningResult
 from gsu_jax.workspace import Workspace
 
 SAVE_EVERY = 20.0  # seconds of training between two checkpoints of its progress
@@ -26,14 +28,36 @@ class Trained(NamedTuple):
     steps: int
 
 
+class Unlearned(NamedTuple):
+    """One unlearned network, and the metrics of its steps by name."""
+
+    trained: Trained
+    history: dict[str, np.ndarray]
+
+
 @dataclass(frozen=True)
 class Network:
-    """What is trained, and how: `init(key) -> params`, `loss(params, batch, key)`, a recipe."""
+    """What is trained, and how.
+
+    Attributes:
+      name: of its parts.
+      init: `init(key) -> params`.
+      loss: `loss(params, batch, key) -> scalar`.
+      recipe: of its training.
+      made_with: all that its parameters depend on, as JSON has it: they are kept with it, and
+        taken from no part that was made with something else.
+    """
 
     name: str
     init: Callable[[jax.Array], Any]
     loss: Loss
     recipe: Recipe
+    made_with: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def params_like(self) -> Any:
+        """Shapes and dtypes of its parameters."""
+        return jax.eval_shape(self.init, jax.random.key(0))
 
 
 def part_key(name: str, seed: int) -> jax.Array:
@@ -44,7 +68,7 @@ def part_key(name: str, seed: int) -> jax.Array:
 def train_missing(
     workspace: Workspace, network: Network, data: Any, seeds: Sequence[int]
 ) -> dict[int, Trained]:
-    """The network of every seed: those that are missing are trained, together.
+    """The network of every seed: the missing ones are borrowed, or trained together.
 
     Its checkpoints are NAME-SEED, and NAME-in-training while it lasts. Seeds that were begun
     together go on together, so that a resumed training gives what an unstopped one would have.
@@ -55,9 +79,11 @@ def train_missing(
       data: pytree of arrays with a leading axis of examples.
       seeds: the wanted ones.
     """
+    for seed in seeds:
+        workspace.borrow_part(f"{network.name}-{seed}", network.params_like, network.made_with)
     steps = network.recipe.steps_per_epoch(len(jax.tree.leaves(data)[0])) * network.recipe.epochs
     while missing := [s for s in seeds if not workspace.has_part(f"{network.name}-{s}")]:
-        group = _group(workspace, network.name, missing, seeds)
+        group = _group(workspace, network, missing, seeds)
         state = _train_group(workspace, network, data, group)
         for i, seed in enumerate(group):
             facts = {
@@ -68,7 +94,7 @@ def train_missing(
             }
             if seed in missing:
                 own = jax.tree.map(lambda leaf, i=i: leaf[i], state.params)
-                workspace.save_part(f"{network.name}-{seed}", own, facts)
+                workspace.save_part(f"{network.name}-{seed}", own, facts, network.made_with)
         workspace.remove_part(_in_training(network.name))
     return {seed: read_trained(workspace, network, seed) for seed in seeds}
 
@@ -76,9 +102,35 @@ def train_missing(
 def read_trained(workspace: Workspace, network: Network, seed: int) -> Trained:
     """A finished network from its checkpoint."""
     part = f"{network.name}-{seed}"
-    facts = workspace.part_facts(part)
-    params = workspace.load_part(part, jax.eval_shape(network.init, jax.random.key(0)))
+    facts = workspace.part_facts(part, network.made_with)
+    params = workspace.load_part(part, network.params_like)
     return Trained(params, facts["seconds"], facts["compile_seconds"], facts["steps"])
+
+
+def unlearn_missing(
+    workspace: Workspace,
+    part: str,
+    unlearn: Callable[[], UnlearningResult],
+    params_like: Any,
+    made_with: dict[str, Any],
+) -> Unlearned:
+    """An unlearned network from its checkpoint; `unlearn()` makes it if it is not there."""
+    if not workspace.has_part(part):
+        result = unlearn()
+        history = {name: values.astype(np.float32) for name, values in result.history.items()}
+        facts = {
+            "seconds": result.seconds,
+            "compile_seconds": result.compile_seconds,
+            "steps": result.steps,
+            "history": list(history),
+        }
+        tree = {"params": result.params, "history": history}
+        workspace.save_part(part, tree, facts, made_with)
+    facts = workspace.part_facts(part, made_with)
+    names = facts.pop("history")
+    history = {name: np.zeros(facts["steps"], np.float32) for name in names}
+    tree = workspace.load_part(part, {"params": params_like, "history": history})
+    return Unlearned(Trained(tree["params"], **facts), tree["history"])
 
 
 def _in_training(name: str) -> str:
@@ -86,16 +138,17 @@ def _in_training(name: str) -> str:
 
 
 def _group(
-    workspace: Workspace, name: str, missing: Sequence[int], seeds: Sequence[int]
+    workspace: Workspace, network: Network, missing: Sequence[int], seeds: Sequence[int]
 ) -> list[int]:
     """The seeds to train together: those that a stopped or deleted training had, else `missing`.
 
     One seed alone does not give the bits that it gives beside others (1.8e-4 apart after five
     epochs of digits): a product of batches of matrices rounds in another order.
     """
+    name = network.name
     for part in (_in_training(name), *(f"{name}-{seed}" for seed in seeds)):
         if workspace.has_part(part):
-            group = workspace.part_facts(part)["seeds"]
+            group = workspace.part_facts(part, network.made_with)["seeds"]
             if set(group) & set(missing):
                 return group
     return list(missing)
@@ -108,7 +161,7 @@ def _train_group(
     name, recipe = network.name, network.recipe
     part = _in_training(name)
     keys = jnp.stack([part_key(name, seed) for seed in seeds])
-    facts = workspace.part_facts(part) if workspace.has_part(part) else {}
+    facts = workspace.part_facts(part, network.made_with) if workspace.has_part(part) else {}
     if facts.get("seeds") == list(seeds):
         like = jax.eval_shape(lambda: start_training(network.init, recipe, keys)[:2])
         arrays = workspace.load_part(part, like)
@@ -127,6 +180,7 @@ def _train_group(
             advance(1, f"loss {float(losses.mean()):.4g}")
             if time.monotonic() - saved_at > SAVE_EVERY and state.epoch < recipe.epochs:
                 counts = dict(zip(state._fields[2:], state[2:], strict=True))
-                workspace.save_part(part, state[:2], counts | {"seeds": list(seeds)})
+                facts = counts | {"seeds": list(seeds)}
+                workspace.save_part(part, state[:2], facts, network.made_with)
                 saved_at = time.monotonic()
     return state

@@ -123,9 +123,6 @@ def unlearn(
     """
     method = get_method(method)
     method.check(model)
-    batch_size = method.batch_size if batch_size is None else batch_size
-    if retain_batch_size is None:
-        retain_batch_size = method.retain_batch_size or batch_size
     if guide is not None:
         method = _with_guide(method, guide)
     forget, retain = check_images("forget", forget), check_images("retain", retain)
@@ -134,19 +131,17 @@ def unlearn(
             f"forget and retain must hold images of one shape, found {forget.shape[1:]} and "
             f"{retain.shape[1:]}."
         )
-    for name, value, least in (
-        ("epochs", epochs, 0),
-        ("batch_size", batch_size, 1),
-        ("retain_batch_size", retain_batch_size, 1),
-    ):
-        if not isinstance(value, Integral):
-            raise TypeError(f"{name} must be an integer, found {value!r}.")
-        if value < least:
-            raise ValueError(f"{name} must be at least {least}, found {value}.")
+    _check_count("epochs", epochs, 0)
+    visited = retain if method.visits == "retain" else forget
+    if batch_size is None:
+        batch_size = method.batch(len(visited), epochs)
+    if retain_batch_size is None:
+        retain_batch_size = method.retain_batch_size or batch_size
+    _check_count("batch_size", batch_size, 1)
+    _check_count("retain_batch_size", retain_batch_size, 1)
     if not isinstance(optimizer, optax.GradientTransformation | None):
         raise TypeError(f"optimizer must be an optax transform, found {optimizer!r}.")
 
-    visited = retain if method.visits == "retain" else forget
     batch_size = fit_batch(batch_size, len(visited), mesh)
     retain_batch_size = fit_batch(retain_batch_size, len(retain), mesh)
     steps = 0 if method.visits == "nothing" else -(-len(visited) // batch_size)
@@ -167,6 +162,13 @@ def unlearn(
             if run.stopped:
                 return run.result(carry[0])
     return run.result(carry[0])
+
+
+def _check_count(name: str, value: Any, least: int) -> None:
+    if not isinstance(value, Integral):
+        raise TypeError(f"{name} must be an integer, found {value!r}.")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, found {value}.")
 
 
 def _with_guide(method: Method, guide: Callable) -> Method:
@@ -264,8 +266,9 @@ def _program(
         visited = MaskedBatch(visited[indices], mask)
         batch = Batch(visited, indices, retain[retained], number, number / steps)
         grads = method.gradients(model, prepared, params, batch, jax.random.fold_in(key, number))
+        extra = grads.extra or {}
         updates, state = method.transform(optimizer, params, steps).update(
-            grads.updates, state, params, retain_grads=grads.retain_grads
+            grads.updates, state, params, retain_grads=grads.retain_grads, **extra
         )
         return (optax.apply_updates(params, updates), state), grads.metrics | _conflict(state)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gsu_jax import checkpoints
-from gsu_jax.report import read_results, summarise, write_results
+from gsu_jax.report import compare, read_results, summarise, write_results
 
 try:
     import fcntl
@@ -19,21 +19,28 @@ except ImportError:  # Windows has no flock: there two runs in one folder are no
 
 Row = dict[str, Any]
 
+CHECKPOINTS = "checkpoints"
+GROWING = {"seeds", "ensemble"}  # what a later run may raise
+
 
 class Workspace:
     """Everything a study keeps under `--out`; a finished row is on disk before the next begins.
 
     `results.json` is there from the first moment with the config of the study, so that a later
     run can tell whether it goes on with the same one. Each trained network is a part, kept as a
-    checkpoint with the config it was made with: no part of another study is ever taken for it.
+    checkpoint with what it was made with: no part made otherwise is ever taken for it.
 
     Attributes:
       folder: the root.
       results: as in results.json, with the rows so far.
+      lender: the folder of another study, whose parts `borrow_part` may copy; or None.
     """
 
-    def __init__(self, folder: str | os.PathLike, results: Row) -> None:
+    def __init__(
+        self, folder: str | os.PathLike, results: Row, lender: str | os.PathLike | None = None
+    ) -> None:
         self.folder = Path(folder)
+        self.lender = None if lender is None else Path(lender)
         # As it comes back from JSON (tuples are lists), so that configs can be compared.
         results = self.results = json.loads(json.dumps(results))
         path = self.folder / "results.json"
@@ -45,14 +52,17 @@ class Workspace:
             if earlier.get("reference"):
                 results["reference"] = earlier["reference"]
             methods = earlier["config"]["methods"] | results["config"]["methods"]
-            seeds = max(earlier["config"]["seeds"], results["config"]["seeds"])
-            results["config"] |= {"methods": methods, "seeds": seeds}
+            results["config"]["methods"] = methods
+            for name in GROWING & results["config"].keys():
+                counts = (config["config"].get(name, 0) for config in (earlier, results))
+                results["config"][name] = max(counts)
         else:
             self.save()
 
     def save(self) -> None:
-        """Writes results.json, with its summary, whole or not at all."""
+        """Writes results.json, with its summary and comparison, whole or not at all."""
         self.results["summary"] = summarise(self.results["rows"])
+        self.results["comparison"] = compare(self.results["rows"])
         write_results(self.folder / "results.json", self.results)
 
     def has_row(self, method: str, seed: int) -> bool:
@@ -76,34 +86,41 @@ class Workspace:
         """Whether that part is finished."""
         return checkpoints.exists(self._checkpoint(name))
 
-    def save_part(self, name: str, tree: Any, facts: Row, row: str | None = None) -> None:
+    def save_part(self, name: str, tree: Any, facts: Row, made_with: Row) -> None:
         """Keeps a pytree of arrays, and facts that fit JSON.
 
         Args:
           name: of the part.
           tree: the arrays.
           facts: what `part_facts` gives back.
-          row: the method whose settings it depends on, if any.
+          made_with: all that it depends on, as JSON has it.
         """
-        metadata = {"study": self._made_with(row), "facts": facts}
+        metadata = {"made_with": made_with, "facts": facts}
         checkpoints.save(self._checkpoint(name), tree, metadata=metadata)
 
-    def part_facts(self, name: str, row: str | None = None) -> Row:
+    def part_facts(self, name: str, made_with: Row) -> Row:
         """The facts of a part, read without its arrays.
 
         Raises:
-          ValueError: it is damaged, or was made with another config.
+          ValueError: it is damaged, or was made with something else.
         """
-        path = self._checkpoint(name)
-        metadata = checkpoints.read_metadata(path)
-        differences = list(_differences("", metadata.get("study", {}), self._made_with(row)))
-        if differences:
-            raise ValueError(
-                f"checkpoint {path} is of another study:\n  "
-                + "\n  ".join(differences)
-                + "\nDelete this folder to have it made again, or give another --out."
-            )
-        return metadata["facts"]
+        return _facts(self._checkpoint(name), made_with)
+
+    def borrow_part(self, name: str, like: Any, made_with: Row) -> None:
+        """Copies a part that is missing here from the lender, where it has one made with the same.
+
+        One that is damaged there, or was made with something else, costs a line in the log.
+        """
+        if self.lender is None or self.has_part(name):
+            return
+        path = self.lender / CHECKPOINTS / name
+        try:
+            facts, tree = _facts(path, made_with), checkpoints.load(path, like)
+        except ValueError as error:
+            self.log("not borrowed", part=name, reason=str(error))
+            return
+        self.save_part(name, tree, facts, made_with)
+        self.log("borrowed", part=name, path=str(path))
 
     def load_part(self, name: str, like: Any) -> Any:
         """The arrays of a part, each verified; `like` has their structure, shapes and dtypes."""
@@ -130,12 +147,14 @@ class Workspace:
             ) from error
 
     def _checkpoint(self, name: str) -> Path:
-        return self.folder / "checkpoints" / name
+        return self.folder / CHECKPOINTS / name
 
-    def _made_with(self, row: str | None) -> Row:
-        config = self.results["config"]
-        made_with = {k: v for k, v in config.items() if k not in ("methods", "seeds")}
-        return made_with | ({"method": config["methods"][row]} if row else {})
+
+def check_lender(folder: str | os.PathLike) -> None:
+    """Raises ValueError where `folder` holds no checkpoint that a study could borrow."""
+    if not any((Path(folder) / CHECKPOINTS).glob(f"*/{checkpoints.MANIFEST}")):
+        what = "holds no checkpoints" if Path(folder).is_dir() else "is no folder"
+        raise ValueError(f"--models-from {folder} {what}; give the --out of another study.")
 
 
 @contextmanager
@@ -199,6 +218,19 @@ def _check_earlier(path: Path, earlier: Row) -> None:
             )
 
 
+def _facts(path: Path, made_with: Row) -> Row:
+    """The facts of the checkpoint `path`, if it was made with just that."""
+    metadata = checkpoints.read_metadata(path)
+    differences = list(_differences("", metadata.get("made_with", {}), made_with))
+    if differences:
+        raise ValueError(
+            f"checkpoint {path} is of another study:\n  "
+            + "\n  ".join(differences)
+            + "\nDelete this folder to have it made again, or give another --out."
+        )
+    return metadata["facts"]
+
+
 def _same_config(path: Path, earlier: Row, wanted: Row) -> None:
     """Only more seeds and more methods may differ."""
     differences = list(_differences("", earlier["config"], wanted["config"]))
@@ -214,7 +246,7 @@ def _differences(place: str, old: Any, new: Any) -> Iterator[str]:
     if isinstance(old, dict) and isinstance(new, dict):
         for name in dict.fromkeys([*old, *new]):
             inner = f"{place}.{name}" if place else name
-            if inner == "seeds" or (place == "methods" and not (name in old and name in new)):
+            if inner in GROWING or (place == "methods" and not (name in old and name in new)):
                 continue
             yield from _differences(inner, old.get(name), new.get(name))
     elif old != new:

@@ -1,5 +1,6 @@
 """What a user of an experiment sees: help, one message for one mistake, and nothing else."""
 
+import runpy
 import subprocess
 import sys
 from dataclasses import replace
@@ -8,17 +9,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny_study
+from PIL import Image
 from tiny_study import read, tiny_config
 
 from gsu_jax import GradientAscent, command_line, study
 from gsu_jax.command_line import Arguments
+from gsu_jax.models import generator
 
 EXPERIMENTS = tiny_study.ROOT / "experiments"
 DEFAULTS = Arguments(forget="1", dataset="digits", seeds=1, epochs=1, out=Path("out"))
 
 
 def config(arguments):
-    return tiny_config(dataset=arguments.dataset, forget=arguments.forget, epochs=arguments.epochs)
+    return tiny_config(
+        dataset=arguments.dataset,
+        forget=arguments.forget,
+        epochs=arguments.epochs,
+        ensemble=arguments.ensemble,
+    )
 
 
 @pytest.fixture
@@ -41,7 +49,8 @@ def run(monkeypatch, tmp_path, capsys):
 
 def save_npz(path, **arrays):
     images = np.linspace(0, 1, 40 * 64, dtype=np.float32).reshape(40, 8, 8, 1)
-    np.savez(path, **{"images": images, "labels": np.arange(40) % 2} | arrays)
+    arrays = {"images": images, "labels": np.arange(40) % 2} | arrays
+    np.savez(path, **{name: array for name, array in arrays.items() if array is not None})
 
 
 def test_success_prints_the_table_and_the_report_and_nothing_on_standard_error(run):
@@ -68,6 +77,9 @@ def test_success_prints_the_table_and_the_report_and_nothing_on_standard_error(r
         ("--seeds 0", "seeds must be at least 1, found 0."),
         ("--seeds -2", "seeds must be at least 1, found -2."),
         ("--epochs -1", "epochs must be at least 0, found -1."),
+        ("--ensemble -1", "ensemble must be at least 0, found -1."),
+        ("--models-from nowhere", "--models-from nowhere is no folder; give the --out of another"),
+        ("--models-from .", "--models-from . holds no checkpoints; give the --out of another"),
         ("--dataset nonsense --data-dir .", "--dataset nonsense: there is no data set 'nonsense'"),
         ("--dataset mnist --data-dir nowhere", "the folder nowhere does not exist"),
         ("--dataset mnist --data-dir .", "mnist is not prepared in ."),
@@ -90,6 +102,7 @@ def test_mistake_ends_in_one_message_and_status_2(run, tmp_path, words, message)
     ("arrays", "message"),
     [
         ({"images": np.full((40, 8, 8, 1), 255.0)}, "images must lie in [0, 1]"),
+        ({"labels": None}, "there is no array 'labels', found images"),
         ({"images": np.zeros((40, 8))}, "images must have four axes"),
         ({"images": np.array([{}] * 40)}, "pickled Python objects, which are never loaded"),
         ({"labels": np.zeros(40, int)}, "forget: '1' is no class"),
@@ -102,6 +115,26 @@ def test_unusable_images_of_ones_own_end_in_one_message(run, arrays, message):
     assert errors.startswith("error: ")
     assert message in errors
     assert not Path("out").exists()
+
+
+def test_unknown_attribute_is_refused_with_the_near_ones(run):
+    save_npz("own.npz", Smiling=np.arange(40) % 3 == 0, Young=np.arange(40) % 5 == 0)
+    status, _, errors = run("--dataset", "own.npz", "--forget", "Smilling")
+    assert status == 2
+    assert "'Smilling' is no class or attribute of own. Did you mean 'Smiling'?" in errors
+    status, _, errors = run("--dataset", "own.npz", "--forget", "Yung=True")
+    assert status == 2
+    assert "there is no attribute 'Yung'. Did you mean 'Young'?" in errors
+    assert not Path("out").exists()
+
+
+def test_folder_of_images_without_classes_is_refused(run):
+    Path("photos").mkdir()
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save("photos/one.png")
+    status, printed, errors = run("--dataset", "./photos")
+    assert (status, printed) == (2, "")
+    assert errors.startswith("error: --dataset ./photos: ")
+    assert "class" in errors
 
 
 def test_request_that_retains_nothing_is_refused(run):
@@ -125,14 +158,15 @@ def test_out_that_is_a_file_is_refused_and_left_alone(run):
 def test_methods_of_an_experiment_are_the_ones_that_can_be_named(run, monkeypatch):
     seen = {}
 
-    def remember(study, source, out, *, methods, seeds):
-        seen.update(methods=methods, seeds=seeds, out=out)
+    def remember(study, source, out, **options):
+        seen.update(options, out=out)
         raise OSError("stop here")
 
     monkeypatch.setattr(study, "run_study", remember)
     readings = (GradientAscent(), GradientAscent(label="fast", learning_rate=1e-2))
     assert run("--methods", "fast", "--seeds", "7", methods=readings)[2] == "error: stop here\n"
-    assert seen == {"methods": [readings[1]], "seeds": 7, "out": Path("out")}
+    expected = {"methods": [readings[1]], "seeds": 7, "models_from": None, "out": Path("out")}
+    assert seen == expected
     run(methods=readings)
     assert seen["methods"] == list(readings)
     run("--methods", "all", "fast", methods=readings)
@@ -168,8 +202,10 @@ def test_traceback_can_be_asked_for(run, monkeypatch):
 def test_help_lists_every_option_with_the_defaults_of_the_experiment(run):
     status, printed, errors = run("--help")
     assert (status, errors) == (0, "")
-    for option in ("forget", "dataset", "seeds", "epochs", "out", "methods", "data-dir"):
+    for option in ("forget", "dataset", "seeds", "epochs", "out", "methods", "ensemble"):
         assert f"--{option}" in printed
+    assert "--data-dir" in printed
+    assert "--models-from" in printed
     words = " ".join(printed.replace("│", " ").split())
     for default in ("1", "digits", "out", "all"):
         assert f"(default: {default})" in words
@@ -182,7 +218,7 @@ def test_defaults_can_be_changed_by_an_experiment(monkeypatch, capsys):
     assert "(default: 42)" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", ["digits", "mnist138", "readings"])
+@pytest.mark.parametrize("name", ["digits", "fashion", "mnist", "mnist138", "readings"])
 def test_help_of_an_experiment_answers_before_flax_is_imported(name, tmp_path):
     code = (
         "import runpy, sys; sys.argv = [sys.argv[1], '--help']\n"
@@ -200,6 +236,22 @@ def test_help_of_an_experiment_answers_before_flax_is_imported(name, tmp_path):
     assert shown.returncode == 0
     assert "--methods" in shown.stdout
     assert shown.stderr == "False\n"
+
+
+def test_readings_are_rows_of_different_settings(monkeypatch):
+    monkeypatch.syspath_prepend(EXPERIMENTS)
+    readings = runpy.run_path(str(EXPERIMENTS / "readings.py"))["READINGS"]
+    rows = [method.row for method in readings]
+    assert len(set(rows)) == len(rows)
+    # All of two moments, 1 or 4 retain gradients, three losses, before or after Adam.
+    assert sum(row.startswith("surgery-") for row in rows) == 2 * 2 * 3 * 2
+    assert "surgery-always-k1-elbo-model-before" in rows
+    settings = {(method.name, replace(method, label="")) for method in readings}
+    # The plain reading stands for itself alone: no label hides a second run of one setting.
+    assert len(settings) == len(readings)
+    model = generator(tiny_config().model)
+    for method in readings:
+        method.check(model)
 
 
 def test_mistake_in_a_process_of_its_own_gives_status_2_and_no_traceback(tmp_path):

@@ -11,8 +11,9 @@ from dataclasses import replace
 import pytest
 import tiny_study
 
+from gsu_jax import METHODS
 from gsu_jax.data import load
-from gsu_jax.models import MLPVAEConfig
+from gsu_jax.models import AllCNNConfig, MLPVAEConfig
 from gsu_jax.study import StudyConfig, run_study
 from gsu_jax.training import Recipe
 
@@ -42,14 +43,7 @@ def test_digits_prints_its_table_and_where_the_report_is(digits):
     out, (status, printed, errors, _) = digits
     assert (status, errors) == (0, "")
     rows = [line.split()[0] for line in printed.splitlines()[2:] if line and "report:" not in line]
-    assert rows == [
-        "before",
-        "retrain",
-        "fine_tune",
-        "gradient_ascent",
-        "gradient_surgery",
-        "redirect_surgery",
-    ]
+    assert rows == list(METHODS)
     assert printed.splitlines()[-1] == f"report: {out / 'report.html'}"
 
 
@@ -107,7 +101,8 @@ def test_mnist_goes_the_whole_way_on_real_data(tfds_dir, tmp_path):
         model=MLPVAEConfig(widths=(200,), latent_size=10),
         pretraining=Recipe(epochs=15),
         judging=Recipe(epochs=1, learning_rate=3e-3, one_cycle=True),
-        judge_widths=(8, 16),
+        judge=AllCNNConfig(widths=(8, 16)),
+        ensemble=1,
         judge_gate=0.97,
         samples=1000,
     )

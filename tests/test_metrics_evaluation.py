@@ -243,6 +243,18 @@ def test_fratio_counts_the_samples_that_the_judge_calls_the_feature(reference, r
     assert run(MODEL, PARAMS, reference) == row
 
 
+@pytest.mark.parametrize(("value", "share"), [(0.49, 0.0), (0.51, 1.0)])
+def test_fratio_probability_is_the_mean_probability_of_the_feature(reference, value, share):
+    def sample(params, key, n):
+        return jnp.full((n, *SHAPE), value)
+
+    found = run(dataclasses.replace(MODEL, sample=sample), PARAMS, reference)
+    # The judge's logits are -s and s with s = 50 (mean - 0.5): a sigmoid of 2 s.
+    expected = 1 / (1 + np.exp(-100 * (value - 0.5)))
+    assert found["fratio_probability"] == pytest.approx(expected, rel=1e-4)
+    assert found["fratio"] == share
+
+
 @pytest.mark.parametrize("samples", [37, 64, 90])
 def test_any_number_of_samples_is_judged_to_the_last(reference, samples):
     found = evaluate(

@@ -10,15 +10,27 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import jax
+import numpy as np
 import pytest
 import tiny_study
-from tiny_study import DIVERGING, compiled_programs_kept_in, read, run_tiny, without_times
+from tiny_study import (
+    DIVERGING,
+    compiled_programs_kept_in,
+    read,
+    run_tiny,
+    tiny_config,
+    without_times,
+)
 
-from gsu_jax import GradientAscent, study, trained
+from gsu_jax import GradientAscent, study, trained, unlearn
+from gsu_jax.models import AllCNNConfig, generator
+from gsu_jax.training import Recipe
 
 METRICS = (
     "fratio",
     "fratio_upper95",
+    "fratio_probability",
     "inception_score",
     "fid",
     "fid_retain",
@@ -92,6 +104,10 @@ def test_results_have_every_field_of_the_schema(finished):
     assert results["schema"] == 1
     assert results["experiment"] == "tiny"
     assert results["config"]["forget"] == "1"
+    assert results["config"]["model"]["type"] == "MLPVAEConfig"
+    assert results["config"]["model"]["image_shape"] == [8, 8, 1]
+    assert results["config"]["judge"]["type"] == "AllCNNConfig"
+    assert results["config"]["judge"]["classes"] == 10
     assert results["config"]["data"]["forget"] == 146
     assert results["config"]["data"]["retain"] == 1292
     assert isinstance(results["environment"]["jax"], str)
@@ -124,7 +140,7 @@ def test_rows_count_the_steps_of_what_made_them(finished):
 def test_summary_is_mean_and_deviation_over_seeds(finished):
     results = read(finished)
     for entry in results["summary"]:
-        assert entry.keys() == {"method", "metric", "mean", "std", "n"}
+        assert entry.keys() == {"method", "metric", "mean", "std", "low", "high", "n"}
     found = {(entry["method"], entry["metric"]): entry for entry in results["summary"]}
     fids = [row["fid"] for row in results["rows"] if row["method"] == "retrain"]
     entry = found["retrain", "fid"]
@@ -193,6 +209,35 @@ def test_more_seeds_extend_a_study_and_keep_its_rows(copy):
     assert read(copy)["config"]["seeds"] == 3
 
 
+def test_larger_ensemble_extends_retraining_alone_and_resumes_where_it_was_stopped(
+    copy, monkeypatch
+):
+    before = read(copy)["rows"]
+    train_epoch = trained.train_epoch
+    monkeypatch.setattr(trained, "SAVE_EVERY", 0.0)
+    for epochs_until_stopped in (2, None):
+        done = []
+
+        def stopping(*arguments, done=done, stop=epochs_until_stopped):
+            if len(done) == stop:
+                raise KeyboardInterrupt
+            done.append(1)
+            return train_epoch(*arguments)
+
+        monkeypatch.setattr(trained, "train_epoch", stopping)
+        if epochs_until_stopped:
+            with pytest.raises(KeyboardInterrupt):
+                run_tiny(copy, ensemble=3)
+        else:
+            # The larger ensemble comes back from the config of the stopped run.
+            run_tiny(copy)
+            assert len(done) == 1
+    results = read(copy)
+    assert [row for row in results["rows"] if row["seed"] < 2] == before
+    assert [row["method"] for row in results["rows"] if row["seed"] == 2] == ["retrain"]
+    assert (results["config"]["seeds"], results["config"]["ensemble"]) == (2, 3)
+
+
 def test_report_that_a_kill_left_behind_the_results_is_made_again(copy):
     report = copy / "report.html"
     report.write_text("of an earlier state")
@@ -233,6 +278,46 @@ def test_lost_results_are_made_again_from_the_checkpoints(copy, monkeypatch):
     assert read(copy)["rows"] == before["rows"]
 
 
+# Models of another study
+
+
+def events(folder, *names):
+    lines = (folder / "log.jsonl").read_text().splitlines()
+    return [event for event in map(json.loads, lines) if event["event"] in names]
+
+
+def test_models_of_a_study_with_the_same_request_are_taken_with_their_times(
+    finished, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(trained, "train_epoch", None)
+    run_tiny(tmp_path, methods=("before", "retrain"), models_from=finished, experiment="other")
+    assert read(tmp_path)["rows"] == read(finished)["rows"][:4]
+    # And from then on the other study is not needed.
+    rows = read(tmp_path)["rows"]
+    forget_rows(tmp_path)
+    run_tiny(tmp_path, methods=("before", "retrain"), experiment="other")
+    assert read(tmp_path)["rows"] == rows
+
+
+def test_another_request_takes_all_models_but_the_retrained_ones(finished, tmp_path):
+    run_tiny(tmp_path, methods=("before", "retrain"), models_from=finished, forget="2")
+    parts = {event["part"] for event in events(tmp_path, "borrowed")}
+    assert parts == {"judge-0", "before-0", "before-1"}
+    refused = events(tmp_path, "not borrowed")
+    assert [event["part"] for event in refused] == ["retrain-0", "retrain-1"]
+    assert all("forget: '1' there, '2' now" in event["reason"] for event in refused)
+    assert {event["name"] for event in events(tmp_path, "epoch")} == {"retrain"}
+
+
+def test_damaged_model_of_another_study_is_trained_anew(copy, finished, tmp_path):
+    flip_a_bit(copy / "checkpoints" / "before-1")
+    out = tmp_path / "new"
+    run_tiny(out, methods=("before",), models_from=copy)
+    assert without_times(read(out))["rows"] == without_times(read(finished))["rows"][:2]
+    (refused,) = events(out, "not borrowed")
+    assert "before-1 is damaged" in refused["reason"]
+
+
 # What it refuses
 
 
@@ -258,8 +343,11 @@ def test_other_config_is_refused_with_the_difference_and_changes_nothing(
 
 def test_parts_of_another_study_are_not_taken_for_ones_own(copy, no_work):
     (copy / "results.json").unlink()
-    with pytest.raises(ValueError, match=r"judge-0 is of another study:\s+forget: '1' there, '2'"):
+    with pytest.raises(ValueError, match=r"retrain-0 is of another study:\s+forget: '1' there, '2"):
         run_tiny(copy, forget="2")
+    (copy / "results.json").unlink()
+    with pytest.raises(ValueError, match=r"judge-0 is of another study:\s+judging.epochs: 3 there"):
+        run_tiny(copy, judging=Recipe(epochs=4))
 
 
 def test_models_of_another_setting_of_a_method_are_not_taken_for_ones_own(copy):
@@ -315,6 +403,8 @@ def test_judge_below_its_gate_stops_the_study_before_generators_are_trained(tmp_
         ({"seeds": 0}, "seeds must be at least 1, found 0"),
         ({"seeds": -1}, "seeds must be at least 1, found -1"),
         ({"epochs": -1}, "epochs must be at least 0, found -1"),
+        ({"ensemble": -1}, "ensemble must be at least 0, found -1"),
+        ({"models_from": Path(__file__).parent}, "holds no checkpoints"),
         ({"samples": 1}, "samples must be at least 2, found 1"),
     ],
 )
@@ -324,6 +414,21 @@ def test_arguments_that_cannot_be_run_are_refused_before_anything_is_written(
     with pytest.raises(ValueError, match=message):
         run_tiny(tmp_path / "out", **arguments)
     assert not (tmp_path / "out").exists()
+
+
+def test_configs_of_models_that_are_not_known_are_refused():
+    with pytest.raises(TypeError, match=r"model must be one of MLPVAEConfig.*, found AllCNNConfig"):
+        tiny_config(model=AllCNNConfig())
+    with pytest.raises(TypeError, match=r"judge must be one of AllCNNConfig.*, found tuple"):
+        tiny_config(judge=(4, 8))
+
+
+def test_images_of_another_size_than_the_model_are_refused_with_both_sizes():
+    model = generator(tiny_config().model)
+    params = model.init(jax.random.key(0))
+    images = np.zeros((5, 8, 8, 1), np.float32)
+    with pytest.raises(ValueError, match=r"\[n, 28, 28, 1\] for this model, found \[\d, 8, 8, 1\]"):
+        unlearn(model, params, images, images, method="gradient_ascent", key=jax.random.key(1))
 
 
 # A kill at any moment

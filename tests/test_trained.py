@@ -3,6 +3,7 @@
 import json
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -34,11 +35,11 @@ def workspace(tmp_path):
     return new_workspace(tmp_path / "out")
 
 
-def new_workspace(folder, seeds=3):
+def new_workspace(folder, seeds=3, lender=None):
     folder.mkdir(exist_ok=True)
     config = {"methods": {}, "seeds": seeds}
     results = {"schema": 1, "experiment": "test", "config": config, "rows": []}
-    return Workspace(folder, results)
+    return Workspace(folder, results, lender)
 
 
 @pytest.fixture(scope="module")
@@ -103,11 +104,15 @@ def test_resumed_training_adds_its_times_up(workspace, monkeypatch):
     monkeypatch.setattr(trained, "SAVE_EVERY", 0.0)
     with stopped_after(2):
         train_missing(workspace, NETWORK, DATA, [0])
-    facts = workspace.part_facts("net-in-training") | {"seconds": 1000.0, "compile_seconds": 500.0}
+    facts = workspace.part_facts("net-in-training", {}) | {
+        "seconds": 1000.0,
+        "compile_seconds": 500.0,
+    }
     like = jax.eval_shape(
         lambda: trained.start_training(init, NETWORK.recipe, part_key("net", 0)[None])[:2]
     )
-    workspace.save_part("net-in-training", workspace.load_part("net-in-training", like), facts)
+    state = workspace.load_part("net-in-training", like)
+    workspace.save_part("net-in-training", state, facts, {})
     network = train_missing(workspace, NETWORK, DATA, [0])[0]
     assert 1000 < network.seconds < 1100
     assert 500 <= network.compile_seconds < 600
@@ -147,6 +152,29 @@ def test_finished_networks_are_read_and_not_trained(workspace, unstopped, monkey
     network = read_trained(workspace, NETWORK, 1)
     np.testing.assert_array_equal(network.params["kernel"], unstopped[1])
     assert network.steps == 8  # 4 epochs of 2 whole batches
+
+
+def test_networks_are_borrowed_with_their_times_and_the_others_are_trained(tmp_path, unstopped):
+    network = replace(NETWORK, made_with={"data": "ab12"})
+    lender = new_workspace(tmp_path / "lender")
+    lent = train_missing(lender, network, DATA, range(3))
+    lender.remove_part("net-2")
+    borrower = new_workspace(tmp_path / "out", lender=lender.folder)
+    networks = train_missing(borrower, network, DATA, range(3))
+    # Seed 2 gets the bits it had beside the others.
+    assert_same_bits(kernels(networks), unstopped)
+    assert [networks[seed].seconds == lent[seed].seconds for seed in range(3)] == [
+        True,
+        True,
+        False,
+    ]
+
+
+def test_networks_trained_otherwise_are_not_borrowed(tmp_path, unstopped):
+    lender = new_workspace(tmp_path / "lender")
+    train_missing(lender, replace(NETWORK, made_with={"data": "other"}), DATA + 1, range(3))
+    borrower = new_workspace(tmp_path / "out", lender=lender.folder)
+    assert_same_bits(kernels(train_missing(borrower, NETWORK, DATA, range(3))), unstopped)
 
 
 def test_seconds_of_seeds_trained_together_are_wall_time_over_seeds(workspace):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,15 +12,15 @@ import pytest
 import tiny_study
 
 from gsu_jax import checkpoints
-from gsu_jax.workspace import Workspace, exclusive
+from gsu_jax.workspace import Workspace, check_lender, exclusive
 
 ROW = {"method": "a", "seed": 0, "diverged": False, "fid": 1.0}
 
 
-def start(folder, **changes):
+def start(folder, lender=None, **changes):
     config = {"forget": "1", "methods": {"a": {"rate": 1}, "b": {}}, "seeds": 2} | changes
     results = {"schema": 1, "experiment": "test", "config": config, "rows": []}
-    return Workspace(folder, results)
+    return Workspace(folder, results, lender)
 
 
 @pytest.fixture
@@ -49,10 +50,10 @@ def test_rows_are_on_disk_in_the_order_of_methods_and_seeds(workspace):
 
 def test_second_run_finds_the_rows_and_keeps_methods_and_seeds_it_does_not_name(workspace):
     workspace.add_row(ROW)
-    second = start(workspace.folder, methods={"c": {}}, seeds=1)
+    second = start(workspace.folder, methods={"c": {}}, seeds=1, ensemble=8)
     assert second.results["rows"] == [ROW]
     assert list(second.results["config"]["methods"]) == ["a", "b", "c"]
-    assert second.results["config"]["seeds"] == 2
+    assert (second.results["config"]["seeds"], second.results["config"]["ensemble"]) == (2, 8)
 
 
 @pytest.mark.parametrize(
@@ -86,46 +87,103 @@ def test_results_that_cannot_be_written_leave_the_earlier_ones(workspace, monkey
 # Parts
 
 
+MADE_WITH = {"data": "ab12", "model": {"widths": [4, 8]}}
+
+
 def test_part_comes_back_with_its_facts(workspace):
     tree = {"kernel": np.arange(3.0, dtype=np.float32)}
     assert not workspace.has_part("net-0")
-    workspace.save_part("net-0", tree, {"seconds": 1.5})
+    workspace.save_part("net-0", tree, {"seconds": 1.5}, MADE_WITH)
     assert workspace.has_part("net-0")
-    assert workspace.part_facts("net-0") == {"seconds": 1.5}
+    assert workspace.part_facts("net-0", MADE_WITH) == {"seconds": 1.5}
     np.testing.assert_array_equal(workspace.load_part("net-0", tree)["kernel"], tree["kernel"])
     workspace.remove_part("net-0")
     assert not workspace.has_part("net-0")
     workspace.remove_part("net-0")
 
 
-def test_part_survives_more_seeds_and_methods(workspace):
-    workspace.save_part("net-0", {"x": np.ones(1)}, {"n": 1})
-    workspace.save_part("a-0", {"x": np.ones(1)}, {"n": 2}, row="a")
-    second = start(workspace.folder, methods={"c": {}}, seeds=5)
-    assert second.part_facts("net-0") == {"n": 1}
-    assert second.part_facts("a-0", row="a") == {"n": 2}
-
-
-def test_part_of_another_config_is_refused_with_the_difference(workspace, tmp_path):
-    workspace.save_part("net-0", {"x": np.ones(1)}, {})
-    (workspace.folder / "results.json").unlink()
-    other = start(workspace.folder, forget="2")
-    with pytest.raises(ValueError, match="net-0 is of another study:\n  forget: '1' there, '2'"):
-        other.part_facts("net-0")
-
-
-def test_part_of_other_settings_of_its_method_is_refused(workspace):
-    workspace.save_part("a-0", {"x": np.ones(1)}, {}, row="a")
-    (workspace.folder / "results.json").unlink()
-    other = start(workspace.folder, methods={"a": {"rate": 2}})
-    with pytest.raises(ValueError, match=r"method\.rate: 1 there, 2 now"):
-        other.part_facts("a-0", row="a")
+def test_part_made_with_something_else_is_refused_with_the_difference(workspace):
+    workspace.save_part("net-0", {"x": np.ones(1)}, {}, MADE_WITH)
+    with pytest.raises(ValueError, match="net-0 is of another study:\n  data: 'ab12' there, 'cd'"):
+        workspace.part_facts("net-0", MADE_WITH | {"data": "cd"})
+    with pytest.raises(ValueError, match=r"model\.widths: \[4, 8\] there, None now"):
+        workspace.part_facts("net-0", MADE_WITH | {"model": {}})
+    with pytest.raises(ValueError, match="forget: None there, '1' now"):
+        workspace.part_facts("net-0", MADE_WITH | {"forget": "1"})
 
 
 def test_checkpoint_that_no_study_made_is_refused(workspace):
     checkpoints.save(workspace.folder / "checkpoints" / "net-0", {"x": np.ones(1)})
-    with pytest.raises(ValueError, match=r"net-0 is of another study:\s+forget: None there"):
-        workspace.part_facts("net-0")
+    with pytest.raises(ValueError, match=r"net-0 is of another study:\s+data: None there"):
+        workspace.part_facts("net-0", MADE_WITH)
+
+
+# Parts of another study
+
+TREE = {"kernel": np.arange(3.0, dtype=np.float32)}
+
+
+@pytest.fixture
+def lender(tmp_path):
+    lender = start(tmp_path / "lender", forget="2")
+    lender.save_part("net-0", TREE, {"seconds": 1.5}, MADE_WITH)
+    return lender
+
+
+@pytest.fixture
+def borrower(tmp_path, lender):
+    return start(tmp_path / "out", lender=lender.folder)
+
+
+def last_event(workspace):
+    return json.loads((workspace.folder / "log.jsonl").read_text().splitlines()[-1])
+
+
+def test_part_made_with_the_same_is_copied_with_its_facts(borrower, lender):
+    borrower.borrow_part("net-0", TREE, MADE_WITH)
+    shutil.rmtree(lender.folder)
+    assert borrower.part_facts("net-0", MADE_WITH) == {"seconds": 1.5}
+    found = borrower.load_part("net-0", TREE)["kernel"]
+    np.testing.assert_array_equal(found, TREE["kernel"])
+    assert last_event(borrower)["event"] == "borrowed"
+
+
+def test_part_made_with_something_else_is_left_there_and_the_log_says_so(borrower):
+    borrower.borrow_part("net-0", TREE, MADE_WITH | {"data": "cd"})
+    assert not borrower.has_part("net-0")
+    event = last_event(borrower)
+    assert (event["event"], event["part"]) == ("not borrowed", "net-0")
+    assert "data: 'ab12' there, 'cd' now" in event["reason"]
+
+
+def test_damaged_part_is_left_there_and_the_log_says_so(borrower, lender):
+    data = next((lender.folder / "checkpoints" / "net-0").glob("data-*"))
+    shutil.rmtree(data)
+    borrower.borrow_part("net-0", TREE, MADE_WITH)
+    assert not borrower.has_part("net-0")
+    assert "net-0 is damaged" in last_event(borrower)["reason"]
+
+
+def test_part_of_other_shapes_is_left_there_and_the_log_says_so(borrower):
+    borrower.borrow_part("net-0", {"kernel": np.zeros(5, np.float32)}, MADE_WITH)
+    assert not borrower.has_part("net-0")
+    assert "saved as float32[3], asked for is float32[5]" in last_event(borrower)["reason"]
+
+
+def test_part_that_is_here_or_not_there_either_is_not_borrowed(borrower):
+    borrower.borrow_part("net-1", TREE, MADE_WITH)
+    assert "net-1 does not exist" in last_event(borrower)["reason"]
+    borrower.save_part("net-0", TREE, {"seconds": 9.0}, MADE_WITH)
+    borrower.borrow_part("net-0", TREE, MADE_WITH)
+    assert borrower.part_facts("net-0", MADE_WITH) == {"seconds": 9.0}
+
+
+def test_folder_without_checkpoints_has_nothing_to_lend(tmp_path, lender):
+    check_lender(lender.folder)
+    with pytest.raises(ValueError, match=r"--models-from .* holds no checkpoints; give the --out"):
+        check_lender(tmp_path)
+    with pytest.raises(ValueError, match=r"--models-from .*nowhere is no folder"):
+        check_lender(tmp_path / "nowhere")
 
 
 # Log

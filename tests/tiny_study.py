@@ -15,7 +15,7 @@ from jax.experimental.compilation_cache import compilation_cache
 
 from gsu_jax import GradientAscent, trained
 from gsu_jax.data import load
-from gsu_jax.models import MLPVAEConfig
+from gsu_jax.models import AllCNNConfig, MLPVAEConfig
 from gsu_jax.study import StudyConfig, run_study
 from gsu_jax.training import Recipe
 
@@ -33,17 +33,25 @@ def tiny_config(**changes) -> StudyConfig:
         "dataset": "digits",
         "forget": "1",
         "model": MLPVAEConfig(widths=(16,), latent_size=4),
-        "judge_widths": (4, 8),
+        "judge": AllCNNConfig(widths=(4, 8)),
         "judge_gate": 0.2,
         "pretraining": Recipe(epochs=3, batch_size=128),
         "judging": Recipe(epochs=3, batch_size=64, learning_rate=3e-3),
+        "ensemble": 0,
         "samples": 200,
     }
     return StudyConfig(**settings | changes)
 
 
-def run_tiny(folder, *, methods=METHODS, seeds=2, **changes) -> dict:
-    return run_study(tiny_config(**changes), load("digits"), folder, methods=methods, seeds=seeds)
+def run_tiny(folder, *, methods=METHODS, seeds=2, models_from=None, **changes) -> dict:
+    return run_study(
+        tiny_config(**changes),
+        load("digits"),
+        folder,
+        methods=methods,
+        seeds=seeds,
+        models_from=models_from,
+    )
 
 
 def without_times(results: dict) -> dict:

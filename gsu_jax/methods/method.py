@@ -36,11 +36,13 @@ class StepGradients(NamedTuple):
       updates: gradients in the descent convention: what an optimiser subtracts.
       retain_grads: the gradient to be retained, passed on as optax extra argument; or None.
       metrics: scalars for the history.
+      extra: more extra arguments of the method's `transform`, by name; or None.
     """
 
     updates: Params
     retain_grads: Params | None
     metrics: dict[str, jax.Array]
+    extra: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,10 @@ class Method:
         """The gradients of one step."""
         raise NotImplementedError
 
+    def batch(self, images: int, epochs: int) -> int:
+        """How many of `images` a step visits where `unlearn` is given no `batch_size`."""
+        return self.batch_size
+
     def optimizer(self, steps: int) -> optax.GradientTransformation:
         """The default optimiser of a run of `steps` steps."""
         return optax.adam(self.learning_rate)
@@ -118,5 +124,8 @@ class Method:
     def transform(
         self, optimizer: optax.GradientTransformation, params: Params, steps: int
     ) -> optax.GradientTransformationExtraArgs:
-        """The optax chain of a run of `steps` steps; its update receives `retain_grads`."""
+        """The optax chain of a run of `steps` steps.
+
+        Its update receives `retain_grads`, and what `gradients` gave as `extra`.
+        """
         return optax.with_extra_args_support(optimizer)

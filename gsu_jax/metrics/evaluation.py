@@ -10,7 +10,7 @@ import numpy as np
 from gsu_jax.classifier import Classifier
 from gsu_jax.generative import GenerativeModel
 from gsu_jax.metrics.coverage import coverage_density, neighbour_radii
-from gsu_jax.metrics.feature_ratio import feature_ratio
+from gsu_jax.metrics.feature_ratio import feature_ratio, mean_probability
 from gsu_jax.metrics.frechet import GaussianFit, fit_gaussian, frechet_distance
 from gsu_jax.metrics.inception_score import inception_score
 from gsu_jax.metrics.judging import judge_predictions, judge_samples
@@ -19,6 +19,7 @@ from gsu_jax.metrics.likelihood import negative_elbo
 METRICS = (
     "fratio",
     "fratio_upper95",
+    "fratio_probability",
     "inception_score",
     "fid",
     "fid_retain",
@@ -142,8 +143,10 @@ def evaluate(
 ) -> dict[str, float | bool | None]:
     """Metrics of one model, as plain Python numbers: `METRICS` and `diverged`.
 
-    `fid` is against all test data, `fid_retain`, `coverage` and `density` against the retained test
-    data; `nelbo_retain` and `nelbo_forget` are means over test images in nats at beta = 1.
+    `fratio` is the share of samples that the judge calls the removed feature, `fratio_probability`
+    the mean probability that it gives the feature. `fid` is against all test data, `fid_retain`,
+    `coverage` and `density` against the retained test data; `nelbo_retain` and `nelbo_forget` are
+    means over test images in nats at beta = 1.
 
     A diverged model keeps its row and raises nothing. Where parameters, samples, logits or features
     are not finite, `diverged` is True and every metric None. Where they are finite and only a mean
@@ -182,6 +185,7 @@ def evaluate(
     row |= {
         "fratio": ratio.ratio,
         "fratio_upper95": ratio.upper95,
+        "fratio_probability": mean_probability(log_probabilities, reference.feature),
         "inception_score": inception_score(log_probabilities),
         "fid": frechet_distance(fit, reference.test_fit),
         "fid_retain": frechet_distance(fit, reference.retained_fit),
