@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from gsu_jax.cone import project_set_and_measure
 from gsu_jax.device_average import AxisName, average
 from gsu_jax.inner_products import accumulator
 from gsu_jax.surgery import (
@@ -18,7 +19,6 @@ from gsu_jax.surgery import (
     mean_of_set,
     measure,
     project_and_measure,
-    project_subspace_and_measure,
 )
 from gsu_jax.trees import check_floating, check_same_shapes, check_stacked_shapes, is_stacked
 
@@ -81,12 +81,13 @@ def project_conflicting(
 
     `update(..., retain_grads=r)` gives the retain gradient of this step. Its leaves have the shapes
     of the updates, or all of them a leading axis of length k: k retain gradients, whose whole span
-    is removed.
+    is removed ("always"), or the nearest vector taken that raises none of their losses ("conflict":
+    `gsu_jax.cone.project_cone`).
 
     Args:
         retain_grads: a fixed retain gradient; one given to `update` wins over it.
         when: "always" (the paper) or "conflict": only where the update would raise the retained
-            loss (Yu et al. 2020).
+            loss (Yu et al. 2020); of k retain gradients, the projection onto their cone.
         scope: "global": the whole tree is one vector; "leaf": each leaf is; or a tree of labels (or
             a prefix of it): leaves with equal labels are.
         incoming: "gradients", or "steps" where this stands after an optimiser. Steps point the
@@ -101,7 +102,7 @@ def project_conflicting(
 
     Raises:
         ValueError: from `update`: no retain gradient, leaves that do not match (names the leaf),
-            gradients that `shard_map` has summed already, or a span with `when="conflict"`.
+            gradients that `shard_map` has summed already, or k retain gradients with a `scope`.
         TypeError: from `update`: a leaf is not floating point (names the leaf).
 
     Example:
@@ -131,24 +132,23 @@ def project_conflicting(
 
     def init(params: Tree) -> ProjectConflictingState:
         del params
-        zero = jnp.zeros((), jnp.float32)
-        return ProjectConflictingState(zero, zero, zero, jnp.zeros((), bool))
+        return no_conflict()
 
     def update(updates, state, params=None, *, retain_grads=None, **extra_args):
         del state, params, extra_args
-        r = _retain_grads("project_conflicting", updates, retain_grads, fixed)
+        r = retain_grads_of_step("project_conflicting", updates, retain_grads, fixed)
         if axis_name is not None:
             updates = average("updates", updates, axis_name)
             # A fixed retain gradient is the same on every device: nothing to average.
             r = r if retain_grads is None else average("retain_grads", r, axis_name)
         if is_stacked(updates, r):
-            _check_span_options(when, scope)
-            updates, conflict = project_subspace_and_measure(updates, r)
+            _check_span_scope(scope)
+            updates, conflict = project_set_and_measure(updates, r, when=when, incoming=incoming)
         else:
             updates, conflict = project_and_measure(
                 updates, r, when=when, scope=scope, incoming=incoming
             )
-        return updates, ProjectConflictingState(*_as_state(conflict), conflict.projected)
+        return updates, conflict_state(conflict)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
@@ -182,8 +182,8 @@ def measure_conflict(
 
     def update(updates, state, params=None, *, retain_grads=None, **extra_args):
         del state, params, extra_args
-        r = _mean_retain_grads("measure_conflict", updates, retain_grads, fixed, axis_name)
-        return updates, MeasureConflictState(*_as_state(measure(updates, r)))
+        r = mean_retain_grads("measure_conflict", updates, retain_grads, fixed, axis_name)
+        return updates, MeasureConflictState(*conflict_state(measure(updates, r))[:3])
 
     return optax.GradientTransformationExtraArgs(init, update)
 
@@ -223,7 +223,7 @@ def add_retain_gradient(
 
     def update(updates, state, params=None, *, retain_grads=None, **extra_args):
         del params, extra_args
-        r = _mean_retain_grads("add_retain_gradient", updates, retain_grads, fixed, axis_name)
+        r = mean_retain_grads("add_retain_gradient", updates, retain_grads, fixed, axis_name)
         now = weight(state.count) if callable(weight) else weight
 
         def add(u, r):
@@ -239,7 +239,9 @@ def add_retain_gradient(
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _retain_grads(transform: str, updates: Tree, given: Tree | None, fixed: Tree | None) -> Tree:
+def retain_grads_of_step(
+    transform: str, updates: Tree, given: Tree | None, fixed: Tree | None = None
+) -> Tree:
     """The retain gradient of this step, or an error that says how to hand it over."""
     retain_grads = fixed if given is None else given
     if retain_grads is None:
@@ -257,11 +259,11 @@ def _retain_grads(transform: str, updates: Tree, given: Tree | None, fixed: Tree
     return retain_grads
 
 
-def _mean_retain_grads(
+def mean_retain_grads(
     transform: str, updates: Tree, given: Tree | None, fixed: Tree | None, axis_name: Any
 ) -> Tree:
     """The retain gradient of this step as one vector: a set averaged, and over the devices too."""
-    r = _retain_grads(transform, updates, given, fixed)
+    r = retain_grads_of_step(transform, updates, given, fixed)
     check_floating(updates, "updates")
     check_floating(r, "retain_grads")
     if is_stacked(updates, r):
@@ -277,17 +279,19 @@ def _is_masked(tree: Tree) -> bool:
     return any(isinstance(leaf, optax.MaskedNode) for leaf in leaves)
 
 
-def _as_state(conflict: Conflict) -> list[jax.Array]:
-    """Cosine and norms in float32 whatever the updates are, so that the state keeps its dtypes."""
-    return [value.astype(jnp.float32) for value in conflict[:3]]
+def no_conflict() -> ProjectConflictingState:
+    """The state before the first step."""
+    zero = jnp.zeros((), jnp.float32)
+    return ProjectConflictingState(zero, zero, zero, jnp.zeros((), bool))
 
 
-def _check_span_options(when: When, scope: str | Tree) -> None:
-    if when == "conflict":
-        raise ValueError(
-            'when="conflict" with a set of retain gradients is the projection onto a cone, which '
-            'does not exist yet: use when="always", or the mean of the set'
-        )
+def conflict_state(conflict: Conflict) -> ProjectConflictingState:
+    """`conflict` in float32 whatever the updates are, so that the state keeps its dtypes."""
+    measured = [value.astype(jnp.float32) for value in conflict[:3]]
+    return ProjectConflictingState(*measured, conflict.projected)
+
+
+def _check_span_scope(scope: str | Tree) -> None:
     if not (isinstance(scope, str) and scope == "global"):
         raise ValueError(
             'a set of retain gradients is projected out over the whole tree: use scope="global"'

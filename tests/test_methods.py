@@ -7,7 +7,7 @@ import optax
 import pytest
 from jax.flatten_util import ravel_pytree
 from linear_autoencoder import MODEL, gradient, images
-from scipy import linalg, stats
+from scipy import linalg, optimize, stats
 
 from gsu_jax import METHODS, FineTune, GradientAscent, GradientSurgery, RedirectSurgery, unlearn
 from gsu_jax.losses import MaskedBatch
@@ -186,14 +186,83 @@ def test_projected_adam_steps_are_orthogonal_to_the_retain_gradient_and_adams_ow
         ({"loss": "mse"}, "loss must be one of elbo, reconstruction, found 'mse'"),
         ({"retain_gradients": 0}, "retain_gradients must be at least 1, found 0"),
         ({"retain_gradients": 4}, "retain_gradients=4 must divide the retain batch of 6 images"),
-        ({"retain_gradients": 2, "when": "conflict"}, "projection onto a cone"),
         ({"retain_gradients": 2, "scope": "leaf"}, "over the whole tree"),
-        ({"retain_weight": 1.0, "incoming": "steps"}, "retain_weight=1.0 has no effect with"),
+        ({"retain_weight": 1.0, "incoming": "steps"}, "retain_weight=1.0 has no effect where"),
+        ({"retain_weight": 1.0, "rule": "metric"}, "retain_weight=1.0 has no effect where"),
+        ({"rule": "mean"}, 'rule must be "project" or "metric" or "gru" or'),
+        ({"sign": "up"}, 'sign must be "ascend" or "descend"; got \'up\''),
+        ({"rule": "gru", "when": "conflict"}, "when means nothing with rule='gru'"),
+        ({"rule": "metric", "incoming": "steps"}, "incoming means nothing with rule='metric'"),
+        (
+            {"rule": "pcgrad", "retain_weight": 1.0},
+            "retain_weight means nothing with rule='pcgrad'",
+        ),
+        ({"rule": "s", "sign": "descend"}, "sign means nothing with rule='s'"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         unlearn(MODEL, PARAMS, ALIKE, RETAIN, method=GradientSurgery(**settings), key=KEY)
+
+
+# The other rules
+
+
+def cagrad_by_search(a, r, c=0.5):
+    """The least of the dual over a fine grid of weights."""
+    mean, weights = (a + r) / 2, np.linspace(0, 1, 100_001)[:, None]
+    mixed = weights * a + (1 - weights) * r
+    norms = np.linalg.norm(mixed, axis=1)
+    reach = c * np.linalg.norm(mean)
+    best = np.argmin(mixed @ mean + reach * norms)
+    return mean + reach * mixed[best] / norms[best]
+
+
+RULES = {
+    "pcgrad": lambda a, r: project([a], [r], "conflict")[0] + project([r], [a], "conflict")[0],
+    "cagrad": cagrad_by_search,
+    "gru": lambda a, r: project([a], [r], "conflict")[0],
+    "s": lambda a, r: project([r], [a])[0],
+}
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("forget", [ALIKE, UNLIKE], ids=["conflict", "agree"])
+def test_a_first_step_of_each_rule_is_its_formula(rule, forget):
+    expected = -0.1 * RULES[rule](*map(flat, vectors(forget)))
+    found = flat(updates_of(GradientSurgery(rule=rule), forget))
+    np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
+
+
+def test_the_metric_rule_brings_its_own_adam_and_asks_for_it():
+    method, r = GradientSurgery(rule="metric", learning_rate=0.1), flat(vectors(ALIKE)[1])
+    step = flat(updates_of(method, ALIKE, method.optimizer(1)))
+    a = flat(vectors(ALIKE)[0])  # Adam's first step is a / |a|
+    expected = np.sign(a) - (r @ np.sign(a)) / (r @ (r / np.abs(a))) * r / np.abs(a)
+    np.testing.assert_allclose(step, -0.1 * expected, atol=1e-4)
+    assert abs(step @ r) < 1e-5 * np.linalg.norm(step) * np.linalg.norm(r)
+    with pytest.raises(ValueError, match="rule='metric' is inside the optimiser"):
+        updates_of(method, ALIKE, optax.adam(0.1))
+
+
+def test_on_conflict_with_k_retain_gradients_no_part_of_the_batch_is_harmed():
+    found = flat(updates_of(GradientSurgery(when="conflict", retain_gradients=3), ALIKE))
+    parts = np.stack([flat(gradient(PARAMS, part)) for part in np.split(RETAIN, 3)])
+    weights, _ = optimize.nnls(parts.T, -flat(vectors(ALIKE)[0]))
+    expected = -0.1 * (flat(vectors(ALIKE)[0]) + parts.T @ weights)
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
+    assert (weights > 0).any()
+
+
+def test_the_other_sign_descends_the_forget_loss():
+    a, r = vectors(ALIKE)
+    descend = GradientSurgery(sign="descend")
+    assert_trees_close(updates_of(descend, ALIKE), jax.tree.map(lambda u: 0.1 * u, project(a, r)))
+    losses = [
+        method.gradients(MODEL, None, PARAMS, batch_of(ALIKE, RETAIN), KEY).metrics["forget_loss"]
+        for method in (descend, GradientSurgery())
+    ]
+    np.testing.assert_allclose(*losses)
 
 
 # A VAE that has learnt to draw two digits

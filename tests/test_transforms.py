@@ -10,6 +10,7 @@ import optax
 import pytest
 from flax import nnx
 
+from gsu_jax.cone import project_cone
 from gsu_jax.surgery import project, project_subspace
 from gsu_jax.transforms import add_retain_gradient, measure_conflict, project_conflicting
 
@@ -121,14 +122,22 @@ def test_leading_axis_projects_out_the_whole_span():
     assert_trees_close(added, jax.tree.map(lambda a, b: a + 2 * b, u, mean))
 
 
-def test_conflict_with_a_span_says_that_the_cone_is_not_there():
+def test_conflict_with_a_span_is_the_projection_onto_the_cone():
     (u,), (rs,) = trees(1), trees(1, k=2)
-    transform = project_conflicting(when="conflict")
-    with pytest.raises(ValueError, match="projection onto a cone, which does not exist yet"):
-        transform.update(u, transform.init(u), retain_grads=rs)
-    transform = project_conflicting(scope="leaf")
-    with pytest.raises(ValueError, match='use scope="global"'):
-        transform.update(u, transform.init(u), retain_grads=rs)
+    rs = jax.tree.map(lambda r, x: r - x, rs, u)  # both against the update
+    updates, state = one_update(project_conflicting(when="conflict"), u, u, retain_grads=rs)
+    assert_trees_close(updates, project_cone(u, rs))
+    mean = jax.tree.map(lambda x: x.mean(0), rs)
+    np.testing.assert_allclose(state.cosine, cosine(u, mean), rtol=1e-4)
+    assert state.projected
+
+
+def test_a_span_is_of_the_whole_tree():
+    (u,), (rs,) = trees(1), trees(1, k=2)
+    for when in ("always", "conflict"):
+        transform = project_conflicting(when=when, scope="leaf")
+        with pytest.raises(ValueError, match='use scope="global"'):
+            transform.update(u, transform.init(u), retain_grads=rs)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal
 import jax
 import optax
 
+from gsu_jax.combine import cagrad, gru, pcgrad, project_retain, projected_adam
 from gsu_jax.generative import GenerativeModel, Params
 from gsu_jax.gradients import forget_retain_grads
 from gsu_jax.losses import Loss, over_masked, training_loss
@@ -13,6 +14,17 @@ from gsu_jax.methods.gradient_ascent import GradientAscent
 from gsu_jax.methods.method import Batch, StepGradients
 from gsu_jax.surgery import check_choice
 from gsu_jax.transforms import add_retain_gradient, measure_conflict, project_conflicting
+
+RULES = {"pcgrad": pcgrad, "cagrad": cagrad, "gru": gru, "s": project_retain}
+_OF_SURGERY = ("when", "scope", "incoming", "retain_gradients")
+UNUSED = {  # the settings that a rule has no place for
+    "project": (),
+    "metric": ("scope", "incoming"),
+    "gru": _OF_SURGERY,
+    "pcgrad": (*_OF_SURGERY, "retain_weight"),
+    "cagrad": (*_OF_SURGERY, "retain_weight"),
+    "s": (*_OF_SURGERY, "retain_weight", "sign"),
+}
 
 
 @dataclass(frozen=True)
@@ -24,19 +36,23 @@ class GradientSurgery(GradientAscent):
 
     Attributes:
       learning_rate, loss, through: as in `GradientAscent`; l_r is of the same kind as l_f.
+      rule: how a and r make one update: "project", the paper's; "metric", the same on Adam's steps
+        in Adam's metric (`projected_adam`); "pcgrad", "cagrad", "gru", "s" (see `gsu_jax.combine`).
+      sign: "ascend" l_f, as the paper's eq. 1; "descend" is the other reading, a = grad l_f.
       when: project "always" (the paper) or only on "conflict", a.r < 0 (PCGrad).
       scope: one inner product for the whole model ("global"), for each "module" (the arrays that
         share a parent in the parameter tree) or for each "leaf".
       retain_gradients: 1, or k: the retain batch is cut into k parts and the span of their
-        gradients is projected out. k must divide the retain batch.
+        gradients is projected out, or a onto their cone on "conflict". k must divide the batch.
       incoming: project the "gradients" before the optimiser, or its "steps" after it.
-      retain_weight: lambda of a <- surgery(a) + lambda r (Ko et al. 2024); 0 is the paper. With
-        incoming="steps", r is added before the optimiser, and the projection that follows would
-        "always" take it out again: only "conflict" goes with that.
+      retain_weight: lambda of a <- surgery(a) + lambda r (Ko et al. 2024); 0 is the paper. Where
+        the steps are projected, "always" would take r out again: only "conflict" goes with that.
     """
 
     name: ClassVar[str] = "gradient_surgery"
 
+    rule: Literal["project", "pcgrad", "cagrad", "gru", "s", "metric"] = "project"
+    sign: Literal["ascend", "descend"] = "ascend"
     when: Literal["always", "conflict"] = "always"
     scope: Literal["global", "module", "leaf"] = "global"
     retain_gradients: int = 1
@@ -46,14 +62,19 @@ class GradientSurgery(GradientAscent):
     def check(self, model: GenerativeModel) -> None:
         """Settings that would do nothing, or something else, are refused."""
         super().check(model)
+        check_choice("rule", self.rule, tuple(UNUSED))
+        check_choice("sign", self.sign, ("ascend", "descend"))
         check_choice("scope", self.scope, ("global", "module", "leaf"))
+        for name in UNUSED[self.rule]:
+            if getattr(self, name) != getattr(GradientSurgery, name):
+                raise ValueError(f"{name} means nothing with rule={self.rule!r}: leave it out.")
         if self.retain_gradients < 1:
             raise ValueError(f"retain_gradients must be at least 1, found {self.retain_gradients}.")
-        if self.retain_weight and (self.incoming, self.when) == ("steps", "always"):
+        after = self.rule == "metric" or self.incoming == "steps"
+        if self.retain_weight and after and self.when == "always":
             raise ValueError(
-                f"retain_weight={self.retain_weight} has no effect with incoming='steps' and "
-                "when='always', which take it out of the step again: choose when='conflict' or "
-                "incoming='gradients'."
+                f"retain_weight={self.retain_weight} has no effect where steps are projected with "
+                "when='always', which takes it out again: choose when='conflict'."
             )
 
     def gradients(
@@ -61,28 +82,48 @@ class GradientSurgery(GradientAscent):
     ) -> StepGradients:
         """The gradient that would forget, and the one to be retained."""
         loss = training_loss(model, self.loss, self.through)
-        ascend = negative(over_masked(loss))
+        ascend = self.sign == "ascend"
+        forget_loss = negative(over_masked(loss)) if ascend else over_masked(loss)
         grads = forget_retain_grads(
-            loss, params, batch.visited, batch.retain, key, forget_loss=ascend
+            loss, params, batch.visited, batch.retain, key, forget_loss=forget_loss
         )
-        retain_grads = grads.retain
-        if self.retain_gradients > 1:
-            retain_grads = gradients_of_parts(
-                loss, params, batch.retain, key, self.retain_gradients
-            )
-        metrics = {"forget_loss": -grads.forget_loss, "retain_loss": grads.retain_loss}
+        retain_grads, k = grads.retain, self.retain_gradients
+        if k > 1:
+            retain_grads = gradients_of_parts(loss, params, batch.retain, key, k)
+        value = -grads.forget_loss if ascend else grads.forget_loss
+        metrics = {"forget_loss": value, "retain_loss": grads.retain_loss}
         return StepGradients(grads.forget, retain_grads, metrics)
+
+    def optimizer(self, steps: int) -> optax.GradientTransformation:
+        """Adam; with rule="metric", the Adam that projects its own steps."""
+        adam = projected_adam(self.learning_rate, when=self.when)
+        return adam if self.rule == "metric" else super().optimizer(steps)
 
     def transform(
         self, optimizer: optax.GradientTransformation, params: Params, steps: int
     ) -> optax.GradientTransformationExtraArgs:
         """Projection and optimiser in the chosen order."""
-        scope = modules(params) if self.scope == "module" else self.scope
-        projection = project_conflicting(when=self.when, scope=scope, incoming=self.incoming)
         retain = [add_retain_gradient(self.retain_weight)] if self.retain_weight else []
+        scope = modules(params) if self.scope == "module" else self.scope
+        if self.rule == "project":
+            projection = project_conflicting(when=self.when, scope=scope, incoming=self.incoming)
+        elif self.rule in RULES:
+            projection = RULES[self.rule]()
+        else:
+            check_projects(optimizer, params)
+            projection = optax.identity()
         if self.incoming == "steps":
             return optax.chain(*retain, optimizer, projection, measure_conflict())
         return optax.chain(projection, *retain, optimizer, measure_conflict())
+
+
+def check_projects(optimizer: optax.GradientTransformation, params: Params) -> None:
+    """Raises ValueError unless `optimizer` projects its own steps."""
+    state = jax.eval_shape(optimizer.init, params)
+    if not optax.tree.get_all_with_path(state, "projected"):
+        raise ValueError(
+            "rule='metric' is inside the optimiser: give projected_adam(...), or no optimizer."
+        )
 
 
 def modules(params: Params) -> Any:
