@@ -4,7 +4,21 @@ from pathlib import Path
 
 from gsu_jax.command_line import Arguments, main
 
-DEFAULTS = Arguments(forget="1", dataset="digits", seeds=3, epochs=20, out=Path("runs/digits"))
+DEFAULTS = Arguments(
+    forget="1",
+    dataset="digits",
+    seeds=3,
+    epochs=20,
+    out=Path("runs/digits"),
+    methods=(
+        "before",
+        "retrain",
+        "fine_tune",
+        "gradient_ascent",
+        "gradient_surgery",
+        "redirect_surgery",
+    ),
+)
 
 
 def config(arguments: Arguments):

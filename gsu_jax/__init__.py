@@ -6,17 +6,28 @@ The core (everything named here) needs jax, optax and numpy alone. `gsu_jax.data
 """
 
 from gsu_jax.classifier import Classifier, Prediction
+from gsu_jax.combine import cagrad, gru, pcgrad, project_retain, projected_adam
+from gsu_jax.cone import project_cone
 from gsu_jax.generative import GenerativeModel
 from gsu_jax.gradients import ForgetRetainGrads, forget_retain_grads
 from gsu_jax.methods import (
     METHODS,
+    SCRUB,
+    UNO,
+    UNOS,
+    VDU,
     Before,
+    FeatureUnlearning,
     FineTune,
     GradientAscent,
     GradientSurgery,
     Method,
+    NegGradPlus,
     RedirectSurgery,
     Retrain,
+    SalUn,
+    SelectiveAmnesia,
+    SynapticDampening,
 )
 from gsu_jax.surgery import Conflict, project, project_subspace
 from gsu_jax.transforms import add_retain_gradient, measure_conflict, project_conflicting
@@ -26,25 +37,40 @@ __version__ = "0.1.0.dev0"
 
 __all__ = [
     "METHODS",
+    "SCRUB",
+    "UNO",
+    "UNOS",
+    "VDU",
     "Before",
     "Classifier",
     "Conflict",
+    "FeatureUnlearning",
     "FineTune",
     "ForgetRetainGrads",
     "GenerativeModel",
     "GradientAscent",
     "GradientSurgery",
     "Method",
+    "NegGradPlus",
     "Prediction",
     "RedirectSurgery",
     "Retrain",
+    "SalUn",
+    "SelectiveAmnesia",
     "StopRule",
+    "SynapticDampening",
     "UnlearningResult",
     "add_retain_gradient",
+    "cagrad",
     "forget_retain_grads",
+    "gru",
     "measure_conflict",
+    "pcgrad",
     "project",
+    "project_cone",
     "project_conflicting",
+    "project_retain",
     "project_subspace",
+    "projected_adam",
     "unlearn",
 ]

@@ -4,7 +4,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,7 +18,7 @@ except ModuleNotFoundError:
 class Arguments:
     """What can be set from the command line; an experiment gives its own defaults."""
 
-    forget: str
+    forget: Annotated[str, tyro.conf.arg(aliases=("--feature",))]
     """What to forget: a class ("1"), or an attribute ("Male", "shape=heart")."""
     dataset: str
     """A TFDS name, "digits", an .npz of your own, or a folder of images."""
@@ -30,6 +30,8 @@ class Arguments:
     """Where results go. The same command again resumes."""
     methods: tuple[str, ...] = ("all",)
     """Rows of the table: "all", or names."""
+    size: int | None = None
+    """Pixels to crop and resize the images to; by default those of the experiment."""
     ensemble: int = 8
     """How many retrained models to hold the others against (never fewer than seeds)."""
     models_from: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
@@ -78,6 +80,8 @@ def _run(
     from gsu_jax.study import run_study
 
     study = config(arguments)
+    if arguments.size is not None:
+        study = replace(study, image_size=arguments.size)
     known = {method.row: method for method in methods or map(get_method, METHODS)}
     if not arguments.methods:
         raise ValueError(f"--methods: name at least one, or all. There is: {listing(known)}.")

@@ -151,3 +151,24 @@ def test_a_program_is_kept_for_each_sharding():
     spread = jax.device_put(here, jax.NamedSharding(mesh, jax.P("x")))
     for x in (here, spread, here, spread):
         np.testing.assert_array_equal(double(x), 2 * np.arange(8.0))
+
+
+# One of two
+
+
+@pytest.mark.parametrize("convolves", [False, True], ids=["plain", "convolution"])
+def test_one_of_two_is_what_the_condition_says_and_only_a_convolution_is_run_outside_it(convolves):
+    def both(condition):
+        first = convolve if convolves else relu
+        return stepping.one_of(
+            condition,
+            lambda: first(KERNELS[0], jnp.float32(0.5), IMAGES)[0],
+            lambda: KERNELS[0],
+        )
+
+    expected = (convolve if convolves else relu)(KERNELS[0], jnp.float32(0.5), IMAGES)[0]
+    run = jax.jit(both)
+    np.testing.assert_allclose(run(True), expected, rtol=1e-5)
+    np.testing.assert_array_equal(run(False), KERNELS[0])
+    branches = "cond[" in str(jax.make_jaxpr(both)(True))
+    assert branches != (convolves and jax.default_backend() == "cpu")

@@ -2,16 +2,21 @@
 
 One file per source and options: an uncompressed .npz (`header`, then the arrays) followed by the
 64 hexadecimal digits of the SHA-256 of the bytes before them. Nothing of a file is parsed before
-its hash is right. A writer fills a temporary file beside it and moves it into place, so that a
-reader sees the old file, the new one or none, whoever else writes and whenever the power goes.
+its hash is right, and then its arrays are mapped into memory, not read into it. A writer fills a
+temporary file beside it and moves it into place, so that a reader sees the old file, the new one or
+none, whoever else writes and whenever the power goes.
 """
 
 import hashlib
 import json
 import logging
+import math
+import mmap
 import os
+import struct
 import tempfile
 import time
+import zipfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -19,10 +24,14 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-FORMAT = 1
+FORMAT = 2  # whatever changes it makes older entries unknown
 DIGEST_LENGTH = 64
 TEMPORARY = ".gsu_jax.tmp"
 STALE_SECONDS = 3600.0
+# The local header of a zip member: 30 bytes, of which two lengths (of its name and of its extra
+# field, which follow it) at 26.
+ZIP_HEADER = 30
+ZIP_LENGTHS_AT = 26
 
 log = logging.getLogger(__name__)
 
@@ -49,15 +58,17 @@ def entry_path(folder: Path, name: str, key: Mapping[str, Any]) -> Path:
 
 
 def read(path: Path, key: Mapping[str, Any]) -> Entry | None:
-    """(header, arrays) of `path`, or None where it is absent, damaged or of another key."""
+    """(header, arrays) of `path`, or None where it is absent, damaged or of another key.
+
+    The arrays cannot be written to; their memory is the file's, which stays what it is even when
+    another process replaces it.
+    """
     try:
         with open(path, "rb") as file:
             if not _hash_is_right(file):
                 log.warning("%s does not match its hash: it is ignored and made anew.", path)
                 return None
-            file.seek(0)
-            with np.load(file, allow_pickle=False) as archive:
-                arrays = dict(archive)
+            arrays = _mapped(file)
     except OSError:
         return None
     header = json.loads(arrays.pop("header").tobytes())
@@ -94,6 +105,25 @@ def write(path: Path, key: Mapping[str, Any], header: Any, arrays: Mapping[str, 
 
 def _digest(key: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps([FORMAT, key], sort_keys=True).encode()).hexdigest()
+
+
+def _mapped(file: BinaryIO) -> dict[str, np.ndarray]:
+    """The arrays of an uncompressed .npz in C order, mapped from where they lie in it."""
+    pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    arrays = {}
+    with zipfile.ZipFile(file) as archive:
+        for entry in archive.infolist():
+            lengths = struct.unpack_from("<HH", pages, entry.header_offset + ZIP_LENGTHS_AT)
+            with archive.open(entry) as member:
+                np.lib.format.read_magic(member)
+                shape, _, dtype = np.lib.format.read_array_header_1_0(member)
+                start = entry.header_offset + ZIP_HEADER + sum(lengths) + member.tell()
+            array = np.frombuffer(pages, dtype, math.prod(shape), start).reshape(shape)
+            # Bytes may lie anywhere; what is wider (attributes, so little) is brought into line.
+            arrays[entry.filename.removesuffix(".npy")] = (
+                array if array.flags.aligned else array.copy()
+            )
+    return arrays
 
 
 def _hash_is_right(file: BinaryIO) -> bool:

@@ -62,16 +62,21 @@ def check_image_size(image_size: Any) -> None:
 
 
 def resize_picture(picture: Any, image_size: int | None) -> Any:
-    """The centre square of a Pillow image at `image_size` x `image_size` pixels (Lanczos)."""
+    """The centre square of a Pillow image at `image_size` x `image_size` pixels.
+
+    A whole multiple becomes the means of its squares of pixels (64 to 32: of 2x2), which neither
+    ring nor alias; anything else goes through Lanczos.
+    """
     if image_size is None or picture.size == (image_size, image_size):
         return picture
-    lanczos = import_extra("PIL.Image", "pillow", "image_size").Resampling.LANCZOS
     width, height = picture.size
     side = min(width, height)
     left, top = (width - side) // 2, (height - side) // 2
-    return picture.resize(
-        (image_size, image_size), lanczos, box=(left, top, left + side, top + side)
-    )
+    box = (left, top, left + side, top + side)
+    if side % image_size == 0 and side > image_size:
+        return picture.reduce(side // image_size, box)
+    lanczos = import_extra("PIL.Image", "pillow", "image_size").Resampling.LANCZOS
+    return picture.resize((image_size, image_size), lanczos, box=box)
 
 
 def resize_images(images: np.ndarray, image_size: int | None) -> np.ndarray:

@@ -47,7 +47,8 @@ def load(
 
     Decoded images are kept in a cache and checked by their SHA-256 before they are used; a changed
     origin is decoded again; a cache that cannot be written costs a logged line and no more. (A
-    .npz is not kept: it is an array already.)
+    .npz is not kept: it is an array already.) What comes from the cache is mapped, not read: pages
+    of the file that the system may drop again, so that CelebA's 2 GB are not held beside a copy.
 
     Args:
       name: which images, see above.
@@ -56,8 +57,8 @@ def load(
         $XDG_CACHE_HOME or ~/.cache.
       classes: names of the classes of the default label to keep, all by default; the label is
         re-numbered 0..k-1 in this order.
-      image_size: centre-crop to a square and resize to this many pixels (Pillow, Lanczos); by
-        default images stay as they are.
+      image_size: centre-crop to a square and resize to this many pixels: means of squares where
+        the side is a whole multiple, else Lanczos; by default images stay as they are.
       progress: called as `progress(done, total)` from time to time while images are decoded.
 
     Returns:
@@ -95,9 +96,10 @@ def load(
     kept = cache.read(entry, key)
     if kept is not None:
         return _unpack(*kept)
-    source = _finish(build(), classes, image_size)
-    cache.write(entry, key, *_pack(source))
-    return source
+    packed = _pack(_finish(build(), classes, image_size))
+    cache.write(entry, key, *packed)
+    # Mapped from now on: the decoded arrays are let go of.
+    return _unpack(*(cache.read(entry, key) or packed))
 
 
 def _is_own_folder(name: Any, text: str, path: Path, data_dir: str | os.PathLike | None) -> bool:

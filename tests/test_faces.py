@@ -1,0 +1,136 @@
+"""The experiment on faces: its data, its settings, and a small run of it."""
+
+import importlib.util
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tiny_study
+
+from gsu_jax.data import load, parse_request
+from gsu_jax.data.images import resize_images
+from gsu_jax.study import run_study
+from gsu_jax.training import Recipe
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module")
+def celeba():
+    path = tiny_study.ROOT / "experiments" / "celeba.py"
+    spec = importlib.util.spec_from_file_location("celeba", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def faces_dir(tfds_dir):
+    for name in ("fairface64", "sprites64"):
+        if not (tfds_dir / name).is_dir():
+            pytest.skip(f"no {name} under {tfds_dir}: set TFDS_DATA_DIR to a folder that has it")
+    return tfds_dir
+
+
+# Images
+
+
+def test_half_as_many_pixels_are_the_means_of_two_by_two():
+    images = RNG.integers(0, 256, (3, 8, 8, 3), np.uint8)
+    blocks = images.reshape(3, 4, 2, 4, 2, 3).astype(float)
+    halved = resize_images(images, 4)
+    assert halved.dtype == np.uint8
+    np.testing.assert_allclose(halved, blocks.mean((2, 4)), atol=0.5)
+
+
+def test_a_larger_frame_is_cropped_to_its_centre_first():
+    images = RNG.random((2, 8, 12, 1)).astype(np.float32)
+    means = images[:, :, 2:10].reshape(2, 4, 2, 4, 2, 1).mean((2, 4))
+    np.testing.assert_allclose(resize_images(images, 4), means, atol=1e-6)
+
+
+def test_faces_at_32_are_the_means_of_those_at_64(faces_dir, tmp_path):
+    whole, half = (
+        load("fairface64", data_dir=faces_dir, cache_dir=tmp_path, image_size=size)
+        for size in (64, 32)
+    )
+    assert half.image_shape == (32, 32, 3)
+    blocks = whole.test.images.reshape(-1, 32, 2, 32, 2, 3).mean((2, 4))
+    np.testing.assert_allclose(half.test.images, blocks, atol=0.5)
+
+
+def test_decoded_images_are_mapped_from_the_cache_and_not_held_in_memory(tmp_path):
+    from PIL import Image
+
+    for name in ("cat", "dog"):
+        folder = tmp_path / "pets" / name
+        folder.mkdir(parents=True)
+        for i in range(5):
+            Image.fromarray(RNG.integers(0, 256, (6, 6, 3), np.uint8)).save(folder / f"{i}.png")
+    for _ in range(2):  # decoded, then from the cache
+        images = load(tmp_path / "pets", cache_dir=tmp_path / "cache").train.images
+        owner = images
+        while isinstance(owner, np.ndarray):
+            owner = owner.base
+        assert type(memoryview(owner).obj).__name__ == "mmap"
+        assert not images.flags.writeable
+    (entry,) = (tmp_path / "cache").glob("*.npz")
+    entry.unlink()
+    assert images.sum() > 0  # a file that is mapped outlives its name
+
+
+def test_an_unknown_attribute_names_its_neighbours(faces_dir, tmp_path):
+    faces = load("fairface64", data_dir=faces_dir, cache_dir=tmp_path, image_size=32)
+    with pytest.raises(ValueError, match=r"'Mael' is no class or attribute .*Did you mean 'Male'"):
+        parse_request("Mael", faces)
+
+
+# Settings
+
+
+@pytest.mark.parametrize("size", [None, 16, 32, 64])
+@pytest.mark.parametrize("dataset", ["celeb_a", "fairface64", "sprites64"])
+def test_every_data_set_has_settings_for_every_size(celeba, dataset, size):
+    config = celeba.config(replace(celeba.DEFAULTS, dataset=dataset, size=size))
+    assert config.image_size == (size or celeba.DATASETS[dataset].size)
+    assert config.model.inner_shape[:2] == (4, 4)
+    assert config.model.image_shape[0] == config.image_size
+    assert config.image_size % 2 ** (config.judge.halvings + 3) == 0
+
+
+def test_the_judge_of_celeb_a_must_be_as_good_as_the_papers(celeba):
+    assert celeba.config(celeba.DEFAULTS).judge_gate == 0.95
+    assert celeba.config(replace(celeba.DEFAULTS, forget="Smiling")).judge_gate < 0.95
+
+
+def test_the_papers_protocol_is_beside_ours(celeba):
+    methods = {method.row: method for method in celeba.METHODS}
+    for name in ("gradient_ascent", "gradient_surgery", "feature_unlearning"):
+        assert methods[f"{name}-1e-5"].learning_rate == 1e-5
+        assert methods[f"{name}-1e-5"].name == name
+        assert methods[name].learning_rate != 1e-5
+    assert set(celeba.PAPER) < set(methods)
+    assert celeba.config(celeba.DEFAULTS).published == celeba.PAPER
+    assert not celeba.config(replace(celeba.DEFAULTS, forget="shape=heart")).published
+
+
+@pytest.mark.slow
+def test_sprites_go_the_whole_way(celeba, faces_dir, tmp_path):
+    arguments = replace(celeba.DEFAULTS, dataset="sprites64", forget="shape=heart", size=16)
+    config = replace(
+        celeba.config(arguments),
+        pretraining=Recipe(2, 128, 3e-3, one_cycle=True),
+        judging=Recipe(1, 64, 3e-3, one_cycle=True),
+        judge_gate=0.5,
+        samples=300,
+        ensemble=1,
+    )
+    source = load("sprites64", data_dir=faces_dir, cache_dir=tmp_path / "cache", image_size=16)
+    results = run_study(
+        config, source, tmp_path / "out", methods=("before", "gradient_surgery"), seeds=1
+    )
+    assert [row["method"] for row in results["rows"]] == ["before", "gradient_surgery"]
+    assert results["reference"]["feature_extractor"].startswith("ResNet18-8")
+    assert 0.1 < results["rows"][0]["fratio"] < 0.7
+    assert json.loads((tmp_path / "out" / "results.json").read_text()) == results
