@@ -19,14 +19,24 @@ class EpochSizes(NamedTuple):
 
 def fit_batch(batch_size: int, images: int, mesh: jax.sharding.Mesh | None) -> int:
     """`batch_size`, or less where there are fewer images; on a mesh a multiple of its devices."""
-    devices = 1 if mesh is None else mesh.shape[mesh.axis_names[0]]
+    devices = _devices(mesh)
     if batch_size % devices:
         raise ValueError(
             f"a batch of {batch_size} images does not divide over mesh axis "
             f"{mesh.axis_names[0]!r} of {devices} devices; choose batch sizes that are multiples "
             "of it."
         )
-    return min(batch_size, -(-images // devices) * devices)
+    return min(batch_size, round_up(images, mesh))
+
+
+def round_up(images: int, mesh: jax.sharding.Mesh | None) -> int:
+    """The next multiple of the devices that a batch is shared over."""
+    devices = _devices(mesh)
+    return -(-images // devices) * devices
+
+
+def _devices(mesh: jax.sharding.Mesh | None) -> int:
+    return 1 if mesh is None else mesh.shape[mesh.axis_names[0]]
 
 
 def placement(mesh: jax.sharding.Mesh | None) -> Callable[..., Any]:

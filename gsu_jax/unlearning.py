@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import optax
 
-from gsu_jax.batches import EpochSizes, epoch_order, fit_batch, placement
+from gsu_jax.batches import EpochSizes, epoch_order, fit_batch, placement, round_up
 from gsu_jax.compiled import Compiled, jitted, timed
 from gsu_jax.generative import GenerativeModel, Params, check_images
 from gsu_jax.losses import MaskedBatch
@@ -134,7 +134,7 @@ def unlearn(
     _check_count("epochs", epochs, 0)
     visited = retain if method.visits == "retain" else forget
     if batch_size is None:
-        batch_size = method.batch(len(visited), epochs)
+        batch_size = round_up(method.batch(len(visited), epochs), mesh)
     if retain_batch_size is None:
         retain_batch_size = method.retain_batch_size or batch_size
     _check_count("batch_size", batch_size, 1)

@@ -33,6 +33,12 @@ def faces_dir(tfds_dir):
     return tfds_dir
 
 
+@pytest.fixture(scope="module")
+def faces(faces_dir, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cache")
+    return load("fairface64", data_dir=faces_dir, cache_dir=folder, image_size=32)
+
+
 # Images
 
 
@@ -50,14 +56,11 @@ def test_a_larger_frame_is_cropped_to_its_centre_first():
     np.testing.assert_allclose(resize_images(images, 4), means, atol=1e-6)
 
 
-def test_faces_at_32_are_the_means_of_those_at_64(faces_dir, tmp_path):
-    whole, half = (
-        load("fairface64", data_dir=faces_dir, cache_dir=tmp_path, image_size=size)
-        for size in (64, 32)
-    )
-    assert half.image_shape == (32, 32, 3)
+def test_faces_at_32_are_the_means_of_those_at_64(faces, faces_dir, tmp_path):
+    whole = load("fairface64", data_dir=faces_dir, cache_dir=tmp_path)
+    assert faces.image_shape == (32, 32, 3)
     blocks = whole.test.images.reshape(-1, 32, 2, 32, 2, 3).mean((2, 4))
-    np.testing.assert_allclose(half.test.images, blocks, atol=0.5)
+    np.testing.assert_allclose(faces.test.images, blocks, atol=0.5)
 
 
 def test_decoded_images_are_mapped_from_the_cache_and_not_held_in_memory(tmp_path):
@@ -80,8 +83,7 @@ def test_decoded_images_are_mapped_from_the_cache_and_not_held_in_memory(tmp_pat
     assert images.sum() > 0  # a file that is mapped outlives its name
 
 
-def test_an_unknown_attribute_names_its_neighbours(faces_dir, tmp_path):
-    faces = load("fairface64", data_dir=faces_dir, cache_dir=tmp_path, image_size=32)
+def test_an_unknown_attribute_names_its_neighbours(faces):
     with pytest.raises(ValueError, match=r"'Mael' is no class or attribute .*Did you mean 'Male'"):
         parse_request("Mael", faces)
 
