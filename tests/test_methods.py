@@ -311,7 +311,7 @@ def redirect_gradients(vae, digits):
             weight: RedirectSurgery(encoder_weight=weight)
             .gradients(model, prepared, params, batch, KEY)
             .updates
-            for weight in (0.0, 1.0)
+            for weight in (0.0, 1.0, 2.0)
         }
 
     return gradients(params)
@@ -324,9 +324,16 @@ def test_without_an_encoder_term_redirect_moves_the_decoder_alone(redirect_gradi
 
 
 def test_the_encoder_term_gives_the_decoder_no_gradient(redirect_gradients):
-    without, whole = redirect_gradients[0.0], redirect_gradients[1.0]
-    np.testing.assert_allclose(flat(whole["decoder"]), flat(without["decoder"]), rtol=1e-5)
-    assert np.abs(flat(whole["encoder"])).max() > 0.01
+    once, twice = redirect_gradients[1.0], redirect_gradients[2.0]
+    np.testing.assert_allclose(flat(twice["decoder"]), flat(once["decoder"]), rtol=1e-5)
+    np.testing.assert_allclose(flat(twice["encoder"]), 2 * flat(once["encoder"]), rtol=1e-5)
+    assert np.abs(flat(once["encoder"])).max() > 0.01
+
+
+@pytest.mark.parametrize(("images", "seen"), [(128, 16), (9, 1), (2, 1), (1, 0)])
+def test_redirect_shares_a_batch_out_between_its_terms(images, seen):
+    assert RedirectSurgery().seen_by_encoder(images) == seen
+    assert RedirectSurgery(encoder_weight=0.0).seen_by_encoder(images) == 0
 
 
 def test_redirect_draws_retained_images_where_it_drew_forgotten_ones(vae, digits):

@@ -59,6 +59,8 @@ class RedirectSurgery(Method):
       decoder no longer draws x, its posterior should say so as that of a retrained model does,
       instead of keeping the place where x used to be.
 
+    Each image of a batch is in one of the two means: an eighth of them in the second.
+
     The gradient is then operated on (projected off the retain gradient r on conflict), lambda r is
     added (Ko et al. 2024), and Adam with a cosine schedule takes the step. lambda grows along the
     run: first the latents are redirected, then what that cost the retained images is repaired.
@@ -76,7 +78,7 @@ class RedirectSurgery(Method):
       overshoot: o; without it the teacher still draws 1 % of the targets as forgotten images.
       retain_weight, final_retain_weight: lambda at the first and the last step; geometric between.
       encoder_weight: w; 0 leaves the forgotten images' posteriors where they were.
-      encoder_share: of a batch's images that the second term sees: an eighth does as well as all.
+      encoder_share: of a batch's images that the second term sees, and the first does not.
       when: project on "conflict" or "always".
     """
 
@@ -88,10 +90,10 @@ class RedirectSurgery(Method):
     least_steps: int = 50
     momentum: float = 0.6
     fitted_images: int = 2048
-    overshoot: float = 0.35
+    overshoot: float = 0.4
     retain_weight: float = 5.0
-    final_retain_weight: float = 40.0
-    encoder_weight: float = 4.0
+    final_retain_weight: float = 60.0
+    encoder_weight: float = 8.0
     encoder_share: float = 0.125
     when: Literal["always", "conflict"] = "conflict"
 
@@ -101,8 +103,8 @@ class RedirectSurgery(Method):
                 "retain_weight and final_retain_weight must be above 0 and encoder_weight at least "
                 f"0, found {self.retain_weight}, {self.final_retain_weight}, {self.encoder_weight}."
             )
-        if not 0 < self.encoder_share <= 1:
-            raise ValueError(f"encoder_share must be in (0, 1], found {self.encoder_share}.")
+        if not 0 < self.encoder_share < 1:
+            raise ValueError(f"encoder_share must be in (0, 1), found {self.encoder_share}.")
 
     def prepare(
         self,
@@ -128,31 +130,40 @@ class RedirectSurgery(Method):
         """The gradient of the forget loss above, and that of the retained training loss."""
         teacher, transport = prepared.teacher, prepared.transport
         mean, log_variance = prepared.mean[batch.indices], prepared.log_variance[batch.indices]
+        seen = self.seen_by_encoder(len(batch.indices))
 
-        def redirect_loss(params: Params, batch: MaskedBatch, key: jax.Array) -> jax.Array:
-            teacher_key, encoder_key = jax.random.split(key)
-            z = sample_posterior(mean, log_variance, teacher_key)
-            drawn = model.mean(model.decode(teacher, transport(z)))
-            redirected = -model.log_likelihood(model.decode(params, z), drawn)
-            loss = masked_mean(redirected, batch.mask)
-            if self.encoder_weight:
-                loss += self.encoder_weight * encoder_loss(params, batch, encoder_key)
+        def forget_loss(params: Params, batch: MaskedBatch, key: jax.Array) -> jax.Array:
+            decoder_key, encoder_key = jax.random.split(key)
+            loss = redirect_loss(params, batch.mask[seen:], decoder_key)
+            if seen:
+                some = jax.tree.map(lambda x: x[:seen], batch)
+                loss += self.encoder_weight * encoder_loss(params, some, encoder_key)
             return loss
 
+        def redirect_loss(params: Params, mask: jax.Array, key: jax.Array) -> jax.Array:
+            z = sample_posterior(mean[seen:], log_variance[seen:], key)
+            drawn = model.mean(model.decode(teacher, transport(z)))
+            return masked_mean(-model.log_likelihood(model.decode(params, z), drawn), mask)
+
         def encoder_loss(params: Params, batch: MaskedBatch, key: jax.Array) -> jax.Array:
-            some = max(1, round(self.encoder_share * len(batch.mask)))
-            images, mask = batch.images[:some], batch.mask[:some]
-            mean, log_variance = model.encode(params, images)
+            mean, log_variance = model.encode(params, batch.images)
             z = sample_posterior(mean, log_variance, key)
             decoded = model.decode(jax.lax.stop_gradient(params), z)
-            elbo = model.log_likelihood(decoded, images) - kl_to_standard_normal(mean, log_variance)
-            return -masked_mean(elbo, mask)
+            log_likelihood = model.log_likelihood(decoded, batch.images)
+            elbo = log_likelihood - kl_to_standard_normal(mean, log_variance)
+            return -masked_mean(elbo, batch.mask)
 
         grads = forget_retain_grads(
-            model.loss, params, batch.visited, batch.retain, key, forget_loss=redirect_loss
+            model.loss, params, batch.visited, batch.retain, key, forget_loss=forget_loss
         )
         metrics = {"forget_loss": grads.forget_loss, "retain_loss": grads.retain_loss}
         return StepGradients(grads.forget, grads.retain, metrics)
+
+    def seen_by_encoder(self, images: int) -> int:
+        """How many of a batch's images the second term takes; the first has at least one."""
+        if not self.encoder_weight:
+            return 0
+        return min(max(1, round(self.encoder_share * images)), images - 1)
 
     def batch(self, images: int, epochs: int) -> int:
         """`batch_size`, or less so that a run over a small set has its `least_steps`."""
