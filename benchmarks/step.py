@@ -2,18 +2,13 @@
 
 Methods by their names are what `unlearn` runs; gradient_surgery is the leaf-by-leaf projection with
 `measure_conflict` behind it.
-Every round times each kind of step once, one after the other and in another order each time, so
-that a ratio compares two runs of the same moment: what else the machine does falls on both. Run it
-on a quiet machine all the same; the load is written down with the result.
+Run it on a quiet machine; the load is written down with the result.
 """
 
-import json
-import os
-import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Annotated, Any
 
 import jax
@@ -22,10 +17,21 @@ import numpy as np
 import optax
 import tyro
 from jax.flatten_util import ravel_pytree
+from paired import (
+    Round,
+    aligned,
+    command_line,
+    load,
+    prepare,
+    ratios,
+    spread,
+    time_rounds,
+    with_range,
+    write,
+)
 
 from gsu_jax.batches import EpochSizes, epoch_order
 from gsu_jax.compiled import Compiled
-from gsu_jax.environment import describe_environment
 from gsu_jax.generative import GenerativeModel
 from gsu_jax.losses import MaskedBatch
 from gsu_jax.methods import Batch, GradientAscent, GradientSurgery, Method, RedirectSurgery
@@ -121,25 +127,15 @@ class Timed:
 
 
 def main(arguments: Arguments) -> None:
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    if arguments.out.is_dir():
-        raise ValueError(f"out must be a file, found the folder {arguments.out}.")
+    prepare(arguments.out)
     model = mlp_vae()
     kinds = {name: compiled(model, method, arguments) for name, method in KINDS.items()}
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    rounds = [time_round(kinds, number, arguments.steps) for number in range(arguments.rounds)]
+    before = load()
+    clocks = {name: partial(kind.milliseconds, arguments.steps) for name, kind in kinds.items()}
+    rounds = time_rounds(clocks, arguments.rounds)
     rows = [row(name, kind, rounds) for name, kind in kinds.items()]
     print(table(rows))
-    result = {
-        "schema": 1,
-        "benchmark": "step",
-        "model": "MLP VAE 784-400-400-20, float32, Adam",
-        "settings": asdict(arguments) | {"out": str(arguments.out)},
-        "environment": describe_environment() | {"cpus": os.cpu_count(), "load": load},
-        "rows": rows,
-    }
-    arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(f"\nwritten to {arguments.out}")
+    write(arguments, "step", "MLP VAE 784-400-400-20, float32, Adam", rows, before)
 
 
 def compiled(model: GenerativeModel, method: Method, arguments: Arguments) -> Timed:
@@ -175,57 +171,31 @@ def compiled(model: GenerativeModel, method: Method, arguments: Arguments) -> Ti
         (forget, retain, prepared),
     )
     compile_seconds = program.compile(*call)
-    timed = Timed(forget_batch, retain_batch, compile_seconds, program, call)
-    timed.milliseconds(arguments.steps)  # a warm-up: the first call pays for memory
-    return timed
+    return Timed(forget_batch, retain_batch, compile_seconds, program, call)
 
 
-def time_round(kinds: dict[str, Timed], number: int, steps: int) -> dict[str, float]:
-    """Milliseconds a step for each kind; rounds take turns in which kind comes first."""
-    names = list(kinds)
-    turn = number % len(names)
-    return {name: kinds[name].milliseconds(steps) for name in names[turn:] + names[:turn]}
-
-
-def row(name: str, kind: Timed, rounds: list[dict[str, float]]) -> dict[str, Any]:
+def row(name: str, kind: Timed, rounds: list[Round]) -> dict[str, Any]:
     """What the table and the JSON say of one kind of step."""
-    base = next(iter(KINDS))
     return {
         "step": name,
         "forget_batch": kind.forget_batch,
         "retain_batch": kind.retain_batch,
         "milliseconds": spread([one[name] for one in rounds]),
-        "ratio": spread([one[name] / one[base] for one in rounds]),
+        "ratio": ratios(rounds, name, base=next(iter(KINDS))),
         "compile_seconds": kind.compile_seconds,
         "rounds": [one[name] for one in rounds],
     }
-
-
-def spread(values: list[float]) -> dict[str, float]:
-    return {"median": median(values), "min": min(values), "max": max(values)}
 
 
 def table(rows: list[dict[str, Any]]) -> str:
     head = ("step", "forget", "retain", "ms", "(min .. max)", "x ascent", "(min .. max)", "compile")
     lines = [head]
     for one in rows:
-        cells = [one["step"], str(one["forget_batch"]), str(one["retain_batch"])]
-        for values in (one["milliseconds"], one["ratio"]):
-            cells += [f"{values['median']:.2f}", f"({values['min']:.2f} .. {values['max']:.2f})"]
-        lines.append((*cells, f"{one['compile_seconds']:.1f} s"))
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if i else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
-        )
-        for cells in lines
-    )
+        cells = (one["step"], str(one["forget_batch"]), str(one["retain_batch"]))
+        spreads = (*with_range(one["milliseconds"]), *with_range(one["ratio"]))
+        lines.append((*cells, *spreads, f"{one['compile_seconds']:.1f} s"))
+    return aligned(lines)
 
 
 if __name__ == "__main__":
-    try:
-        main(tyro.cli(Arguments, description=__doc__))
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    command_line(main, Arguments, __doc__)

@@ -10,9 +10,13 @@ ROOT = Path(__file__).parents[1]
 
 
 def run_step(*arguments: str, folder: Path) -> subprocess.CompletedProcess:
+    return run_benchmark("step.py", *arguments, folder=folder)
+
+
+def run_benchmark(benchmark: str, *arguments: str, folder: Path) -> subprocess.CompletedProcess:
     environment = dict(os.environ, PYTHONPATH=str(ROOT))
     return subprocess.run(
-        [sys.executable, str(ROOT / "benchmarks" / "step.py"), *arguments],
+        [sys.executable, str(ROOT / "benchmarks" / benchmark), *arguments],
         cwd=folder,
         env=environment,
         stdin=subprocess.DEVNULL,
@@ -113,3 +117,23 @@ def test_step_explains_itself(tmp_path):
     assert run.returncode == 0
     assert "--rounds" in run.stdout
     assert "--batch-size" in run.stdout
+
+
+def test_seeds_are_timed_together_and_one_after_the_other(tmp_path):
+    arguments = ["--seeds", "1", "2", "--steps", "1", "--batch-size", "8", "--rounds", "2"]
+    done = run_benchmark("seeds.py", *arguments, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "benchmarks" / "results" / "seeds.json").read_text("utf-8"))
+    assert [row["seeds"] for row in result["rows"]] == [1, 2]
+    for row in result["rows"]:
+        paired = [one["one after the other"] / one["together"] for one in row["rounds"]]
+        assert row["speedup"]["min"] == pytest.approx(min(paired))
+        assert row["speedup"]["max"] == pytest.approx(max(paired))
+
+
+@pytest.mark.parametrize("arguments", [["--seeds", "0"], ["--steps", "0"], ["--seeds", "many"]])
+def test_seeds_refuses_a_wrong_command_line_in_one_message(arguments, tmp_path):
+    done = run_benchmark("seeds.py", *arguments, folder=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert arguments[0].strip("-") in done.stderr
+    assert "Traceback" not in done.stderr
