@@ -39,9 +39,10 @@ def ratios(rounds: list[Round], name: str, base: str) -> dict[str, float]:
     return spread([one[name] / one[base] for one in rounds])
 
 
-def with_range(values: dict[str, float], scale: float = 1.0) -> tuple[str, str]:
+def with_range(values: dict[str, float], scale: float = 1.0, digits: int = 2) -> tuple[str, str]:
     """The two cells of a spread: its median, and from where to where."""
-    middle, low, high = (f"{scale * values[name]:.2f}" for name in ("median", "min", "max"))
+    names = ("median", "min", "max")
+    middle, low, high = (f"{scale * values[name]:.{digits}f}" for name in names)
     return middle, f"({low} .. {high})"
 
 

@@ -52,8 +52,9 @@ class UnlearningResult:
     Attributes:
       params: the unlearned parameters.
       history: one row a step: losses of the method's choice ("forget_loss", "retain_loss"); with
-        surgery "cosine" of the incoming update and "applied_cosine" of the applied step, both with
-        the retain gradient; "stop_metric" where a stop rule looked (NaN at other steps).
+        surgery "cosine" of the incoming update, with gradient_surgery also "applied_cosine" of the
+        applied step, both with the retain gradient; "stop_metric" where a stop rule looked (NaN at
+        other steps).
       seconds: the steady run with the device synchronised, `prepare` and the data's way to the
         device included, compilation not.
       compile_seconds: spent on compiling; 0 for a second run of the same shapes.

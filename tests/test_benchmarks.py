@@ -137,3 +137,26 @@ def test_seeds_refuses_a_wrong_command_line_in_one_message(arguments, tmp_path):
     assert (done.returncode, done.stdout) == (2, "")
     assert arguments[0].strip("-") in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_request_is_held_against_a_retraining_of_the_same_round(tmp_path):
+    arguments = ["--methods", "gradient_ascent", "redirect_surgery", "--rounds", "2"]
+    arguments += ["--forget", "16", "--retain", "24", "--epochs", "10"]
+    done = run_benchmark("unlearn.py", *arguments, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "benchmarks" / "results" / "unlearn.json").read_text("utf-8"))
+    epoch, ascent, redirect = result["rows"]
+    shares = [a / (10 * b) for a, b in zip(redirect["rounds"], epoch["rounds"], strict=True)]
+    assert redirect["share_of_retraining"]["min"] == pytest.approx(min(shares))
+    assert ascent["ratio"] == {"median": 1.0, "min": 1.0, "max": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [(["--methods", "ascend"], "unknown method 'ascend'"), (["--rounds", "0"], "rounds must be")],
+)
+def test_a_request_that_cannot_be_timed_is_refused_in_one_message(arguments, named, tmp_path):
+    done = run_benchmark("unlearn.py", *arguments, folder=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert named in done.stderr
+    assert "Traceback" not in done.stderr

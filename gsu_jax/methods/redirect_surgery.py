@@ -11,7 +11,7 @@ from gsu_jax.generative import GenerativeModel, Params
 from gsu_jax.gradients import forget_retain_grads
 from gsu_jax.losses import MaskedBatch, kl_to_standard_normal, masked_mean, sample_posterior
 from gsu_jax.methods.method import Batch, Method, StepGradients
-from gsu_jax.transforms import add_retain_gradient, measure_conflict, project_conflicting
+from gsu_jax.transforms import add_retain_gradient, project_conflicting
 
 
 class Transport(NamedTuple):
@@ -181,10 +181,7 @@ class RedirectSurgery(Method):
         growth = self.final_retain_weight / self.retain_weight
         weight = optax.exponential_decay(self.retain_weight, max(steps, 1), growth)
         return optax.chain(
-            project_conflicting(when=self.when),
-            add_retain_gradient(weight),
-            optimizer,
-            measure_conflict(),
+            project_conflicting(when=self.when), add_retain_gradient(weight), optimizer
         )
 
 
