@@ -16,6 +16,7 @@ from typing import Any
 import tyro
 
 from gsu_jax.environment import describe_environment
+from gsu_jax.report.files import write_whole
 
 Round = dict[str, float]
 
@@ -63,6 +64,13 @@ def load() -> float | None:
     return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
 
 
+def check_counts(arguments: Any, *names: str) -> None:
+    """Raises ValueError unless each of the named settings is at least 1."""
+    for name in names:
+        if getattr(arguments, name) < 1:
+            raise ValueError(f"{name} must be at least 1, found {getattr(arguments, name)}.")
+
+
 def prepare(out: Path) -> None:
     """Makes the folder of a result before anything is measured, or says why that cannot be."""
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -80,7 +88,7 @@ def write(arguments: Any, benchmark: str, model: str, rows: list[dict], load: fl
         "environment": describe_environment() | {"cpus": os.cpu_count(), "load": load},
         "rows": rows,
     }
-    arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_whole(arguments.out, json.dumps(result, indent=1) + "\n")
     print(f"\nwritten to {arguments.out}")
 
 

@@ -12,18 +12,8 @@ from typing import Annotated, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import paired
 import tyro
-from paired import (
-    aligned,
-    command_line,
-    load,
-    prepare,
-    ratios,
-    spread,
-    time_rounds,
-    with_range,
-    write,
-)
 
 from gsu_jax.models import mlp_vae
 from gsu_jax.training import Recipe, start_training, train_epoch
@@ -47,19 +37,17 @@ class Arguments:
     """The JSON file to write."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "rounds"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, found {getattr(self, name)}.")
+        paired.check_counts(self, "steps", "batch_size", "rounds")
         if min(self.seeds, default=0) < 1:
             raise ValueError(f"seeds must be one count or more, from 1 on, found {self.seeds}.")
 
 
 def main(arguments: Arguments) -> None:
-    prepare(arguments.out)
-    before = load()
+    paired.prepare(arguments.out)
+    before = paired.load()
     rows = [measured(count, arguments) for count in arguments.seeds]
     print(table(rows))
-    write(arguments, "seeds", "MLP VAE 784-400-400-20, float32, Adam", rows, before)
+    paired.write(arguments, "seeds", "MLP VAE 784-400-400-20, float32, Adam", rows, before)
 
 
 def measured(count: int, arguments: Arguments) -> dict[str, Any]:
@@ -77,11 +65,11 @@ def measured(count: int, arguments: Arguments) -> dict[str, Any]:
         TOGETHER: lambda: seconds(keys),
         APART: lambda: sum(seconds(keys[i : i + 1]) for i in range(count)),
     }
-    rounds = time_rounds(kinds, arguments.rounds)
+    rounds = paired.time_rounds(kinds, arguments.rounds)
     return {
         "seeds": count,
-        "seconds": {name: spread([one[name] for one in rounds]) for name in kinds},
-        "speedup": ratios(rounds, APART, TOGETHER),
+        "seconds": {name: paired.spread([one[name] for one in rounds]) for name in kinds},
+        "speedup": paired.ratios(rounds, APART, TOGETHER),
         "rounds": rounds,
     }
 
@@ -89,10 +77,10 @@ def measured(count: int, arguments: Arguments) -> dict[str, Any]:
 def table(rows: list[dict[str, Any]]) -> str:
     lines = [("seeds", "ms together", "(min .. max)", "ms apart", "(min .. max)", "x faster", "")]
     for one in rows:
-        times = [with_range(one["seconds"][name], 1e3) for name in (TOGETHER, APART)]
-        lines.append((str(one["seeds"]), *times[0], *times[1], *with_range(one["speedup"])))
-    return aligned(lines)
+        times = [paired.with_range(one["seconds"][name], 1e3) for name in (TOGETHER, APART)]
+        lines.append((str(one["seeds"]), *times[0], *times[1], *paired.with_range(one["speedup"])))
+    return paired.aligned(lines)
 
 
 if __name__ == "__main__":
-    command_line(main, Arguments, __doc__)
+    paired.command_line(main, Arguments, __doc__)

@@ -15,20 +15,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import paired
 import tyro
 from jax.flatten_util import ravel_pytree
-from paired import (
-    Round,
-    aligned,
-    command_line,
-    load,
-    prepare,
-    ratios,
-    spread,
-    time_rounds,
-    with_range,
-    write,
-)
 
 from gsu_jax.batches import EpochSizes, epoch_order
 from gsu_jax.compiled import Compiled
@@ -57,9 +46,7 @@ class Arguments:
     """The JSON file to write."""
 
     def __post_init__(self) -> None:
-        for name in ("rounds", "steps", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, found {getattr(self, name)}.")
+        paired.check_counts(self, "rounds", "steps", "batch_size")
 
 
 @dataclass(frozen=True)
@@ -127,15 +114,15 @@ class Timed:
 
 
 def main(arguments: Arguments) -> None:
-    prepare(arguments.out)
+    paired.prepare(arguments.out)
     model = mlp_vae()
     kinds = {name: compiled(model, method, arguments) for name, method in KINDS.items()}
-    before = load()
+    before = paired.load()
     clocks = {name: partial(kind.milliseconds, arguments.steps) for name, kind in kinds.items()}
-    rounds = time_rounds(clocks, arguments.rounds)
+    rounds = paired.time_rounds(clocks, arguments.rounds)
     rows = [row(name, kind, rounds) for name, kind in kinds.items()]
     print(table(rows))
-    write(arguments, "step", "MLP VAE 784-400-400-20, float32, Adam", rows, before)
+    paired.write(arguments, "step", "MLP VAE 784-400-400-20, float32, Adam", rows, before)
 
 
 def compiled(model: GenerativeModel, method: Method, arguments: Arguments) -> Timed:
@@ -174,14 +161,14 @@ def compiled(model: GenerativeModel, method: Method, arguments: Arguments) -> Ti
     return Timed(forget_batch, retain_batch, compile_seconds, program, call)
 
 
-def row(name: str, kind: Timed, rounds: list[Round]) -> dict[str, Any]:
+def row(name: str, kind: Timed, rounds: list[paired.Round]) -> dict[str, Any]:
     """What the table and the JSON say of one kind of step."""
     return {
         "step": name,
         "forget_batch": kind.forget_batch,
         "retain_batch": kind.retain_batch,
-        "milliseconds": spread([one[name] for one in rounds]),
-        "ratio": ratios(rounds, name, base=next(iter(KINDS))),
+        "milliseconds": paired.spread([one[name] for one in rounds]),
+        "ratio": paired.ratios(rounds, name, base=next(iter(KINDS))),
         "compile_seconds": kind.compile_seconds,
         "rounds": [one[name] for one in rounds],
     }
@@ -192,10 +179,10 @@ def table(rows: list[dict[str, Any]]) -> str:
     lines = [head]
     for one in rows:
         cells = (one["step"], str(one["forget_batch"]), str(one["retain_batch"]))
-        spreads = (*with_range(one["milliseconds"]), *with_range(one["ratio"]))
+        spreads = (*paired.with_range(one["milliseconds"]), *paired.with_range(one["ratio"]))
         lines.append((*cells, *spreads, f"{one['compile_seconds']:.1f} s"))
-    return aligned(lines)
+    return paired.aligned(lines)
 
 
 if __name__ == "__main__":
-    command_line(main, Arguments, __doc__)
+    paired.command_line(main, Arguments, __doc__)

@@ -13,19 +13,8 @@ from typing import Annotated, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import paired
 import tyro
-from paired import (
-    Round,
-    aligned,
-    command_line,
-    load,
-    prepare,
-    ratios,
-    spread,
-    time_rounds,
-    with_range,
-    write,
-)
 
 from gsu_jax import unlearn
 from gsu_jax.methods import get_method
@@ -53,21 +42,19 @@ class Arguments:
     """The JSON file to write."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "forget", "retain", "rounds"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, found {getattr(self, name)}.")
+        paired.check_counts(self, "epochs", "forget", "retain", "rounds")
         if not self.methods:
             raise ValueError("methods must name at least one.")
 
 
 def main(arguments: Arguments) -> None:
-    prepare(arguments.out)
+    paired.prepare(arguments.out)
     clocks = kinds(arguments)
-    before = load()
-    rounds = time_rounds(clocks, arguments.rounds)
+    before = paired.load()
+    rounds = paired.time_rounds(clocks, arguments.rounds)
     rows = [row(name, rounds, arguments) for name in clocks]
     print(table(rows, arguments))
-    write(arguments, "unlearn", "MLP VAE 784-400-400-20, float32, Adam", rows, before)
+    paired.write(arguments, "unlearn", "MLP VAE 784-400-400-20, float32, Adam", rows, before)
 
 
 def kinds(arguments: Arguments) -> dict[str, partial]:
@@ -89,14 +76,14 @@ def kinds(arguments: Arguments) -> dict[str, partial]:
     return {EPOCH: epoch} | {name: partial(request, name) for name in arguments.methods}
 
 
-def row(name: str, rounds: list[Round], arguments: Arguments) -> dict[str, Any]:
+def row(name: str, rounds: list[paired.Round], arguments: Arguments) -> dict[str, Any]:
     """What the table and the JSON say of one kind."""
     share = [one[name] / (arguments.epochs * one[EPOCH]) for one in rounds]
     return {
         "kind": name,
-        "seconds": spread([one[name] for one in rounds]),
-        "share_of_retraining": spread(share),
-        "ratio": ratios(rounds, name, base=arguments.methods[0]),
+        "seconds": paired.spread([one[name] for one in rounds]),
+        "share_of_retraining": paired.spread(share),
+        "ratio": paired.ratios(rounds, name, base=arguments.methods[0]),
         "rounds": [one[name] for one in rounds],
     }
 
@@ -105,11 +92,12 @@ def table(rows: list[dict[str, Any]], arguments: Arguments) -> str:
     share, ratio = f"% of {arguments.epochs} epochs", f"x {arguments.methods[0]}"
     lines = [("", "seconds", "(min .. max)", share, "(min .. max)", ratio, "(min .. max)")]
     for one in rows:
-        cells = with_range(one["seconds"], digits=3)
-        cells += with_range(one["share_of_retraining"], 100, digits=3) + with_range(one["ratio"])
+        cells = paired.with_range(one["seconds"], digits=3)
+        cells += paired.with_range(one["share_of_retraining"], 100, digits=3)
+        cells += paired.with_range(one["ratio"])
         lines.append((one["kind"], *cells))
-    return aligned(lines)
+    return paired.aligned(lines)
 
 
 if __name__ == "__main__":
-    command_line(main, Arguments, __doc__)
+    paired.command_line(main, Arguments, __doc__)
