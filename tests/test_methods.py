@@ -7,13 +7,12 @@ import optax
 import pytest
 from jax.flatten_util import ravel_pytree
 from linear_autoencoder import MODEL, gradient, images
-from scipy import linalg, optimize, stats
+from scipy import optimize
 
 from gsu_jax import METHODS, FineTune, GradientAscent, GradientSurgery, RedirectSurgery, unlearn
 from gsu_jax.losses import MaskedBatch
 from gsu_jax.methods import Batch, get_method
 from gsu_jax.methods.gradient_surgery import modules
-from gsu_jax.methods.redirect_surgery import Transport, aggregate_posterior, transport_matrix
 from gsu_jax.models import MLPVAEConfig, mlp_vae
 from gsu_jax.training import Recipe, start_training, train_epoch
 
@@ -361,6 +360,30 @@ def test_redirect_draws_retained_images_where_it_drew_forgotten_ones(vae, digits
     assert kept < 1
 
 
+def test_redirects_forget_gradient_starts_heavier_where_a_small_share_is_forgotten(vae, digits):
+    model, params = vae
+    forget, retain = map(jnp.asarray, digits)
+
+    @jax.jit
+    def updates(progress, scale):
+        prepared = RedirectSurgery().prepare(model, params, forget, retain, KEY)
+        prepared = prepared._replace(scale=scale)
+        batch = batch_of(forget[:8], retain[:8])._replace(progress=progress)
+        return RedirectSurgery().gradients(model, prepared, params, batch, KEY).updates
+
+    plain = flat(updates(0.0, 1.0))
+    for progress, factor in ((0.0, 4.0), (0.5, 2.0), (1.0, 1.0)):
+        np.testing.assert_allclose(flat(updates(progress, 0.25)), factor * plain, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("forget", "retain", "scale"),
+    [(6742, 11982, 1.0), (1, 1, 1.0), (2, 8, 0.6), (1, 9, 0.3), (1, 999, 0.3)],
+)
+def test_redirects_scale_grows_with_the_share_that_is_forgotten(forget, retain, scale):
+    assert RedirectSurgery().scale(forget, retain) == pytest.approx(scale)
+
+
 def test_redirects_learning_rate_falls_to_zero_over_the_run():
     optimizer = RedirectSurgery(learning_rate=0.1, momentum=0.0).optimizer(steps=4)
     state, sizes = optimizer.init(jnp.zeros(())), []
@@ -368,66 +391,6 @@ def test_redirects_learning_rate_falls_to_zero_over_the_run():
         step, state = optimizer.update(jnp.ones(()), state)
         sizes.append(-float(step))
     np.testing.assert_allclose(sizes, 0.05 * (1 + np.cos(np.pi * np.arange(5) / 4)), atol=1e-6)
-
-
-# The transport of latents
-
-
-def covariance(seed, size=5, spread=1.0):
-    half = np.random.default_rng(seed).normal(size=(size, size)) * spread ** np.arange(size)
-    return half @ half.T + 1e-2 * np.eye(size)
-
-
-@pytest.mark.parametrize("spread", [1.0, 0.5])
-def test_the_transport_turns_one_covariance_into_the_other(spread):
-    source, target = covariance(0, spread=spread), covariance(1, spread=spread)
-    matrix = np.asarray(transport_matrix(jnp.float32(source), jnp.float32(target)), np.float64)
-    np.testing.assert_allclose(matrix, matrix.T, atol=1e-4)
-    np.testing.assert_allclose(matrix @ source @ matrix, target, atol=1e-3 * target.max())
-    assert np.linalg.eigvalsh(matrix).min() > 0
-
-
-def test_the_transport_is_that_of_scipys_matrix_square_roots():
-    source, target = covariance(2), covariance(3)
-    root = linalg.sqrtm(source)
-    inverse = np.linalg.inv(root)
-    expected = inverse @ linalg.sqrtm(root @ target @ root) @ inverse
-    found = transport_matrix(jnp.float32(source), jnp.float32(target))
-    np.testing.assert_allclose(found, expected, atol=2e-3 * np.abs(expected).max())
-
-
-def test_the_transport_of_a_gaussian_to_itself_is_the_identity():
-    same = jnp.float32(covariance(4))
-    np.testing.assert_allclose(transport_matrix(same, same), np.eye(5), atol=1e-3)
-
-
-def test_the_transport_moves_mean_to_mean_and_covariance_to_covariance():
-    rng = np.random.default_rng(0)
-    source, target = covariance(5, 3), covariance(6, 3)
-    transport = Transport(
-        jnp.array([1.0, 2, 3]),
-        jnp.array([-1.0, 0, 4]),
-        transport_matrix(jnp.float32(source), jnp.float32(target)),
-    )
-    moved = transport(jnp.float32(rng.multivariate_normal([1, 2, 3], source, size=50_000)))
-    np.testing.assert_allclose(moved.mean(0), transport.target, atol=0.1)
-    np.testing.assert_allclose(np.cov(moved.T), target, atol=0.05 * target.max())
-
-
-def test_the_aggregate_posterior_has_the_moments_of_its_samples():
-    rng = np.random.default_rng(0)
-    mean = np.float32(rng.normal(size=(30, 2)) @ [[1, 0.5], [0, 1]])
-    log_variance = np.float32(rng.normal(size=(30, 2)) - 1)
-    samples = stats.norm(mean, np.exp(log_variance / 2)).rvs((20_000, 30, 2), random_state=0)
-    found_mean, found_covariance = aggregate_posterior(jnp.array(mean), jnp.array(log_variance))
-    np.testing.assert_allclose(found_mean, samples.mean((0, 1)), atol=0.01)
-    np.testing.assert_allclose(found_covariance, np.cov(samples.reshape(-1, 2).T), atol=0.01)
-
-
-def test_one_image_has_a_transport_as_well():
-    alone = aggregate_posterior(jnp.array([[1.0, 2.0]]), jnp.array([[-2.0, -2.0]]))[1]
-    matrix = transport_matrix(alone, jnp.eye(2))
-    np.testing.assert_allclose(matrix @ alone @ matrix, np.eye(2), atol=1e-4)
 
 
 def test_ravelled_and_leafwise_vectors_are_the_same_here():

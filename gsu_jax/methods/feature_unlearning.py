@@ -6,9 +6,8 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gsu_jax.generative import GenerativeModel, Params
+from gsu_jax.generative import GenerativeModel, Params, encode_in_parts
 from gsu_jax.methods.method import Batch, Method, StepGradients
-from gsu_jax.methods.redirect_surgery import encode_in_parts
 from gsu_jax.ssim import ms_ssim
 
 

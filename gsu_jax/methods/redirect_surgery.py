@@ -4,26 +4,14 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import optax
 
-from gsu_jax.generative import GenerativeModel, Params
+from gsu_jax.generative import GenerativeModel, Params, encode_in_parts
 from gsu_jax.gradients import forget_retain_grads
 from gsu_jax.losses import MaskedBatch, kl_to_standard_normal, masked_mean, sample_posterior
 from gsu_jax.methods.method import Batch, Method, StepGradients
 from gsu_jax.transforms import add_retain_gradient, project_conflicting
-
-
-class Transport(NamedTuple):
-    """The map z -> target + (z - origin) A^T from forgotten to retained latents."""
-
-    origin: jax.Array
-    target: jax.Array
-    matrix: jax.Array
-
-    def __call__(self, z: jax.Array) -> jax.Array:
-        """Moves latents `[n, latent]`."""
-        return self.target + (z - self.origin) @ self.matrix.T
+from gsu_jax.transport import Posteriors, Transport, fit_transport
 
 
 class Prepared(NamedTuple):
@@ -31,14 +19,15 @@ class Prepared(NamedTuple):
 
     Attributes:
       teacher: theta*.
-      mean, log_variance: of q*(z|x) for every forgotten image, `[n, latent]`.
+      posteriors: q*(z|x) of every forgotten image.
       transport: T.
+      scale: c.
     """
 
     teacher: Params
-    mean: jax.Array
-    log_variance: jax.Array
+    posteriors: Posteriors
     transport: Transport
+    scale: jax.Array | float
 
 
 @dataclass(frozen=True)
@@ -50,11 +39,10 @@ class RedirectSurgery(Method):
 
         l(theta) = -E log p(Dec*(T z) | Dec(z)) + w E[-log p(x | Dec_held(z')) + KL(q(z'|x) || p)]
 
-    - T is the optimal transport map between two Gaussians, fitted to the teacher's latents of
-      forgotten and of retained images, and a little further:
-      T z = m_r + o (m_r - m_f) + A (z - m_f),  A = S_f^-1/2 (S_f^1/2 S_r S_f^1/2)^1/2 S_f^-1/2,
-      m and S mean and covariance of the aggregate posterior. So the place of the forgotten images
-      is filled with the variety of the retained.
+    - T is the optimal transport map between two Gaussians (`gsu_jax.transport`): that of the
+      forgotten latents, and that of the retained ones that receive them: all of these, so that the
+      place of the forgotten is filled with the variety of the retained; or its neighbours, in so
+      far as those lie among the forgotten. It goes c^2 o (m_r - m_f) further than the mean m_r.
     - The second term, z' ~ q(z'|x), moves the encoder alone (the decoder is held in it): where the
       decoder no longer draws x, its posterior should say so as that of a retrained model does,
       instead of keeping the place where x used to be.
@@ -64,6 +52,11 @@ class RedirectSurgery(Method):
     The gradient is then operated on (projected off the retain gradient r on conflict), lambda r is
     added (Ko et al. 2024), and Adam with a cosine schedule takes the step. lambda grows along the
     run: first the latents are redirected, then what that cost the retained images is repaired.
+
+    c = min(1, 3 s) with s the share of all images that is forgotten, 0.3 at least: a third or more
+    has to be moved further and against a stronger lambda, or retained images pay for it. The forget
+    gradient weighs c^(p - 1) as much when a share p of the run is over: lambda is c times as much
+    at its start, and as it is set at its end.
 
     docs/redirect.md has what was tried, with figures.
 
@@ -75,8 +68,9 @@ class RedirectSurgery(Method):
         fewer steps than this.
       momentum: Adam's b1, with Nesterov's look ahead; 0.9 lags ten of fifty steps behind lambda.
       fitted_images: retained images at most that T is fitted to.
-      overshoot: o; without it the teacher still draws 1 % of the targets as forgotten images.
-      retain_weight, final_retain_weight: lambda at the first and the last step; geometric between.
+      overshoot: o, where c is 1; without it 1 % of the targets still are forgotten images.
+      retain_weight, final_retain_weight: lambda at the first and the last step, where c is 1;
+        geometric between.
       encoder_weight: w; 0 leaves the forgotten images' posteriors where they were.
       encoder_share: of a batch's images that the second term sees, and the first does not.
       when: project on "conflict" or "always".
@@ -117,19 +111,20 @@ class RedirectSurgery(Method):
         """Encodes forgotten images and some retained ones (`fitted_images`); fits T to them."""
         count = min(self.fitted_images, len(retain))
         some = retain[jax.random.permutation(key, len(retain))[:count]]
-        posterior = encode_in_parts(model, params, forget)
-        forget_mean, forget_covariance = aggregate_posterior(*posterior)
-        retain_mean, retain_covariance = aggregate_posterior(*encode_in_parts(model, params, some))
-        matrix = transport_matrix(forget_covariance, retain_covariance)
-        target = retain_mean + self.overshoot * (retain_mean - forget_mean)
-        return Prepared(params, *posterior, Transport(forget_mean, target, matrix))
+        posteriors, receiving = (
+            Posteriors(*encode_in_parts(model, params, images)) for images in (forget, some)
+        )
+        scale = self.scale(len(forget), len(retain))
+        share = len(forget) / len(retain)
+        transport = fit_transport(posteriors, receiving, share, overshoot=scale**2 * self.overshoot)
+        return Prepared(params, posteriors, transport, scale)
 
     def gradients(
         self, model: GenerativeModel, prepared: Prepared, params: Params, batch: Batch, key
     ) -> StepGradients:
         """The gradient of the forget loss above, and that of the retained training loss."""
         teacher, transport = prepared.teacher, prepared.transport
-        mean, log_variance = prepared.mean[batch.indices], prepared.log_variance[batch.indices]
+        mean, log_variance = (of_all[batch.indices] for of_all in prepared.posteriors)
         seen = self.seen_by_encoder(len(batch.indices))
 
         def forget_loss(params: Params, batch: MaskedBatch, key: jax.Array) -> jax.Array:
@@ -156,8 +151,14 @@ class RedirectSurgery(Method):
         grads = forget_retain_grads(
             model.loss, params, batch.visited, batch.retain, key, forget_loss=forget_loss
         )
+        weight = prepared.scale ** (batch.progress - 1.0)
+        updates = jax.tree.map(lambda f: (weight * f).astype(f.dtype), grads.forget)
         metrics = {"forget_loss": grads.forget_loss, "retain_loss": grads.retain_loss}
-        return StepGradients(grads.forget, grads.retain, metrics)
+        return StepGradients(updates, grads.retain, metrics)
+
+    def scale(self, forget: int, retain: int) -> float:
+        """The scale c for so many images."""
+        return min(max(3.0 * forget / (forget + retain), 0.3), 1.0)
 
     def seen_by_encoder(self, images: int) -> int:
         """How many of a batch's images the second term takes; the first has at least one."""
@@ -183,38 +184,3 @@ class RedirectSurgery(Method):
         return optax.chain(
             project_conflicting(when=self.when), add_retain_gradient(weight), optimizer
         )
-
-
-def encode_in_parts(
-    model: GenerativeModel, params: Params, images: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """Mean and log variance of q(z|x) of all images, 1,024 at a time: memory stays bounded."""
-
-    def encode_one(image: jax.Array) -> tuple[jax.Array, jax.Array]:
-        mean, log_variance = model.encode(params, image[None])
-        return mean[0], log_variance[0]
-
-    return jax.lax.map(encode_one, images, batch_size=1024)
-
-
-def aggregate_posterior(mean: jax.Array, log_variance: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Mean and covariance of the mixture of q(z|x) over images: `[latent]`, `[latent, latent]`."""
-    centred = mean - mean.mean(0)
-    covariance = centred.T @ centred / len(mean) + jnp.diag(jnp.exp(log_variance).mean(0))
-    return mean.mean(0), covariance
-
-
-def transport_matrix(source: jax.Array, target: jax.Array) -> jax.Array:
-    """A = S^-1/2 (S^1/2 R S^1/2)^1/2 S^-1/2, the optimal transport from N(0, S) to N(0, R).
-
-    Symmetric, with A S A = R (Gelbrich 1990; Peyre & Cuturi 2019, remark 2.31). Covariances of
-    aggregate posteriors are positive definite: each holds the posteriors' own variance.
-    """
-
-    def power(matrix: jax.Array, exponent: float) -> jax.Array:
-        values, vectors = jnp.linalg.eigh(matrix)
-        values = jnp.maximum(values, 1e-6 * values[-1])
-        return (vectors * values**exponent) @ vectors.T
-
-    root, inverse_root = power(source, 0.5), power(source, -0.5)
-    return inverse_root @ power(root @ target @ root, 0.5) @ inverse_root

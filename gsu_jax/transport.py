@@ -1,0 +1,110 @@
+"""Where forgotten latents are sent: optimal transport between Gaussians, near or far."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+LEAST_RECEIVERS = 32  # neighbours at least: fewer have no variety to give
+
+
+class Transport(NamedTuple):
+    """The map z -> target + (z - origin) A^T from forgotten to retained latents."""
+
+    origin: jax.Array
+    target: jax.Array
+    matrix: jax.Array
+
+    def __call__(self, z: jax.Array) -> jax.Array:
+        """Moves latents `[n, latent]`."""
+        return self.target + (z - self.origin) @ self.matrix.T
+
+
+class Posteriors(NamedTuple):
+    """q(z|x) of some images: `mean` and `log_variance`, each `[n, latent]`."""
+
+    mean: jax.Array
+    log_variance: jax.Array
+
+    def moments(self, weights: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
+        """Mean `[latent]` and covariance `[latent, latent]` of the mixture of these q(z|x).
+
+        Images count by `weights` `[n]`, which sum to 1; all the same by default.
+        """
+        if weights is None:
+            weights = jnp.full(len(self.mean), 1.0 / len(self.mean), self.mean.dtype)
+        mean = weights @ self.mean
+        centred = self.mean - mean
+        within = jnp.diag(weights @ jnp.exp(self.log_variance))
+        return mean, (centred * weights[:, None]).T @ centred + within
+
+
+def fit_transport(
+    forget: Posteriors, retain: Posteriors, share: float, overshoot: float = 0.0
+) -> Transport:
+    """The optimal transport from forgotten latents to those of the retained that receive them.
+
+        T z = m_r + o (m_r - m_f) + A (z - m_f),  A = S_f^-1/2 (S_f^1/2 S_r S_f^1/2)^1/2 S_f^-1/2
+
+    m and S are mean and covariance of the two sets, where each retained image counts as much as
+    `receivers` says; o is the overshoot.
+
+    Args:
+      forget: of all forgotten images.
+      retain: of retained images, drawn at random.
+      share: forgotten images by retained ones, n_f / n_r.
+      overshoot: o.
+    """
+    origin, covariance = forget.moments()
+    weights = receivers(forget.mean, retain.mean, origin, covariance, share)
+    mean, receiving = retain.moments(weights)
+    matrix = transport_matrix(covariance, receiving)
+    return Transport(origin, mean + overshoot * (mean - origin), matrix)
+
+
+def receivers(
+    forget: jax.Array, retain: jax.Array, mean: jax.Array, covariance: jax.Array, share: float
+) -> jax.Array:
+    """How much each retained image counts as a receiver of the forgotten: `[n]`, of sum 1.
+
+        w_i = (1 - a) / n + a [i among the k nearest] / k
+
+    k is as many as are forgotten. a is how far the two sets overlap: the share of those k that lie
+    within the radius that holds 90 % of the forgotten. Without overlap all retained images receive,
+    and the place of the forgotten is filled with all their variety. But what lies among forgotten
+    latents is dragged along when they are sent far away, for a decoder is smooth: there the
+    neighbours receive. Distances are Mahalanobis distances to the forgotten latents.
+
+    Args:
+      forget: posterior means of the forgotten images, `[m, latent]`.
+      retain: of the retained ones, `[n, latent]`.
+      mean: of the forgotten latents, `[latent]`.
+      covariance: of the same, `[latent, latent]`.
+      share: as in `fit_transport`; of n retained images k = share n, within 32 and n.
+    """
+    inverse = jnp.linalg.inv(covariance)
+
+    def distance(z: jax.Array) -> jax.Array:
+        return jnp.einsum("ni,ij,nj->n", z - mean, inverse, z - mean)
+
+    n, distances = len(retain), distance(retain)
+    k = min(max(round(share * n), LEAST_RECEIVERS), n)
+    nearest = jnp.argsort(distances)[:k]
+    overlap = (distances[nearest] < jnp.quantile(distance(forget), 0.9)).mean()
+    return jnp.full(n, (1 - overlap) / n).at[nearest].add(overlap / k)
+
+
+def transport_matrix(source: jax.Array, target: jax.Array) -> jax.Array:
+    """A = S^-1/2 (S^1/2 R S^1/2)^1/2 S^-1/2, the optimal transport from N(0, S) to N(0, R).
+
+    Symmetric, with A S A = R (Gelbrich 1990; Peyre & Cuturi 2019, remark 2.31). Covariances of
+    aggregate posteriors are positive definite: each holds the posteriors' own variance.
+    """
+
+    def power(matrix: jax.Array, exponent: float) -> jax.Array:
+        values, vectors = jnp.linalg.eigh(matrix)
+        values = jnp.maximum(values, 1e-6 * values[-1])
+        return (vectors * values**exponent) @ vectors.T
+
+    root, inverse_root = power(source, 0.5), power(source, -0.5)
+    return inverse_root @ power(root @ target @ root, 0.5) @ inverse_root

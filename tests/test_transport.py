@@ -1,0 +1,133 @@
+"""Where forgotten latents are sent: the optimal transport map, and who receives them."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import linalg, stats
+
+from gsu_jax.transport import Posteriors, Transport, fit_transport, receivers, transport_matrix
+
+
+def covariance(seed, size=5, spread=1.0):
+    half = np.random.default_rng(seed).normal(size=(size, size)) * spread ** np.arange(size)
+    return half @ half.T + 1e-2 * np.eye(size)
+
+
+@pytest.mark.parametrize("spread", [1.0, 0.5])
+def test_the_transport_turns_one_covariance_into_the_other(spread):
+    source, target = covariance(0, spread=spread), covariance(1, spread=spread)
+    matrix = np.asarray(transport_matrix(jnp.float32(source), jnp.float32(target)), np.float64)
+    np.testing.assert_allclose(matrix, matrix.T, atol=1e-4)
+    np.testing.assert_allclose(matrix @ source @ matrix, target, atol=1e-3 * target.max())
+    assert np.linalg.eigvalsh(matrix).min() > 0
+
+
+def test_the_transport_is_that_of_scipys_matrix_square_roots():
+    source, target = covariance(2), covariance(3)
+    root = linalg.sqrtm(source)
+    inverse = np.linalg.inv(root)
+    expected = inverse @ linalg.sqrtm(root @ target @ root) @ inverse
+    found = transport_matrix(jnp.float32(source), jnp.float32(target))
+    np.testing.assert_allclose(found, expected, atol=2e-3 * np.abs(expected).max())
+
+
+def test_the_transport_of_a_gaussian_to_itself_is_the_identity():
+    same = jnp.float32(covariance(4))
+    np.testing.assert_allclose(transport_matrix(same, same), np.eye(5), atol=1e-3)
+
+
+def test_the_transport_moves_mean_to_mean_and_covariance_to_covariance():
+    rng = np.random.default_rng(0)
+    source, target = covariance(5, 3), covariance(6, 3)
+    transport = Transport(
+        jnp.array([1.0, 2, 3]),
+        jnp.array([-1.0, 0, 4]),
+        transport_matrix(jnp.float32(source), jnp.float32(target)),
+    )
+    moved = transport(jnp.float32(rng.multivariate_normal([1, 2, 3], source, size=50_000)))
+    np.testing.assert_allclose(moved.mean(0), transport.target, atol=0.1)
+    np.testing.assert_allclose(np.cov(moved.T), target, atol=0.05 * target.max())
+
+
+def test_posteriors_have_the_moments_of_their_samples():
+    rng = np.random.default_rng(0)
+    mean = np.float32(rng.normal(size=(30, 2)) @ [[1, 0.5], [0, 1]])
+    log_variance = np.float32(rng.normal(size=(30, 2)) - 1)
+    samples = stats.norm(mean, np.exp(log_variance / 2)).rvs((20_000, 30, 2), random_state=0)
+    found_mean, found_covariance = Posteriors(jnp.array(mean), jnp.array(log_variance)).moments()
+    np.testing.assert_allclose(found_mean, samples.mean((0, 1)), atol=0.01)
+    np.testing.assert_allclose(found_covariance, np.cov(samples.reshape(-1, 2).T), atol=0.01)
+
+
+def test_one_image_has_a_transport_as_well():
+    alone = Posteriors(jnp.array([[1.0, 2.0]]), jnp.array([[-2.0, -2.0]])).moments()[1]
+    matrix = transport_matrix(alone, jnp.eye(2))
+    np.testing.assert_allclose(matrix @ alone @ matrix, np.eye(2), atol=1e-4)
+
+
+def test_an_image_of_twice_the_weight_counts_as_two():
+    rng = np.random.default_rng(1)
+    mean, log_variance = jnp.float32(rng.normal(size=(2, 3, 4)))
+    weighted = Posteriors(mean, log_variance).moments(jnp.array([0.5, 0.25, 0.25]))
+    twice = Posteriors(*(x[jnp.array([0, 0, 1, 2])] for x in (mean, log_variance))).moments()
+    for found, expected in zip(weighted, twice, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+# Who receives
+
+
+def cloud(centre, n, spread=1.0, seed=0):
+    """Latents around (centre, 0, 0)."""
+    z = np.random.default_rng(seed).normal(size=(n, 3)) * spread
+    return jnp.float32(z + np.array([centre, 0, 0]))
+
+
+def received(forget, retain, share):
+    covariance = jnp.cov(forget.T, bias=True)
+    return np.asarray(receivers(forget, retain, forget.mean(0), covariance, share))
+
+
+def test_without_overlap_all_retained_images_receive_alike():
+    forget, retain = cloud(0.0, 200), cloud(20.0, 300, seed=1)
+    np.testing.assert_allclose(received(forget, retain, 0.2), 1 / 300, rtol=1e-5)
+
+
+def test_neighbours_among_the_forgotten_receive_everything():
+    forget = cloud(0.0, 200)
+    near, far = cloud(0.0, 60, spread=0.3, seed=1), cloud(20.0, 240, seed=2)
+    weights = received(forget, jnp.concatenate([far, near]), 0.2)
+    np.testing.assert_allclose(weights[240:], 1 / 60, rtol=1e-5)
+    np.testing.assert_allclose(weights[:240], 0.0, atol=1e-7)
+
+
+def test_a_partial_overlap_shares_out_between_neighbours_and_all():
+    forget = cloud(0.0, 200)
+    retain = jnp.concatenate([cloud(20.0, 270, seed=2), cloud(0.0, 30, spread=0.3, seed=1)])
+    weights = received(forget, retain, 0.2)  # 30 of the 60 nearest lie among the forgotten
+    assert weights.sum() == pytest.approx(1.0, abs=1e-5)
+    np.testing.assert_allclose(weights[270:], 0.5 / 300 + 0.5 / 60, rtol=1e-4)
+    assert np.sum(weights > 0.5 / 300 + 1e-5) == 60
+
+
+@pytest.mark.parametrize(("share", "count"), [(1e-3, 32), (0.2, 60), (5.0, 300)])
+def test_as_many_receive_as_are_forgotten_within_bounds(share, count):
+    same = cloud(0.0, 300)
+    weights = received(same, 0.1 * same, share)  # all of them among the forgotten
+    np.testing.assert_allclose(np.sort(weights)[-count:], 1 / count, rtol=1e-4)
+
+
+def test_a_single_forgotten_image_is_sent_to_all_retained():
+    forget = Posteriors(jnp.zeros((1, 3)), jnp.zeros((1, 3)))
+    retain = Posteriors(cloud(3.0, 100), jnp.zeros((100, 3)))
+    transport = fit_transport(forget, retain, share=0.01)
+    np.testing.assert_allclose(transport.target, retain.mean.mean(0), rtol=1e-5)
+
+
+def test_the_overshoot_goes_past_the_mean_of_the_receiving():
+    forget = Posteriors(cloud(0.0, 50), jnp.zeros((50, 3)))
+    retain = Posteriors(cloud(20.0, 80, seed=1), jnp.zeros((80, 3)))
+    short, far = (fit_transport(forget, retain, 0.5, overshoot=o) for o in (0.0, 0.5))
+    past = 0.5 * (short.target - short.origin)
+    np.testing.assert_allclose(far.target, short.target + past, rtol=1e-5)
+    np.testing.assert_array_equal(far.matrix, short.matrix)
