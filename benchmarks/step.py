@@ -6,6 +6,7 @@ Run it on a quiet machine; the load is written down with the result.
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -127,38 +128,49 @@ def main(arguments: Arguments) -> None:
 
 def compiled(model: GenerativeModel, method: Method, arguments: Arguments) -> Timed:
     """The steps of `method` as `unlearn` runs them: a scan over batches gathered on the device."""
+    shape = (28, 28, 1)
+    step, call, sizes = steps_of(model, method, shape, arguments.batch_size, arguments.steps)
+    program = stepper(step)
+    compile_seconds = program.compile(*call)
+    return Timed(sizes.batch, sizes.retain_batch, compile_seconds, program, call)
+
+
+def steps_of(
+    model: GenerativeModel, method: Method, shape: tuple[int, ...], batch_size: int, steps: int
+) -> tuple[Callable, tuple, EpochSizes]:
+    """`step(carry, x, shared)`, the arguments `(carry, xs, shared)` of an epoch, and its sizes."""
     # A method with batches of its own keeps their share of the default's 128.
-    forget_batch = -(-method.batch_size * arguments.batch_size // Method.batch_size)
+    forget_batch = -(-method.batch_size * batch_size // Method.batch_size)
     own = method.retain_batch_size or method.batch_size
-    retain_batch = -(-own * arguments.batch_size // Method.batch_size)
-    images = arguments.steps * arguments.batch_size
+    retain_batch = -(-own * batch_size // Method.batch_size)
+    images = steps * batch_size
     key = jax.random.key(0)
-    pixels = np.random.default_rng(0).integers(0, 256, (2, images, 28, 28, 1), np.uint8)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, images, *shape), np.uint8)
     forget, retain = jnp.asarray(pixels)
     params = jax.jit(model.init)(key)
     prepared = jax.jit(lambda *sets: method.prepare(model, params, *sets, key))(forget, retain)
-    transform = method.transform(method.optimizer(arguments.steps), params, arguments.steps)
+    transform = method.transform(method.optimizer(steps), params, steps)
 
     def step(carry, x, shared):
         params, state = carry
         number, indices, mask, retained = x
         forget, retain, prepared = shared
-        batch = Batch(MaskedBatch(forget[indices], mask), indices, retain[retained])
+        visited = MaskedBatch(forget[indices], mask)
+        batch = Batch(visited, indices, retain[retained], number, number / steps)
         grads = method.gradients(model, prepared, params, batch, jax.random.fold_in(key, number))
+        extra = grads.extra or {}
         updates, state = transform.update(
-            grads.updates, state, params, retain_grads=grads.retain_grads
+            grads.updates, state, params, retain_grads=grads.retain_grads, **extra
         )
         return (optax.apply_updates(params, updates), state), grads.metrics
 
-    sizes = EpochSizes(images, forget_batch, images, retain_batch, arguments.steps)
-    program = stepper(step)
+    sizes = EpochSizes(images, forget_batch, images, retain_batch, steps)
     call = (
-        (params, transform.init(params)),
+        (params, jax.jit(transform.init)(params)),
         epoch_order(key, 0, sizes),
         (forget, retain, prepared),
     )
-    compile_seconds = program.compile(*call)
-    return Timed(forget_batch, retain_batch, compile_seconds, program, call)
+    return step, call, sizes
 
 
 def row(name: str, kind: Timed, rounds: list[paired.Round]) -> dict[str, Any]:

@@ -160,3 +160,35 @@ def test_a_request_that_cannot_be_timed_is_refused_in_one_message(arguments, nam
     assert (done.returncode, done.stdout) == (2, "")
     assert named in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_memory_of_a_step_is_that_of_its_arguments_and_its_intermediate_values(tmp_path):
+    arguments = ["--methods", "gradient_ascent", "synaptic_dampening"]
+    arguments += ["--batch-size", "8", "--microbatch-size", "4"]
+    done = run_benchmark("memory.py", *arguments, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "benchmarks" / "results" / "memory.json").read_text("utf-8"))
+    rows = {row["method"]: row for row in result["rows"]}
+    # Dampening has no steps.
+    assert list(rows) == ["gradient_ascent", "gradient_surgery", "gradient_surgery, microbatched"]
+    parameters = 4 * 973_624  # bytes: weights and biases of 784-400-400-20 and its mirror
+    for row in rows.values():
+        assert row["argument_bytes"] > 3 * parameters  # Adam holds two more of each
+        assert row["peak_bytes"] >= row["argument_bytes"] + row["intermediate_bytes"]
+    assert rows["gradient_surgery"]["ratio"] == 1.0
+    assert rows["gradient_ascent"]["ratio"] < 1.0  # one gradient less
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--methods", "ascend"], "unknown method 'ascend'"),
+        (["--microbatch-size", "3"], "does not divide"),
+        (["--model", "gan"], "--model"),
+    ],
+)
+def test_memory_refuses_a_wrong_command_line_in_one_message(arguments, named, tmp_path):
+    done = run_benchmark("memory.py", *arguments, folder=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert named in done.stderr
+    assert "Traceback" not in done.stderr

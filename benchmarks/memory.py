@@ -1,0 +1,127 @@
+"""How much memory does a step take? Every method that has steps, as its program is compiled.
+
+What XLA reserves for one step at the given batch: its arguments (parameters, optimiser, images,
+what the method prepared), and beside them its peak of intermediate values. Nothing is run and
+nothing depends on what else the machine does.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+import jax
+import paired
+import tyro
+from step import steps_of
+
+from gsu_jax.generative import GenerativeModel
+from gsu_jax.gradients import forget_retain_grads
+from gsu_jax.losses import over_masked
+from gsu_jax.methods import METHODS, GradientSurgery, Method, StepGradients, get_method
+from gsu_jax.methods.gradient_surgery import negative
+from gsu_jax.models import ConvVAEConfig, conv_vae, mlp_vae
+
+MIB = 2**20
+BASE = "gradient_surgery"
+MODELS = {
+    "mlp": ("MLP VAE 784-400-400-20, float32, Adam", (28, 28, 1)),
+    "conv": ("convolutional VAE, 32x32x3, float32, Adam", (32, 32, 3)),
+}
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What is compiled."""
+
+    model: Literal["mlp", "conv"] = "mlp"
+    """The VAE of mnist138.py, or the convolutional one of celeba.py at 32x32."""
+    methods: tuple[str, ...] = ("all",)
+    """"all" that have steps, or names; gradient_surgery, the base of ratios, is always there."""
+    batch_size: int = 128
+    """Images of each set in a step; a method with batches of its own takes its share."""
+    microbatch_size: int = 32
+    """Images at a time in the last row; it must divide batch_size."""
+    out: Annotated[Path, tyro.conf.arg(metavar="FILE")] = Path("benchmarks/results/memory.json")
+    """The JSON file to write."""
+
+    def __post_init__(self) -> None:
+        paired.check_counts(self, "batch_size", "microbatch_size")
+        if self.batch_size % self.microbatch_size:
+            raise ValueError(
+                f"microbatch_size {self.microbatch_size} does not divide batch_size "
+                f"{self.batch_size}; give a divisor."
+            )
+
+
+@dataclass(frozen=True)
+class Microbatched(GradientSurgery):
+    """`GradientSurgery` with its gradients taken over slices of the batches."""
+
+    name: ClassVar[str] = "gradient_surgery, microbatched"
+    microbatch_size: int = 32
+
+    def gradients(self, model, prepared, params, batch, key):
+        """Both gradients, slice by slice."""
+        grads = forget_retain_grads(
+            model.loss,
+            params,
+            batch.visited,
+            batch.retain,
+            key,
+            forget_loss=negative(over_masked(model.loss)),
+            microbatch_size=self.microbatch_size,
+        )
+        return StepGradients(grads.forget, grads.retain, {"forget_loss": grads.forget_loss})
+
+
+def main(arguments: Arguments) -> None:
+    paired.prepare(arguments.out)
+    description, shape = MODELS[arguments.model]
+    model = mlp_vae() if arguments.model == "mlp" else conv_vae(ConvVAEConfig(image_shape=shape))
+    methods = [method for method in chosen(arguments.methods) if has_steps(method)]
+    methods.append(Microbatched(microbatch_size=arguments.microbatch_size))
+    rows = [row(model, method, shape, arguments.batch_size) for method in methods]
+    base = next(one["peak_bytes"] for one in rows if one["method"] == BASE)
+    rows = [one | {"ratio": one["peak_bytes"] / base} for one in rows]
+    print(table(rows))
+    paired.write(arguments, "memory", description, rows, paired.load())
+
+
+def chosen(names: tuple[str, ...]) -> list[Method]:
+    """The named methods in the order of `METHODS`, `BASE` with them."""
+    wanted = {BASE, *(get_method(name).name for name in names if name != "all")}
+    return [method() for name, method in METHODS.items() if "all" in names or name in wanted]
+
+
+def has_steps(method: Method) -> bool:
+    return method.visits != "nothing" and type(method).gradients is not Method.gradients
+
+
+def row(
+    model: GenerativeModel, method: Method, shape: tuple[int, ...], batch_size: int
+) -> dict[str, Any]:
+    """The bytes of one step, from the memory analysis of its compiled program."""
+    step, (carry, xs, shared), _ = steps_of(model, method, shape, batch_size, steps=1)
+    first = jax.tree.map(lambda x: x[0], xs)
+    program = jax.jit(step, donate_argnums=0).lower(carry, first, shared).compile()
+    found = program.memory_analysis()
+    arguments, own = found.argument_size_in_bytes, found.temp_size_in_bytes
+    outputs = found.output_size_in_bytes - found.alias_size_in_bytes
+    return {
+        "method": method.name,
+        "argument_bytes": arguments,
+        "intermediate_bytes": own,
+        "peak_bytes": arguments + own + outputs,
+    }
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    lines = [("one step", "arguments MiB", "intermediates MiB", "peak MiB", f"x {BASE}")]
+    for one in rows:
+        sizes = (one[f"{kind}_bytes"] / MIB for kind in ("argument", "intermediate", "peak"))
+        lines.append((one["method"], *(f"{size:.1f}" for size in sizes), f"{one['ratio']:.2f}"))
+    return paired.aligned(lines)
+
+
+if __name__ == "__main__":
+    paired.command_line(main, Arguments, __doc__)
