@@ -1,8 +1,8 @@
-"""How much memory does a step take? Every method that has steps, as its program is compiled.
+"""How much memory does a step take? One step of every method that has steps, compiled alone.
 
-What XLA reserves for one step at the given batch: its arguments (parameters, optimiser, images,
-what the method prepared), and beside them its peak of intermediate values. Nothing is run and
-nothing depends on what else the machine does.
+What XLA reserves for it, its carry donated: its arguments (parameters, optimiser, one batch of
+images of each set, what the method prepared from these), and beside them its intermediate values.
+`unlearn` holds the whole sets instead. No step is run, so a busy machine gives the same figures.
 """
 
 from dataclasses import dataclass

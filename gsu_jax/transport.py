@@ -40,7 +40,7 @@ class Posteriors(NamedTuple):
 
 
 def fit_transport(
-    forget: Posteriors, retain: Posteriors, share: float, overshoot: float = 0.0
+    forget: Posteriors, retain: Posteriors, ratio: float, overshoot: float = 0.0
 ) -> Transport:
     """The optimal transport from forgotten latents to those of the retained that receive them.
 
@@ -52,45 +52,47 @@ def fit_transport(
     Args:
       forget: of all forgotten images.
       retain: of retained images, drawn at random.
-      share: forgotten images by retained ones, n_f / n_r.
+      ratio: forgotten images for each retained one, n_f / n_r, of the whole sets.
       overshoot: o.
     """
     origin, covariance = forget.moments()
-    weights = receivers(forget.mean, retain.mean, origin, covariance, share)
+    weights = receivers(forget.mean, retain.mean, origin, covariance, ratio)
     mean, receiving = retain.moments(weights)
     matrix = transport_matrix(covariance, receiving)
     return Transport(origin, mean + overshoot * (mean - origin), matrix)
 
 
 def receivers(
-    forget: jax.Array, retain: jax.Array, mean: jax.Array, covariance: jax.Array, share: float
+    forget: jax.Array, retain: jax.Array, mean: jax.Array, covariance: jax.Array, ratio: float
 ) -> jax.Array:
     """How much each retained image counts as a receiver of the forgotten: `[n]`, of sum 1.
 
-        w_i = (1 - a) / n + a [i among the k nearest] / k
+        w_i = (1 - a) / n + a [i among the k nearest] / k,    k = ratio n, within 32 and n
 
     k is as many as are forgotten. a is how far the two sets overlap: the share of those k that lie
     within the radius that holds 90 % of the forgotten. Without overlap all retained images receive,
     and the place of the forgotten is filled with all their variety. But what lies among forgotten
     latents is dragged along when they are sent far away, for a decoder is smooth: there the
-    neighbours receive. Distances are Mahalanobis distances to the forgotten latents.
+    neighbours receive. Distances are Mahalanobis distances to the forgotten latents; a handful of
+    forgotten images says little of their own spread, overlaps with nothing and is sent to all.
 
     Args:
       forget: posterior means of the forgotten images, `[m, latent]`.
       retain: of the retained ones, `[n, latent]`.
       mean: of the forgotten latents, `[latent]`.
       covariance: of the same, `[latent, latent]`.
-      share: as in `fit_transport`; of n retained images k = share n, within 32 and n.
+      ratio: as in `fit_transport`.
     """
-    inverse = jnp.linalg.inv(covariance)
+    whitening = power(covariance, -0.5)
 
-    def distance(z: jax.Array) -> jax.Array:
-        return jnp.einsum("ni,ij,nj->n", z - mean, inverse, z - mean)
+    def squared_distance(z: jax.Array) -> jax.Array:
+        return jnp.square((z - mean) @ whitening).sum(-1)
 
-    n, distances = len(retain), distance(retain)
-    k = min(max(round(share * n), LEAST_RECEIVERS), n)
+    n, distances = len(retain), squared_distance(retain)
+    k = min(max(round(ratio * n), LEAST_RECEIVERS), n)
     nearest = jnp.argsort(distances)[:k]
-    overlap = (distances[nearest] < jnp.quantile(distance(forget), 0.9)).mean()
+    within = distances[nearest] < jnp.quantile(squared_distance(forget), 0.9)
+    overlap = within.mean(dtype=retain.dtype)
     return jnp.full(n, (1 - overlap) / n).at[nearest].add(overlap / k)
 
 
@@ -100,11 +102,12 @@ def transport_matrix(source: jax.Array, target: jax.Array) -> jax.Array:
     Symmetric, with A S A = R (Gelbrich 1990; Peyre & Cuturi 2019, remark 2.31). Covariances of
     aggregate posteriors are positive definite: each holds the posteriors' own variance.
     """
-
-    def power(matrix: jax.Array, exponent: float) -> jax.Array:
-        values, vectors = jnp.linalg.eigh(matrix)
-        values = jnp.maximum(values, 1e-6 * values[-1])
-        return (vectors * values**exponent) @ vectors.T
-
     root, inverse_root = power(source, 0.5), power(source, -0.5)
     return inverse_root @ power(root @ target @ root, 0.5) @ inverse_root
+
+
+def power(matrix: jax.Array, exponent: float) -> jax.Array:
+    """A power of a symmetric positive definite matrix; eigenvalues from 1e-6 of the largest on."""
+    values, vectors = jnp.linalg.eigh(matrix)
+    values = jnp.maximum(values, 1e-6 * values[-1])
+    return (vectors * values**exponent) @ vectors.T

@@ -15,6 +15,7 @@ from gsu_jax.methods import Batch, get_method
 from gsu_jax.methods.gradient_surgery import modules
 from gsu_jax.models import MLPVAEConfig, mlp_vae
 from gsu_jax.training import Recipe, start_training, train_epoch
+from gsu_jax.transport import Posteriors, fit_transport
 
 KEY = jax.random.key(0)
 PARAMS = MODEL.init(jax.random.key(1))
@@ -382,6 +383,23 @@ def test_redirects_forget_gradient_starts_heavier_where_a_small_share_is_forgott
 )
 def test_redirects_scale_grows_with_the_share_that_is_forgotten(forget, retain, scale):
     assert RedirectSurgery().scale(forget, retain) == pytest.approx(scale)
+
+
+def test_redirect_fits_its_map_for_the_share_that_is_forgotten(vae):
+    model, params = vae
+    images = jax.random.uniform(KEY, (100, 8, 8, 1))
+    forget, retain = images[:10], images[10:]
+
+    @jax.jit
+    def both(forget, retain):
+        prepared = RedirectSurgery().prepare(model, params, forget, retain, KEY)
+        posteriors = (Posteriors(*model.encode(params, images)) for images in (forget, retain))
+        return prepared, fit_transport(*posteriors, 10 / 90, overshoot=0.09 * 0.4)
+
+    prepared, expected = both(forget, retain)
+    assert float(prepared.scale) == pytest.approx(0.3)
+    for found, wanted in zip(prepared.transport, expected, strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-4)
 
 
 def test_redirects_learning_rate_falls_to_zero_over_the_run():

@@ -83,9 +83,9 @@ def cloud(centre, n, spread=1.0, seed=0):
     return jnp.float32(z + np.array([centre, 0, 0]))
 
 
-def received(forget, retain, share):
+def received(forget, retain, ratio):
     covariance = jnp.cov(forget.T, bias=True)
-    return np.asarray(receivers(forget, retain, forget.mean(0), covariance, share))
+    return np.asarray(receivers(forget, retain, forget.mean(0), covariance, ratio))
 
 
 def test_without_overlap_all_retained_images_receive_alike():
@@ -110,17 +110,51 @@ def test_a_partial_overlap_shares_out_between_neighbours_and_all():
     assert np.sum(weights > 0.5 / 300 + 1e-5) == 60
 
 
-@pytest.mark.parametrize(("share", "count"), [(1e-3, 32), (0.2, 60), (5.0, 300)])
-def test_as_many_receive_as_are_forgotten_within_bounds(share, count):
+@pytest.mark.parametrize(("ratio", "count"), [(1e-3, 32), (0.2, 60), (5.0, 300)])
+def test_as_many_receive_as_are_forgotten_within_bounds(ratio, count):
     same = cloud(0.0, 300)
-    weights = received(same, 0.1 * same, share)  # all of them among the forgotten
+    weights = received(same, 0.1 * same, ratio)  # all of them among the forgotten
     np.testing.assert_allclose(np.sort(weights)[-count:], 1 / count, rtol=1e-4)
+
+
+def test_the_nearest_are_those_of_the_forgotten_latents_own_metric():
+    forget = cloud(0.0, 400) * jnp.array([10.0, 1.0, 1.0])
+    along, across = np.zeros((2, 60, 3), np.float32)
+    along[:, 0], across[:, 1] = 8.0, 4.0  # 0.8 and 4 deviations; across is nearer in plain metric
+    weights = received(forget, jnp.concatenate([along, across]), 0.5)
+    np.testing.assert_allclose(weights[:60], 1 / 60, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("quantile", "overlaps"), [(0.88, True), (0.92, False)])
+def test_the_overlap_ends_at_the_radius_of_nine_tenths_of_the_forgotten(quantile, overlaps):
+    forget = cloud(0.0, 2000)
+    covariance = jnp.cov(forget.T, bias=True)
+    root = linalg.sqrtm(np.asarray(covariance, np.float64))
+    centred = np.asarray(forget - forget.mean(0), np.float64)
+    radius = np.quantile(np.linalg.norm(centred @ linalg.inv(root), axis=1), quantile)
+    near = forget.mean(0) + radius * jnp.float32(root[0])
+    retain = jnp.concatenate([jnp.tile(near, (40, 1)), cloud(30.0, 160, seed=1)])
+    expected = 1 / 40 if overlaps else 1 / 200
+    np.testing.assert_allclose(received(forget, retain, 0.2)[:40], expected, rtol=1e-4)
+
+
+def test_the_covariance_of_the_receiving_is_that_of_the_moved_latents():
+    forget = Posteriors(cloud(0.0, 200), jnp.full((200, 3), -1.0))
+    near, far = cloud(0.0, 30, spread=0.3, seed=1), cloud(20.0, 270, seed=2)
+    retain = Posteriors(jnp.concatenate([near, far]), jnp.full((300, 3), -2.0))
+    transport = fit_transport(forget, retain, 0.2)
+    mean, covariance = forget.moments()
+    weights = receivers(forget.mean, retain.mean, mean, covariance, 0.2)
+    target, receiving = retain.moments(weights)
+    np.testing.assert_allclose(transport.target, target, rtol=1e-5)
+    moved = transport.matrix @ covariance @ transport.matrix
+    np.testing.assert_allclose(moved, receiving, atol=2e-3 * float(receiving.max()))
 
 
 def test_a_single_forgotten_image_is_sent_to_all_retained():
     forget = Posteriors(jnp.zeros((1, 3)), jnp.zeros((1, 3)))
     retain = Posteriors(cloud(3.0, 100), jnp.zeros((100, 3)))
-    transport = fit_transport(forget, retain, share=0.01)
+    transport = fit_transport(forget, retain, ratio=0.01)
     np.testing.assert_allclose(transport.target, retain.mean.mean(0), rtol=1e-5)
 
 

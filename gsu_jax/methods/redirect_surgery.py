@@ -53,10 +53,10 @@ class RedirectSurgery(Method):
     added (Ko et al. 2024), and Adam with a cosine schedule takes the step. lambda grows along the
     run: first the latents are redirected, then what that cost the retained images is repaired.
 
-    c = min(1, 3 s) with s the share of all images that is forgotten, 0.3 at least: a third or more
-    has to be moved further and against a stronger lambda, or retained images pay for it. The forget
-    gradient weighs c^(p - 1) as much when a share p of the run is over: lambda is c times as much
-    at its start, and as it is set at its end.
+    c = min(1, max(0.3, 3 s)) with s the share of all images that is forgotten: a third or more of
+    them has to be moved further and against a stronger lambda, or retained images pay for it. When
+    a share p of the run is over, the forget gradient weighs c^(p - 1) as much: to Adam, which
+    rescales, lambda is c times as much at the start, and at the end as it is set.
 
     docs/redirect.md has what was tried, with figures.
 
@@ -115,8 +115,8 @@ class RedirectSurgery(Method):
             Posteriors(*encode_in_parts(model, params, images)) for images in (forget, some)
         )
         scale = self.scale(len(forget), len(retain))
-        share = len(forget) / len(retain)
-        transport = fit_transport(posteriors, receiving, share, overshoot=scale**2 * self.overshoot)
+        ratio, overshoot = len(forget) / len(retain), scale**2 * self.overshoot
+        transport = fit_transport(posteriors, receiving, ratio, overshoot)
         return Prepared(params, posteriors, transport, scale)
 
     def gradients(
@@ -156,9 +156,9 @@ class RedirectSurgery(Method):
         metrics = {"forget_loss": grads.forget_loss, "retain_loss": grads.retain_loss}
         return StepGradients(updates, grads.retain, metrics)
 
-    def scale(self, forget: int, retain: int) -> float:
+    def scale(self, n_forget: int, n_retain: int) -> float:
         """The scale c for so many images."""
-        return min(max(3.0 * forget / (forget + retain), 0.3), 1.0)
+        return min(1.0, max(0.3, 3.0 * n_forget / (n_forget + n_retain)))
 
     def seen_by_encoder(self, images: int) -> int:
         """How many of a batch's images the second term takes; the first has at least one."""
