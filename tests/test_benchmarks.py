@@ -26,12 +26,17 @@ def run_benchmark(benchmark: str, *arguments: str, folder: Path) -> subprocess.C
     )
 
 
+def written(folder: Path, benchmark: str) -> dict:
+    path = folder / "benchmarks" / "results" / f"{benchmark}.json"
+    return json.loads(path.read_text("utf-8"))
+
+
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
     folder = tmp_path_factory.mktemp("step")
     run = run_step("--rounds", "2", "--steps", "1", "--batch-size", "8", folder=folder)
     assert run.returncode == 0, run.stderr
-    return run, json.loads((folder / "benchmarks" / "results" / "step.json").read_text("utf-8"))
+    return run, written(folder, "step")
 
 
 def test_step_writes_a_row_for_each_kind_of_step(measured):
@@ -123,7 +128,7 @@ def test_seeds_are_timed_together_and_one_after_the_other(tmp_path):
     arguments = ["--seeds", "1", "2", "--steps", "1", "--batch-size", "8", "--rounds", "2"]
     done = run_benchmark("seeds.py", *arguments, folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    result = json.loads((tmp_path / "benchmarks" / "results" / "seeds.json").read_text("utf-8"))
+    result = written(tmp_path, "seeds")
     assert [row["seeds"] for row in result["rows"]] == [1, 2]
     for row in result["rows"]:
         paired = [one["one after the other"] / one["together"] for one in row["rounds"]]
@@ -144,7 +149,7 @@ def test_a_request_is_held_against_a_retraining_of_the_same_round(tmp_path):
     arguments += ["--forget", "16", "--retain", "24", "--epochs", "10"]
     done = run_benchmark("unlearn.py", *arguments, folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    result = json.loads((tmp_path / "benchmarks" / "results" / "unlearn.json").read_text("utf-8"))
+    result = written(tmp_path, "unlearn")
     epoch, ascent, redirect = result["rows"]
     shares = [a / (10 * b) for a, b in zip(redirect["rounds"], epoch["rounds"], strict=True)]
     assert redirect["share_of_retraining"]["min"] == pytest.approx(min(shares))
@@ -167,7 +172,7 @@ def test_the_memory_of_a_step_is_that_of_its_arguments_and_its_intermediate_valu
     arguments += ["--batch-size", "8", "--microbatch-size", "4"]
     done = run_benchmark("memory.py", *arguments, folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    result = json.loads((tmp_path / "benchmarks" / "results" / "memory.json").read_text("utf-8"))
+    result = written(tmp_path, "memory")
     rows = {row["method"]: row for row in result["rows"]}
     # Dampening has no steps.
     assert list(rows) == ["gradient_ascent", "gradient_surgery", "gradient_surgery, microbatched"]
@@ -192,3 +197,35 @@ def test_memory_refuses_a_wrong_command_line_in_one_message(arguments, named, tm
     assert (done.returncode, done.stdout) == (2, "")
     assert named in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_projection_is_held_against_the_bytes_that_it_moves(tmp_path):
+    arguments = ["--sizes", "800", "--spans", "2", "4", "--most", "1600", "--rounds", "2"]
+    done = run_benchmark("projection.py", *arguments, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    result = written(tmp_path, "projection")
+    rows = {row["projection"]: row for row in result["rows"]}
+    # A span of 4 would have 3,200 values.
+    assert list(rows) == ["floor", "leaf by leaf", "ravelled", "span of 2"]
+    assert rows["floor"]["ratio"] == {"median": 1.0, "min": 1.0, "max": 1.0}
+    assert rows["leaf by leaf"]["bytes"] == 5 * 4 * 800
+    assert rows["span of 2"]["bytes"] == 7 * 4 * 800
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [(["--sizes", "4"], "sizes must be at least 8"), (["--rounds", "0"], "rounds must be")],
+)
+def test_projection_refuses_a_wrong_command_line_in_one_message(arguments, named, tmp_path):
+    done = run_benchmark("projection.py", *arguments, folder=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert named in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_run_knows_every_benchmark_of_the_folder_and_refuses_others(tmp_path):
+    own = {path.stem for path in (ROOT / "benchmarks").glob("*.py")} - {"paired", "run"}
+    done = run_benchmark("run.py", "--only", "speed", folder=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "no benchmark 'speed'" in done.stderr
+    assert all(name in done.stderr for name in own)
