@@ -169,7 +169,6 @@ def test_the_memory_of_a_step_is_that_of_its_arguments_and_its_intermediate_valu
     parameters = 4 * 973_624  # bytes: weights and biases of 784-400-400-20 and its mirror
     for row in rows.values():
         assert row["argument_bytes"] > 3 * parameters  # Adam holds two more of each
-        assert row["peak_bytes"] >= row["argument_bytes"] + row["intermediate_bytes"]
     assert rows["gradient_surgery"]["ratio"] == 1.0
     assert rows["gradient_ascent"]["ratio"] < 1.0  # one gradient less
 
