@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-LEAST_RECEIVERS = 32  # neighbours at least: fewer have no variety to give
+LEAST_NEIGHBOURS = 32  # fewer have no variety to give
 
 
 class Transport(NamedTuple):
@@ -39,61 +39,71 @@ class Posteriors(NamedTuple):
         return mean, (centred * weights[:, None]).T @ centred + within
 
 
-def fit_transport(
-    forget: Posteriors, retain: Posteriors, ratio: float, overshoot: float = 0.0
-) -> Transport:
-    """The optimal transport from forgotten latents to those of the retained that receive them.
+class Neighbours(NamedTuple):
+    """The retained images that lie nearest to the forgotten ones.
 
-        T z = m_r + o (m_r - m_f) + A (z - m_f),  A = S_f^-1/2 (S_f^1/2 S_r S_f^1/2)^1/2 S_f^-1/2
+    Attributes:
+      indices: `[k]`, into the retained images.
+      weight: a, from 0 (they lie far off, or are all of the retained) to 1/2 (among them).
+    """
 
-    m and S are mean and covariance of the two sets, where each retained image counts as much as
-    `receivers` says; o is the overshoot.
+    indices: jax.Array
+    weight: jax.Array
+
+
+def find_neighbours(forget: Posteriors, retain: Posteriors, ratio: float) -> Neighbours:
+    """The k = ratio n retained images nearest to the forgotten, and how far both sets overlap.
+
+        a = 1/2 (1 - k / n) share of the k within the radius that holds 90 % of the forgotten
+
+    Distances are Mahalanobis distances of posterior means to the forgotten latents; k is within 32
+    and n. A handful of forgotten images says little of their own spread and overlaps with nothing.
 
     Args:
       forget: of all forgotten images.
-      retain: of retained images, drawn at random.
+      retain: of n retained images, drawn at random.
       ratio: forgotten images for each retained one, n_f / n_r, of the whole sets.
-      overshoot: o.
     """
-    origin, covariance = forget.moments()
-    weights = receivers(forget.mean, retain.mean, origin, covariance, ratio)
-    mean, receiving = retain.moments(weights)
-    matrix = transport_matrix(covariance, receiving)
-    return Transport(origin, mean + overshoot * (mean - origin), matrix)
-
-
-def receivers(
-    forget: jax.Array, retain: jax.Array, mean: jax.Array, covariance: jax.Array, ratio: float
-) -> jax.Array:
-    """How much each retained image counts as a receiver of the forgotten: `[n]`, of sum 1.
-
-        w_i = (1 - a) / n + a [i among the k nearest] / k,    k = ratio n, within 32 and n
-
-    k is as many as are forgotten. a is how far the two sets overlap: the share of those k that lie
-    within the radius that holds 90 % of the forgotten. Without overlap all retained images receive,
-    and the place of the forgotten is filled with all their variety. But what lies among forgotten
-    latents is dragged along when they are sent far away, for a decoder is smooth: there the
-    neighbours receive. Distances are Mahalanobis distances to the forgotten latents; a handful of
-    forgotten images says little of their own spread, overlaps with nothing and is sent to all.
-
-    Args:
-      forget: posterior means of the forgotten images, `[m, latent]`.
-      retain: of the retained ones, `[n, latent]`.
-      mean: of the forgotten latents, `[latent]`.
-      covariance: of the same, `[latent, latent]`.
-      ratio: as in `fit_transport`.
-    """
+    mean, covariance = forget.moments()
     whitening = power(covariance, -0.5)
 
     def squared_distance(z: jax.Array) -> jax.Array:
         return jnp.square((z - mean) @ whitening).sum(-1)
 
-    n, distances = len(retain), squared_distance(retain)
-    k = min(max(round(ratio * n), LEAST_RECEIVERS), n)
+    n, distances = len(retain.mean), squared_distance(retain.mean)
+    k = min(max(round(ratio * n), LEAST_NEIGHBOURS), n)
     nearest = jnp.argsort(distances)[:k]
-    within = distances[nearest] < jnp.quantile(squared_distance(forget), 0.9)
-    overlap = within.mean(dtype=retain.dtype)
-    return jnp.full(n, (1 - overlap) / n).at[nearest].add(overlap / k)
+    within = distances[nearest] < jnp.quantile(squared_distance(forget.mean), 0.9)
+    return Neighbours(nearest, (1 - k / n) / 2 * within.mean(dtype=distances.dtype))
+
+
+def fit_transport(
+    forget: Posteriors, retain: Posteriors, neighbours: Neighbours, overshoot: float = 0.0
+) -> Transport:
+    """The optimal transport from forgotten latents to those of the retained that receive them.
+
+        T z = m_r + o (m_r - m_f) + A (z - m_f),  A = S_f^-1/2 (S_f^1/2 S_r S_f^1/2)^1/2 S_f^-1/2
+
+    m and S are mean and covariance of the two sets, where retained image i counts as a receiver by
+
+        w_i = (1 - a) / n + a [i among the k neighbours] / k
+
+    and o is the overshoot. Without overlap the place of the forgotten is filled with all the
+    variety of the retained. But what lies among forgotten latents is dragged along when they are
+    sent far away, for a decoder is smooth: there a part of them goes to the neighbours.
+
+    Args:
+      forget: of all forgotten images.
+      retain: of n retained images, drawn at random.
+      neighbours: among these.
+      overshoot: o.
+    """
+    n, (near, weight) = len(retain.mean), neighbours
+    origin, covariance = forget.moments()
+    weights = jnp.full(n, (1 - weight) / n).at[near].add(weight / len(near))
+    mean, receiving = retain.moments(weights)
+    matrix = transport_matrix(covariance, receiving)
+    return Transport(origin, mean + overshoot * (mean - origin), matrix)
 
 
 def transport_matrix(source: jax.Array, target: jax.Array) -> jax.Array:

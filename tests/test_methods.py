@@ -15,7 +15,7 @@ from gsu_jax.methods import Batch, get_method
 from gsu_jax.methods.gradient_surgery import modules
 from gsu_jax.models import MLPVAEConfig, mlp_vae
 from gsu_jax.training import Recipe, start_training, train_epoch
-from gsu_jax.transport import Posteriors, fit_transport
+from gsu_jax.transport import Posteriors, find_neighbours, fit_transport
 
 KEY = jax.random.key(0)
 PARAMS = MODEL.init(jax.random.key(1))
@@ -377,6 +377,30 @@ def test_redirects_forget_gradient_starts_heavier_where_a_small_share_is_forgott
         np.testing.assert_allclose(flat(updates(progress, 0.25)), factor * plain, rtol=1e-4)
 
 
+def test_redirects_retain_gradient_pulls_the_drawings_of_neighbours_back(vae, digits):
+    model, params = vae
+    forget, retain = map(jnp.asarray, digits)
+    method = RedirectSurgery()
+    moved = jax.tree.map(lambda p: p + 0.05 * jax.random.normal(KEY, p.shape), params)
+
+    @jax.jit
+    def pull(at, weight):
+        """What holding adds to the retain gradient, taken at parameters `at`."""
+        prepared = method.prepare(model, params, forget, retain, KEY)
+        batch = batch_of(forget[:8], retain[:8])
+        held, free = (
+            method.gradients(model, prepared._replace(hold_weight=w), at, batch, KEY).retain_grads
+            for w in (weight, 0.0)
+        )
+        return jax.tree.map(jnp.subtract, held, free)
+
+    once, twice = pull(moved, 1.0), pull(moved, 2.0)
+    np.testing.assert_array_equal(flat(once["encoder"]), 0.0)
+    np.testing.assert_allclose(flat(twice), 2 * flat(once), rtol=1e-2, atol=1e-3)
+    away = flat(jax.tree.map(jnp.subtract, moved, params))
+    assert flat(once) @ away > 10 * abs(flat(pull(params, 1.0)) @ away)  # nothing to pull at theta*
+
+
 @pytest.mark.parametrize(
     ("forget", "retain", "scale"),
     [(6742, 11982, 1.0), (1, 1, 1.0), (2, 8, 0.6), (1, 9, 0.3), (1, 999, 0.3)],
@@ -393,8 +417,9 @@ def test_redirect_fits_its_map_for_the_share_that_is_forgotten(vae):
     @jax.jit
     def both(forget, retain):
         prepared = RedirectSurgery().prepare(model, params, forget, retain, KEY)
-        posteriors = (Posteriors(*model.encode(params, images)) for images in (forget, retain))
-        return prepared, fit_transport(*posteriors, 10 / 90, overshoot=0.09 * 0.4)
+        both = [Posteriors(*model.encode(params, images)) for images in (forget, retain)]
+        near = find_neighbours(*both, 10 / 90)
+        return prepared, fit_transport(*both, near, overshoot=0.09 * 0.4)
 
     prepared, expected = both(forget, retain)
     assert float(prepared.scale) == pytest.approx(0.3)

@@ -5,7 +5,14 @@ import numpy as np
 import pytest
 from scipy import linalg, stats
 
-from gsu_jax.transport import Posteriors, Transport, fit_transport, receivers, transport_matrix
+from gsu_jax.transport import (
+    Neighbours,
+    Posteriors,
+    Transport,
+    find_neighbours,
+    fit_transport,
+    transport_matrix,
+)
 
 
 def covariance(seed, size=5, spread=1.0):
@@ -83,50 +90,55 @@ def cloud(centre, n, spread=1.0, seed=0):
     return jnp.float32(z + np.array([centre, 0, 0]))
 
 
-def received(forget, retain, ratio):
-    covariance = jnp.cov(forget.T, bias=True)
-    return np.asarray(receivers(forget, retain, forget.mean(0), covariance, ratio))
+def certain(mean):
+    """Posteriors of next to no variance."""
+    return Posteriors(mean, jnp.full(mean.shape, -30.0))
 
 
-def test_without_overlap_all_retained_images_receive_alike():
-    forget, retain = cloud(0.0, 200), cloud(20.0, 300, seed=1)
-    np.testing.assert_allclose(received(forget, retain, 0.2), 1 / 300, rtol=1e-5)
+def neighbours(forget, retain, ratio):
+    return find_neighbours(certain(forget), certain(retain), ratio)
 
 
-def test_neighbours_among_the_forgotten_receive_everything():
+def test_far_sets_do_not_overlap():
+    assert neighbours(cloud(0.0, 200), cloud(20.0, 300, seed=1), 0.2).weight == 0.0
+
+
+def test_images_among_the_forgotten_are_neighbours_of_half_a_weight():
     forget = cloud(0.0, 200)
     near, far = cloud(0.0, 60, spread=0.3, seed=1), cloud(20.0, 240, seed=2)
-    weights = received(forget, jnp.concatenate([far, near]), 0.2)
-    np.testing.assert_allclose(weights[240:], 1 / 60, rtol=1e-5)
-    np.testing.assert_allclose(weights[:240], 0.0, atol=1e-7)
+    found = neighbours(forget, jnp.concatenate([far, near]), 0.2)
+    assert set(found.indices.tolist()) == set(range(240, 300))
+    assert found.weight == pytest.approx(0.5 * (1 - 60 / 300))
 
 
-def test_a_partial_overlap_shares_out_between_neighbours_and_all():
+def test_a_partial_overlap_weighs_its_share():
     forget = cloud(0.0, 200)
     retain = jnp.concatenate([cloud(20.0, 270, seed=2), cloud(0.0, 30, spread=0.3, seed=1)])
-    weights = received(forget, retain, 0.2)  # 30 of the 60 nearest lie among the forgotten
-    assert weights.sum() == pytest.approx(1.0, abs=1e-5)
-    np.testing.assert_allclose(weights[270:], 0.5 / 300 + 0.5 / 60, rtol=1e-4)
-    assert np.sum(weights > 0.5 / 300 + 1e-5) == 60
+    found = neighbours(forget, retain, 0.2)  # 30 of the 60 nearest lie among the forgotten
+    assert found.weight == pytest.approx(0.25 * (1 - 60 / 300))
 
 
 @pytest.mark.parametrize(("ratio", "count"), [(1e-3, 32), (0.2, 60), (5.0, 300)])
-def test_as_many_receive_as_are_forgotten_within_bounds(ratio, count):
+def test_as_many_are_neighbours_as_are_forgotten_within_bounds(ratio, count):
     same = cloud(0.0, 300)
-    weights = received(same, 0.1 * same, ratio)  # all of them among the forgotten
-    np.testing.assert_allclose(np.sort(weights)[-count:], 1 / count, rtol=1e-4)
+    assert len(neighbours(same, 0.1 * same, ratio).indices) == count
+
+
+def test_where_all_retained_are_neighbours_none_is_set_apart():
+    same = cloud(0.0, 300)
+    assert neighbours(same, 0.1 * same, ratio=1.0).weight == 0.0
 
 
 def test_the_nearest_are_those_of_the_forgotten_latents_own_metric():
     forget = cloud(0.0, 400) * jnp.array([10.0, 1.0, 1.0])
     along, across = np.zeros((2, 60, 3), np.float32)
     along[:, 0], across[:, 1] = 8.0, 4.0  # 0.8 and 4 deviations; across is nearer in plain metric
-    weights = received(forget, jnp.concatenate([along, across]), 0.5)
-    np.testing.assert_allclose(weights[:60], 1 / 60, rtol=1e-4)
+    found = neighbours(forget, jnp.concatenate([along, across]), 0.5)
+    assert set(found.indices.tolist()) == set(range(60))
 
 
-@pytest.mark.parametrize(("quantile", "overlaps"), [(0.88, True), (0.92, False)])
-def test_the_overlap_ends_at_the_radius_of_nine_tenths_of_the_forgotten(quantile, overlaps):
+@pytest.mark.parametrize(("quantile", "weight"), [(0.88, 0.4), (0.92, 0.0)])
+def test_the_overlap_ends_at_the_radius_of_nine_tenths_of_the_forgotten(quantile, weight):
     forget = cloud(0.0, 2000)
     covariance = jnp.cov(forget.T, bias=True)
     root = linalg.sqrtm(np.asarray(covariance, np.float64))
@@ -134,34 +146,40 @@ def test_the_overlap_ends_at_the_radius_of_nine_tenths_of_the_forgotten(quantile
     radius = np.quantile(np.linalg.norm(centred @ linalg.inv(root), axis=1), quantile)
     near = forget.mean(0) + radius * jnp.float32(root[0])
     retain = jnp.concatenate([jnp.tile(near, (40, 1)), cloud(30.0, 160, seed=1)])
-    expected = 1 / 40 if overlaps else 1 / 200
-    np.testing.assert_allclose(received(forget, retain, 0.2)[:40], expected, rtol=1e-4)
+    assert neighbours(forget, retain, 0.2).weight == pytest.approx(weight)
 
 
-def test_the_covariance_of_the_receiving_is_that_of_the_moved_latents():
+def test_a_handful_of_images_overlaps_with_nothing():
+    forget, retain = cloud(0.0, 3), cloud(0.0, 300, seed=1)
+    assert neighbours(forget, retain, ratio=0.01).weight < 0.05
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.25, 1.0])
+def test_the_moved_latents_have_the_moments_of_the_receiving(weight):
     forget = Posteriors(cloud(0.0, 200), jnp.full((200, 3), -1.0))
     near, far = cloud(0.0, 30, spread=0.3, seed=1), cloud(20.0, 270, seed=2)
     retain = Posteriors(jnp.concatenate([near, far]), jnp.full((300, 3), -2.0))
-    transport = fit_transport(forget, retain, 0.2)
-    mean, covariance = forget.moments()
-    weights = receivers(forget.mean, retain.mean, mean, covariance, 0.2)
-    target, receiving = retain.moments(weights)
-    np.testing.assert_allclose(transport.target, target, rtol=1e-5)
+    transport = fit_transport(forget, retain, Neighbours(jnp.arange(30), jnp.float32(weight)))
+    weights = np.full(300, (1 - weight) / 300) + weight * (np.arange(300) < 30) / 30
+    target, receiving = retain.moments(jnp.float32(weights))
+    np.testing.assert_allclose(transport.target, target, rtol=1e-4, atol=1e-5)
+    covariance = forget.moments()[1]
     moved = transport.matrix @ covariance @ transport.matrix
-    np.testing.assert_allclose(moved, receiving, atol=2e-3 * float(receiving.max()))
+    np.testing.assert_allclose(moved, receiving, atol=1e-3 * float(receiving.max()))
 
 
 def test_a_single_forgotten_image_is_sent_to_all_retained():
     forget = Posteriors(jnp.zeros((1, 3)), jnp.zeros((1, 3)))
     retain = Posteriors(cloud(3.0, 100), jnp.zeros((100, 3)))
-    transport = fit_transport(forget, retain, ratio=0.01)
+    transport = fit_transport(forget, retain, find_neighbours(forget, retain, ratio=0.01))
     np.testing.assert_allclose(transport.target, retain.mean.mean(0), rtol=1e-5)
 
 
 def test_the_overshoot_goes_past_the_mean_of_the_receiving():
     forget = Posteriors(cloud(0.0, 50), jnp.zeros((50, 3)))
     retain = Posteriors(cloud(20.0, 80, seed=1), jnp.zeros((80, 3)))
-    short, far = (fit_transport(forget, retain, 0.5, overshoot=o) for o in (0.0, 0.5))
+    near = find_neighbours(forget, retain, 0.5)
+    short, far = (fit_transport(forget, retain, near, overshoot=o) for o in (0.0, 0.5))
     past = 0.5 * (short.target - short.origin)
     np.testing.assert_allclose(far.target, short.target + past, rtol=1e-5)
     np.testing.assert_array_equal(far.matrix, short.matrix)

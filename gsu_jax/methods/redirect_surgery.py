@@ -11,7 +11,7 @@ from gsu_jax.gradients import forget_retain_grads
 from gsu_jax.losses import MaskedBatch, kl_to_standard_normal, masked_mean, sample_posterior
 from gsu_jax.methods.method import Batch, Method, StepGradients
 from gsu_jax.transforms import add_retain_gradient, project_conflicting
-from gsu_jax.transport import Posteriors, Transport, fit_transport
+from gsu_jax.transport import Posteriors, Transport, find_neighbours, fit_transport
 
 
 class Prepared(NamedTuple):
@@ -21,12 +21,16 @@ class Prepared(NamedTuple):
       teacher: theta*.
       posteriors: q*(z|x) of every forgotten image.
       transport: T.
+      neighbours: q*(z|x) of the retained images nearest to the forgotten.
+      hold_weight: a, how much the decoder is held there.
       scale: c.
     """
 
     teacher: Params
     posteriors: Posteriors
     transport: Transport
+    neighbours: Posteriors
+    hold_weight: jax.Array | float
     scale: jax.Array | float
 
 
@@ -41,13 +45,19 @@ class RedirectSurgery(Method):
 
     - T is the optimal transport map between two Gaussians (`gsu_jax.transport`): that of the
       forgotten latents, and that of the retained ones that receive them: all of these, so that the
-      place of the forgotten is filled with the variety of the retained; or its neighbours, in so
-      far as those lie among the forgotten. It goes c^2 o (m_r - m_f) further than the mean m_r.
+      place of the forgotten is filled with the variety of the retained, and their neighbours more
+      than others, in so far as (a) those lie among the forgotten. It goes c^2 o (m_r - m_f) further
+      than the mean m_r.
     - The second term, z' ~ q(z'|x), moves the encoder alone (the decoder is held in it): where the
       decoder no longer draws x, its posterior should say so as that of a retrained model does,
       instead of keeping the place where x used to be.
 
     Each image of a batch is in one of the two means: an eighth of them in the second.
+
+    The retain loss holds the decoder where neighbours are drawn, which it would drag along. With
+    x_n one of these and z ~ q*(z|x_n) it is
+
+        retained training loss - a E log p(Dec*(z) | Dec(z))
 
     The gradient is then operated on (projected off the retain gradient r on conflict), lambda r is
     added (Ko et al. 2024), and Adam with a cosine schedule takes the step. lambda grows along the
@@ -73,6 +83,7 @@ class RedirectSurgery(Method):
         geometric between.
       encoder_weight: w; 0 leaves the forgotten images' posteriors where they were.
       encoder_share: of a batch's images that the second term sees, and the first does not.
+      held_images: neighbours' latents in a step.
       when: project on "conflict" or "always".
     """
 
@@ -89,6 +100,7 @@ class RedirectSurgery(Method):
     final_retain_weight: float = 60.0
     encoder_weight: float = 8.0
     encoder_share: float = 0.125
+    held_images: int = 32
     when: Literal["always", "conflict"] = "conflict"
 
     def __post_init__(self) -> None:
@@ -99,6 +111,8 @@ class RedirectSurgery(Method):
             )
         if not 0 < self.encoder_share < 1:
             raise ValueError(f"encoder_share must be in (0, 1), found {self.encoder_share}.")
+        if self.held_images < 1:
+            raise ValueError(f"held_images must be at least 1, found {self.held_images}.")
 
     def prepare(
         self,
@@ -115,14 +129,15 @@ class RedirectSurgery(Method):
             Posteriors(*encode_in_parts(model, params, images)) for images in (forget, some)
         )
         scale = self.scale(len(forget), len(retain))
-        ratio, overshoot = len(forget) / len(retain), scale**2 * self.overshoot
-        transport = fit_transport(posteriors, receiving, ratio, overshoot)
-        return Prepared(params, posteriors, transport, scale)
+        neighbours = find_neighbours(posteriors, receiving, len(forget) / len(retain))
+        transport = fit_transport(posteriors, receiving, neighbours, scale**2 * self.overshoot)
+        near = Posteriors(*(of_all[neighbours.indices] for of_all in receiving))
+        return Prepared(params, posteriors, transport, near, neighbours.weight, scale)
 
     def gradients(
         self, model: GenerativeModel, prepared: Prepared, params: Params, batch: Batch, key
     ) -> StepGradients:
-        """The gradient of the forget loss above, and that of the retained training loss."""
+        """The gradients of the forget and of the retain loss above."""
         teacher, transport = prepared.teacher, prepared.transport
         mean, log_variance = (of_all[batch.indices] for of_all in prepared.posteriors)
         seen = self.seen_by_encoder(len(batch.indices))
@@ -148,8 +163,20 @@ class RedirectSurgery(Method):
             elbo = log_likelihood - kl_to_standard_normal(mean, log_variance)
             return -masked_mean(elbo, batch.mask)
 
+        def retain_loss(params: Params, images: jax.Array, key: jax.Array) -> jax.Array:
+            held = prepared.hold_weight * hold_loss(params, jax.random.fold_in(key, 1))
+            return model.loss(params, images, key) + held
+
+        def hold_loss(params: Params, key: jax.Array) -> jax.Array:
+            choice_key, noise_key = jax.random.split(key)
+            mean, log_variance = prepared.neighbours
+            some = jax.random.randint(choice_key, (self.held_images,), 0, len(mean))
+            z = sample_posterior(mean[some], log_variance[some], noise_key)
+            drawn = model.mean(model.decode(teacher, z))
+            return -model.log_likelihood(model.decode(params, z), drawn).mean()
+
         grads = forget_retain_grads(
-            model.loss, params, batch.visited, batch.retain, key, forget_loss=forget_loss
+            retain_loss, params, batch.visited, batch.retain, key, forget_loss=forget_loss
         )
         weight = prepared.scale ** (batch.progress - 1.0)
         updates = jax.tree.map(lambda f: (weight * f).astype(f.dtype), grads.forget)
