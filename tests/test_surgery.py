@@ -240,7 +240,7 @@ def test_measured_conflict_is_that_of_the_whole_vectors(shapes, seed, e, f, scop
         np.testing.assert_allclose(ours, again, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("k", [1, 3, 8])
+@pytest.mark.parametrize("k", [1, 3, 8, 20])
 @few
 @given(seeds, exponents, exponents)
 def test_subspace_projection_is_the_least_squares_residual(k, seed, e, f):

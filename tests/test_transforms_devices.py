@@ -234,11 +234,12 @@ def test_sharded_leaves_are_projected_where_they_lie(mesh, scope):
                 assert leaf.sharding.is_equivalent_to(shardings[name], leaf.ndim)
 
 
-def test_a_sharded_span_is_projected_where_it_lies(mesh):
+@pytest.mark.parametrize("k", [3, 16])
+def test_a_sharded_span_is_projected_where_it_lies(mesh, k):
     shapes = {"w": (8, 16), "b": (16,), "v": (16, 1)}
     keys = iter(jax.random.split(KEY, 6))
     u = {n: jax.random.normal(next(keys), s) for n, s in shapes.items()}
-    rs = {n: jax.random.normal(next(keys), (3, *s)) for n, s in shapes.items()}
+    rs = {n: jax.random.normal(next(keys), (k, *s)) for n, s in shapes.items()}
     expected = project_subspace(u, rs)
     shardings = {n: NamedSharding(mesh, spec) for n, spec in SPECS.items()}
     stacked = {n: NamedSharding(mesh, P(None, *spec)) for n, spec in SPECS.items()}
