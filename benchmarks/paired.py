@@ -84,7 +84,10 @@ def write(arguments: Any, benchmark: str, model: str, rows: list[dict], load: fl
         "schema": 1,
         "benchmark": benchmark,
         "model": model,
-        "settings": asdict(arguments) | {"out": str(arguments.out)},
+        "settings": {
+            name: str(value) if isinstance(value, Path) else value
+            for name, value in asdict(arguments).items()
+        },
         "environment": describe_environment() | {"cpus": os.cpu_count(), "load": load},
         "rows": rows,
     }

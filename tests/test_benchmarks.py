@@ -106,6 +106,8 @@ def test_step_says_what_it_ran_on_and_with(measured):
         ("memory.py", "--model gan", "--model"),
         ("projection.py", "--sizes 4", "sizes must be at least 8"),
         ("projection.py", "--rounds 0", "rounds must be at least 1"),
+        ("cold.py", "--method ascend", "unknown method 'ascend'"),
+        ("cold.py", "--rounds 0", "rounds must be at least 1"),
         ("run.py", "--only speed", "no benchmark 'speed'"),
     ],
 )
@@ -191,3 +193,15 @@ def test_run_knows_every_benchmark_of_the_folder(tmp_path):
     run = run_benchmark("run.py", "--only", "speed", folder=tmp_path)
     listed = run.stderr.split("There is:")[1]
     assert all(name in listed for name in own)
+
+
+def test_a_cold_request_is_the_sum_of_its_stages_and_a_second_one_compiles_nothing(tmp_path):
+    arguments = ["--rounds", "1", "--forget", "16", "--retain", "24"]
+    done = run_benchmark("cold.py", *arguments, "--method", "gradient_ascent", folder=tmp_path)
+    assert done.returncode == 0, done.stderr  # the request itself asserts that nothing is compiled
+    cold, cached = written(tmp_path, "cold")["rows"]
+    for row in (cold, cached):
+        stages = {name: seconds["median"] for name, seconds in row["stages"].items()}
+        assert min(stages.values()) >= 0
+        whole = sum(stages.values()) - stages["second request"]
+        assert row["seconds"]["median"] == pytest.approx(whole)
