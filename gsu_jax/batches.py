@@ -18,21 +18,20 @@ class EpochSizes(NamedTuple):
 
 
 def fit_batch(batch_size: int, images: int, mesh: jax.sharding.Mesh | None) -> int:
-    """`batch_size`, or less where there are fewer images; on a mesh a multiple of its devices."""
+    """`batch_size`, or less where there are fewer images: on a mesh a multiple of its devices."""
     devices = _devices(mesh)
-    if batch_size % devices:
+    return min(batch_size, -(-images // devices) * devices)
+
+
+def check_batch(batch_size: int, mesh: jax.sharding.Mesh | None, where: str = "") -> None:
+    """Raises ValueError where such a batch, met in `where`, does not divide over the devices."""
+    if batch_size % (devices := _devices(mesh)):
+        prefix = f"{where}: " if where else ""
         raise ValueError(
-            f"a batch of {batch_size} images does not divide over mesh axis "
+            f"{prefix}a batch of {batch_size} images does not divide over mesh axis "
             f"{mesh.axis_names[0]!r} of {devices} devices; choose batch sizes that are multiples "
-            "of it."
+            "of it, or another number of devices."
         )
-    return min(batch_size, round_up(images, mesh))
-
-
-def round_up(images: int, mesh: jax.sharding.Mesh | None) -> int:
-    """The next multiple of the devices that a batch is shared over."""
-    devices = _devices(mesh)
-    return -(-images // devices) * devices
 
 
 def _devices(mesh: jax.sharding.Mesh | None) -> int:
@@ -40,7 +39,11 @@ def _devices(mesh: jax.sharding.Mesh | None) -> int:
 
 
 def placement(mesh: jax.sharding.Mesh | None) -> Callable[..., Any]:
-    """`place(tree)` puts a tree on all devices; `batched=True` splits axis 1 of its arrays."""
+    """`place(tree)` puts a tree on all devices; `batched=True` splits the last axis of its arrays.
+
+    Whole on every device stays an array with a single axis, which has no batch, and a batch that
+    does not divide.
+    """
     if mesh is None:
         return lambda tree, batched=False: jax.tree.map(jnp.asarray, tree)
     # Auto axes: the compiler places the reductions, whatever the caller's mesh says of its own.
@@ -48,8 +51,9 @@ def placement(mesh: jax.sharding.Mesh | None) -> Callable[..., Any]:
 
     def place(tree: Any, batched: bool = False) -> Any:
         def put(x: jax.Array) -> jax.Array:
-            split = jax.P(None, axis) if batched and jnp.ndim(x) == 2 else jax.P()
-            return jax.device_put(x, jax.NamedSharding(mesh, split))
+            split = batched and jnp.ndim(x) > 1 and x.shape[-1] % mesh.shape[axis] == 0
+            spec = jax.P(*[None] * (jnp.ndim(x) - 1), axis) if split else jax.P()
+            return jax.device_put(x, jax.NamedSharding(mesh, spec))
 
         return jax.tree.map(put, tree)
 

@@ -38,6 +38,8 @@ class Arguments:
     """The --out of another study, to take models of the same data and training from."""
     data_dir: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """The folder of TFDS data sets; by default $TFDS_DATA_DIR."""
+    mesh: Annotated[str | None, tyro.conf.arg(metavar="data=N")] = None
+    """How many devices to share each batch over; by default one. A run may go on with others."""
 
 
 def main(
@@ -74,6 +76,7 @@ def _run(
     """Runs the study and returns what is printed at the end."""
     from gsu_jax.data import load
     from gsu_jax.data.names import listing, unknown
+    from gsu_jax.meshes import make_mesh
     from gsu_jax.methods import METHODS, get_method
     from gsu_jax.progress import stage
     from gsu_jax.report import terminal_table
@@ -89,6 +92,7 @@ def _run(
         raise unknown("--methods", "method", strangers[0], known)
     names = known if "all" in arguments.methods else dict.fromkeys(arguments.methods)
     methods = [known[name] for name in names]
+    mesh = None if arguments.mesh is None else make_mesh(arguments.mesh)
     with stage("read images", 1) as advance:
         try:
             source = load(
@@ -109,6 +113,7 @@ def _run(
         methods=methods,
         seeds=arguments.seeds,
         models_from=arguments.models_from,
+        mesh=mesh,
     )
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     return f"{terminal_table(results, width=width)}\n\nreport: {arguments.out / 'report.html'}"

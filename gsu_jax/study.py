@@ -6,8 +6,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
+from gsu_jax.batches import check_batch
 from gsu_jax.data import ForgetAttribute, ForgetClass, Source, Split, parse_request, split
 from gsu_jax.environment import describe_environment
 from gsu_jax.methods import METHODS, Method, get_method
@@ -41,6 +43,7 @@ def run_study(
     methods: Sequence[str | Method],
     seeds: int,
     models_from: str | Path | None = None,
+    mesh: jax.sharding.Mesh | None = None,
 ) -> dict:
     """Runs what is missing of a study in the folder `out` and returns its results.
 
@@ -56,13 +59,17 @@ def run_study(
       seeds: how many: 0 to seeds - 1; `retrain` has at least `config.ensemble` of them.
       models_from: the folder of another study. Generators and the judge that are missing in `out`
         are copied from there, with their times, where they were made with the same.
+      mesh: devices to share each batch of training and unlearning over, along the mesh's first
+        axis; samples are drawn and judged on one. It is no part of the study, which may go on with
+        others: figures agree to rounding, and times are those of the devices that took them.
 
     Returns:
       The content of results.json.
 
     Raises:
-      ValueError: a config that cannot be run, or is not that of the study in `out`; a judge below
-        its gate; a damaged checkpoint; nothing in `models_from`.
+      ValueError: a config that cannot be run, or is not that of the study in `out`; a batch that
+        does not divide over the mesh; a judge below its gate; a damaged checkpoint; nothing in
+        `models_from`.
       OSError: `out` cannot be written.
     """
     if seeds < 1:
@@ -76,7 +83,8 @@ def run_study(
         )
     if models_from is not None:
         check_lender(models_from)
-    study = _Study(config, source)
+    study = _Study(config, source, mesh)
+    study.check_batches(methods)
     with exclusive(out):
         study.open(out, methods, seeds, models_from)
         study.run()
@@ -84,7 +92,8 @@ def run_study(
 
 
 class _Study:
-    def __init__(self, config: StudyConfig, source: Source) -> None:
+    def __init__(self, config: StudyConfig, source: Source, mesh: jax.sharding.Mesh | None) -> None:
+        self.mesh = mesh
         self.source, request = source, parse_request(config.forget, source)
         if not isinstance(request, ForgetClass | ForgetAttribute):
             raise ValueError(
@@ -104,6 +113,16 @@ class _Study:
         )
         self.model, self.judge = generator(config.model), classifier(config.judge)
 
+    def check_batches(self, methods: Sequence[Method]) -> None:
+        """Refuses what does not divide over the mesh, before hours are spent on the rest."""
+        images = len(self.source.train)
+        for name in ("judging", "pretraining"):
+            check_batch(min(getattr(self.config, name).batch_size, images), self.mesh, name)
+        for method in methods:
+            if method.visits != "nothing":
+                check_batch(method.batch_size, self.mesh, method.row)
+                check_batch(method.retain_batch_size or method.batch_size, self.mesh, method.row)
+
     def open(
         self, out: str | Path, methods: Sequence[Method], seeds: int, lender: str | Path | None
     ) -> None:
@@ -116,11 +135,12 @@ class _Study:
             "methods": {m.row: {"name": m.name} | asdict(m) for m in methods},
             "seeds": seeds,
         }
+        mesh = None if self.mesh is None else dict(self.mesh.shape)
         results = {
             "schema": 1,
             "experiment": self.config.experiment,
             "config": config,
-            "environment": describe_environment(),
+            "environment": describe_environment() | {"mesh": mesh},
             "reference": {
                 "samples": self.config.samples,
                 "feature_extractor": self.judge.features,
@@ -177,7 +197,8 @@ class _Study:
     def train(self, name: str) -> None:
         """Trains the generators "before" or "retrain" of the seeds that have none."""
         images = (self.source.train if name == "before" else self.split.retain).images
-        train_missing(self.workspace, self.network(name), images, self.seeds_of(name))
+        network, seeds = self.network(name), self.seeds_of(name)
+        train_missing(self.workspace, network, images, seeds, self.mesh)
 
     def generator(self, name: str, seed: int) -> Trained:
         if not self.workspace.has_part(f"{name}-{seed}"):
@@ -195,7 +216,7 @@ class _Study:
         labels = self.source.train.attributes[self.attribute].astype(np.int32)
         made_with = self.made_with("judge", "judging") | {"attribute": self.attribute}
         network = Network("judge", self.judge.init, self.judge.loss, self.config.judging, made_with)
-        return train_missing(self.workspace, network, (images, labels), [0])[0].params
+        return train_missing(self.workspace, network, (images, labels), [0], self.mesh)[0].params
 
     @cached_property
     def reference(self) -> Reference:
@@ -254,6 +275,7 @@ class _Study:
                 method=method,
                 key=part_key(method.name, seed),
                 epochs=self.config.epochs,
+                mesh=self.mesh,
             ),
             self.network("before").params_like,
             self.made_with("model", "pretraining", "forget", "epochs", method=method.row),

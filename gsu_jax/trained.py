@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gsu_jax.batches import placement
 from gsu_jax.losses import Loss
 from gsu_jax.progress import stage
 from gsu_jax.training import Recipe, TrainingState, start_training, train_epoch
@@ -66,7 +67,11 @@ def part_key(name: str, seed: int) -> jax.Array:
 
 
 def train_missing(
-    workspace: Workspace, network: Network, data: Any, seeds: Sequence[int]
+    workspace: Workspace,
+    network: Network,
+    data: Any,
+    seeds: Sequence[int],
+    mesh: jax.sharding.Mesh | None = None,
 ) -> dict[int, Trained]:
     """The network of every seed: the missing ones are borrowed, or trained together.
 
@@ -78,13 +83,14 @@ def train_missing(
       network: what is trained.
       data: pytree of arrays with a leading axis of examples.
       seeds: the wanted ones.
+      mesh: devices to share each batch over; a training may go on with others than it began on.
     """
     for seed in seeds:
         workspace.borrow_part(f"{network.name}-{seed}", network.params_like, network.made_with)
     steps = network.recipe.steps_per_epoch(len(jax.tree.leaves(data)[0])) * network.recipe.epochs
     while missing := [s for s in seeds if not workspace.has_part(f"{network.name}-{s}")]:
         group = _group(workspace, network, missing, seeds)
-        state = _train_group(workspace, network, data, group)
+        state = _train_group(workspace, network, data, group, mesh)
         for i, seed in enumerate(group):
             facts = {
                 "seconds": state.seconds / len(group),
@@ -155,7 +161,11 @@ def _group(
 
 
 def _train_group(
-    workspace: Workspace, network: Network, data: Any, seeds: Sequence[int]
+    workspace: Workspace,
+    network: Network,
+    data: Any,
+    seeds: Sequence[int],
+    mesh: jax.sharding.Mesh | None,
 ) -> TrainingState:
     """Trains `seeds` to the end, from where a stopped training of theirs stood."""
     name, recipe = network.name, network.recipe
@@ -168,12 +178,12 @@ def _train_group(
         state = TrainingState(*arrays, facts["epoch"], facts["seconds"], facts["compile_seconds"])
     else:
         state = start_training(network.init, recipe, keys)
-    data = jax.tree.map(jnp.asarray, data)
+    data = placement(mesh)(data)
     saved_at = time.monotonic()
     with stage(f"train {name}", recipe.epochs) as advance:
         advance(state.epoch, f"seeds {', '.join(map(str, seeds))}")
         while state.epoch < recipe.epochs:
-            state, losses = train_epoch(network.loss, recipe, state, data, keys)
+            state, losses = train_epoch(network.loss, recipe, state, data, keys, mesh)
             workspace.log(
                 "epoch", name=name, seeds=list(seeds), epoch=state.epoch, loss=losses.tolist()
             )

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from gsu_jax.batches import check_batch, placement
 from gsu_jax.compiled import Compiled, timed
 from gsu_jax.losses import Loss
 from gsu_jax.stepping import stepper
@@ -77,7 +78,12 @@ def start_training(
 
 
 def train_epoch(
-    loss: Loss, recipe: Recipe, state: TrainingState, data: Any, keys: jax.Array
+    loss: Loss,
+    recipe: Recipe,
+    state: TrainingState,
+    data: Any,
+    keys: jax.Array,
+    mesh: jax.sharding.Mesh | None = None,
 ) -> tuple[TrainingState, jax.Array]:
     """One more epoch for every seed, from `state`.
 
@@ -90,21 +96,28 @@ def train_epoch(
       state: from `start_training` or an earlier epoch.
       data: pytree of arrays with a leading axis of examples, shared by all seeds.
       keys: `[seeds]`, one key each, the same at every epoch.
+      mesh: devices to share each batch over, along the mesh's first axis.
 
     Returns:
       The next state, and the mean loss of each seed over the epoch.
+
+    Raises:
+      ValueError: there are no examples, or a batch of them does not divide over the mesh.
     """
     examples = len(jax.tree.leaves(data)[0])
     steps = recipe.steps_per_epoch(examples)
     batch_size = min(recipe.batch_size, examples)
+    check_batch(batch_size, mesh)
     epoch_keys = jax.vmap(lambda key: jax.random.fold_in(key, state.epoch + 1))(keys)
     order = jax.vmap(lambda key: jax.random.permutation(key, examples))(epoch_keys)
     batches = order[:, : steps * batch_size].reshape(len(keys), steps, batch_size).swapaxes(0, 1)
     every_seed = jax.vmap(jax.random.fold_in, (0, None))
     step_keys = jax.vmap(every_seed, (None, 0))(epoch_keys, jnp.arange(steps))
-    arguments = ((state.params, state.optimizer), (batches, step_keys), data)
+    place = placement(mesh)
+    carry, step_keys, data = place(((state.params, state.optimizer), step_keys, data))
+    xs = (place(batches, batched=True), step_keys)
     ((params, optimizer), losses), seconds, compile_seconds = timed(
-        _stepper(loss, recipe, examples), *jax.tree.map(jnp.asarray, arguments)
+        _stepper(loss, recipe, examples), carry, xs, data
     )
     state = TrainingState(
         params,

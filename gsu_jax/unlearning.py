@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import optax
 
-from gsu_jax.batches import EpochSizes, epoch_order, fit_batch, placement, round_up
+from gsu_jax.batches import EpochSizes, check_batch, epoch_order, fit_batch, placement
 from gsu_jax.compiled import Compiled, jitted, timed
 from gsu_jax.generative import GenerativeModel, Params, check_images
 from gsu_jax.losses import MaskedBatch
@@ -114,7 +114,8 @@ def unlearn(
       callback: `callback(steps_done, rows)` after each epoch (after each look of `stop`), with
         the history rows since the last call.
       mesh: devices to share each step's batches over (data parallel, along the mesh's first axis);
-        parameters and images are held on all of them. The batch sizes must divide by that axis.
+        parameters and images are held on all of them. The batch sizes must divide by that axis; a
+        smaller batch that a method takes of a small set is not shared where it does not divide.
 
     Returns:
       An `UnlearningResult`.
@@ -134,8 +135,10 @@ def unlearn(
         )
     _check_count("epochs", epochs, 0)
     visited = retain if method.visits == "retain" else forget
+    # Not what `method.batch` makes of them on a small set: that may be any number.
+    wanted = batch_size or method.batch_size, retain_batch_size or method.retain_batch_size
     if batch_size is None:
-        batch_size = round_up(method.batch(len(visited), epochs), mesh)
+        batch_size = method.batch(len(visited), epochs)
     if retain_batch_size is None:
         retain_batch_size = method.retain_batch_size or batch_size
     _check_count("batch_size", batch_size, 1)
@@ -143,6 +146,8 @@ def unlearn(
     if not isinstance(optimizer, optax.GradientTransformation | None):
         raise TypeError(f"optimizer must be an optax transform, found {optimizer!r}.")
 
+    for size in filter(None, wanted):
+        check_batch(size, mesh)
     batch_size = fit_batch(batch_size, len(visited), mesh)
     retain_batch_size = fit_batch(retain_batch_size, len(retain), mesh)
     steps = 0 if method.visits == "nothing" else -(-len(visited) // batch_size)

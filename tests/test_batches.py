@@ -2,7 +2,7 @@ import jax
 import numpy as np
 import pytest
 
-from gsu_jax.batches import EpochSizes, epoch_order, fit_batch, placement
+from gsu_jax.batches import EpochSizes, check_batch, epoch_order, fit_batch, placement
 
 KEY = jax.random.key(0)
 
@@ -88,7 +88,11 @@ def test_on_a_mesh_a_smaller_set_shrinks_the_batch_to_a_multiple_of_its_devices(
 
 def test_a_batch_that_does_not_divide_is_refused_with_the_devices(mesh):
     with pytest.raises(ValueError, match="12 images does not divide over mesh axis 'images' of 8"):
-        fit_batch(12, 300, mesh)
+        check_batch(12, mesh)
+    with pytest.raises(ValueError, match=r"^judging: a batch of 12 images"):
+        check_batch(12, mesh, "judging")
+    check_batch(16, mesh)
+    check_batch(12, None)
 
 
 def test_batches_are_split_and_everything_else_is_on_every_device(mesh):
@@ -98,6 +102,13 @@ def test_batches_are_split_and_everything_else_is_on_every_device(mesh):
     assert numbers.sharding.is_fully_replicated
     assert place(np.zeros((3, 16))).sharding.is_fully_replicated
     assert len(place(np.zeros((3, 16))).devices()) == 8
+
+
+def test_batches_of_several_members_are_split_and_those_that_do_not_divide_stay_whole(mesh):
+    place = placement(mesh)
+    batches = place(np.zeros((3, 8, 16)), batched=True)
+    assert {shard.data.shape for shard in batches.addressable_shards} == {(3, 8, 2)}
+    assert place(np.zeros((3, 12)), batched=True).sharding.is_fully_replicated
 
 
 @pytest.mark.parametrize("kind", [jax.sharding.AxisType.Auto, jax.sharding.AxisType.Explicit])

@@ -85,6 +85,15 @@ def test_success_prints_the_table_and_the_report_and_nothing_on_standard_error(r
         ("--dataset mnist --data-dir .", "mnist is not prepared in ."),
         ("--dataset ./nonsense", "--dataset ./nonsense: the folder nonsense does not exist."),
         ("--dataset own.npz", "--dataset own.npz: the file own.npz does not exist."),
+        (
+            "--mesh data=16",
+            "--mesh data=16 asks for 16 devices, found 8 (cpu); give at most data=8",
+        ),
+        ("--mesh eight", "--mesh 'eight' is not of the form data=N"),
+        (
+            "--mesh data=3",
+            "judging: a batch of 64 images does not divide over mesh axis 'data' of 3",
+        ),
         ("--seeds two", "--seeds"),
         ("--nonsense 3", "--nonsense"),
     ],
@@ -166,12 +175,20 @@ def test_methods_of_an_experiment_are_the_ones_that_can_be_named(run, monkeypatc
     readings = (GradientAscent(), GradientAscent(label="fast", learning_rate=1e-2))
     assert run("--methods", "fast", "--seeds", "7", methods=readings)[2] == "error: stop here\n"
     expected = {"methods": [readings[1]], "seeds": 7, "models_from": None, "out": Path("out")}
-    assert seen == expected
+    assert seen == expected | {"mesh": None}
     run(methods=readings)
     assert seen["methods"] == list(readings)
     run("--methods", "all", "fast", methods=readings)
     assert seen["methods"] == list(readings)
     assert "There is: gradient_ascent, fast." in run("--methods", "before", methods=readings)[2]
+
+
+def test_mesh_of_the_command_line_is_that_of_the_study(run, monkeypatch):
+    def stop(*arguments, mesh, **options):
+        raise OSError(f"on {dict(mesh.shape)}")
+
+    monkeypatch.setattr(study, "run_study", stop)
+    assert run("--mesh", "data=2") == (2, "", "error: on {'data': 2}\n")
 
 
 def test_interruption_says_how_to_go_on(run, monkeypatch):

@@ -24,6 +24,7 @@ from tiny_study import (
 )
 
 from gsu_jax import GradientAscent, study, trained, unlearn
+from gsu_jax.meshes import make_mesh
 from gsu_jax.models import AllCNNConfig, generator
 from gsu_jax.training import Recipe
 
@@ -276,6 +277,44 @@ def test_lost_results_are_made_again_from_the_checkpoints(copy, monkeypatch):
     monkeypatch.setattr(study, "unlearn", None)
     run_tiny(copy)
     assert read(copy)["rows"] == before["rows"]
+
+
+# On several devices
+
+
+@pytest.mark.parametrize(("begun", "goes_on"), [(8, 8), (8, None), (None, 8)])
+def test_study_gives_the_figures_of_one_device_on_whatever_devices_it_is_begun_and_goes_on(
+    finished, tmp_path, cache, monkeypatch, begun, goes_on
+):
+    meshes = [number and make_mesh(f"data={number}") for number in (begun, goes_on)]
+    used = []
+
+    def train_epoch(*arguments, train_epoch=trained.train_epoch):
+        if len(used) == 5:  # the judge and two epochs of three of "before" are trained
+            used.append(None)
+            raise KeyboardInterrupt
+        used.append(arguments[-1])
+        return train_epoch(*arguments)
+
+    def recorded(*arguments, mesh, **options):
+        used.append(mesh)
+        return unlearn(*arguments, mesh=mesh, **options)
+
+    monkeypatch.setattr(trained, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(trained, "train_epoch", train_epoch)
+    monkeypatch.setattr(study, "unlearn", recorded)
+    methods = ("before", "gradient_ascent")
+    with compiled_programs_kept_in(cache):
+        with pytest.raises(KeyboardInterrupt):
+            run_tiny(tmp_path, methods=methods, mesh=meshes[0])
+        run_tiny(tmp_path, methods=methods, mesh=meshes[1])
+    assert used == [meshes[0]] * 5 + [None] + [meshes[1]] * 3
+    results, expected = read(tmp_path), read(finished)
+    assert results["environment"]["mesh"] == (goes_on and {"data": goes_on})
+    assert results["config"]["pretraining"] == expected["config"]["pretraining"]
+    for row, one in zip(results["rows"], expected["rows"][:2] + expected["rows"][4:6], strict=True):
+        for name in METRICS:
+            assert row[name] == pytest.approx(one[name], rel=1e-4, abs=1e-5), name
 
 
 # Models of another study

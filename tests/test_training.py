@@ -6,6 +6,7 @@ import pytest
 from compilations import count_compilations
 from linear_autoencoder import MODEL, images
 
+from gsu_jax import training
 from gsu_jax.training import Recipe, TrainingState, start_training, train_epoch
 
 IMAGES = images(0, 50)
@@ -18,11 +19,11 @@ def noisy_loss(params, images, key):
     return MODEL.loss(params, images, key) * (1 + 0.1 * jax.random.normal(key))
 
 
-def train(keys, epochs=3, *, loss=noisy_loss, recipe=RECIPE, state=None, data=IMAGES):
+def train(keys, epochs=3, *, loss=noisy_loss, recipe=RECIPE, state=None, data=IMAGES, mesh=None):
     state = start_training(MODEL.init, recipe, keys) if state is None else state
     losses = []
     while state.epoch < epochs:
-        state, value = train_epoch(loss, recipe, state, data, keys)
+        state, value = train_epoch(loss, recipe, state, data, keys, mesh)
         losses.append(np.asarray(value))
     return state, np.array(losses)
 
@@ -164,6 +165,37 @@ def test_seeds_of_a_convolutional_network_are_trained_alike():
         np.testing.assert_allclose(own_loss[0], losses[seed], rtol=1e-6)
         np.testing.assert_allclose(alone.params[0], together.params[seed], rtol=1e-5, atol=1e-6)
         assert np.abs(together.params[seed] - state.params[seed]).max() > 0.01
+
+
+def test_eight_devices_train_what_one_trains_and_compile_once(trained):
+    mesh = jax.make_mesh((8,), ("data",))
+    state, losses = trained
+    first, first_losses = train(KEYS, epochs=1, mesh=mesh)
+    with count_compilations() as compiled:
+        shared, later_losses = train(KEYS, state=first, mesh=mesh)
+    assert compiled == []
+    assert all(len(leaf.devices()) == 8 for leaf in jax.tree.leaves(shared.params))
+    np.testing.assert_allclose([*first_losses, *later_losses], losses, rtol=1e-5)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), shared[:2], state[:2]
+    )
+
+
+def test_each_of_eight_devices_trains_on_its_part_of_every_batch(monkeypatch):
+    shapes = []
+
+    def watched(compiled, carry, xs, data, timed=training.timed):
+        shapes.append(xs[0].sharding.shard_shape(xs[0].shape))
+        return timed(compiled, carry, xs, data)
+
+    monkeypatch.setattr(training, "timed", watched)
+    train(KEYS, epochs=1, mesh=jax.make_mesh((8,), ("data",)))
+    assert shapes == [(3, 3, 2)]  # 3 steps of 3 seeds, of 16 images
+
+
+def test_a_batch_that_does_not_divide_over_the_devices_is_refused():
+    with pytest.raises(ValueError, match=r"batch of 3 images does not divide .* of 8 devices"):
+        train(KEYS, data=IMAGES[:3], mesh=jax.make_mesh((8,), ("data",)))
 
 
 @pytest.mark.parametrize("settings", [{"epochs": -1}, {"batch_size": 0}])

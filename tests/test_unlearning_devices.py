@@ -8,7 +8,7 @@ import pytest
 from compilations import count_compilations
 from linear_autoencoder import MODEL, images
 
-from gsu_jax import GenerativeModel, unlearn
+from gsu_jax import GenerativeModel, GradientAscent, unlearn
 
 FORGET, RETAIN = images(1, 6, offset=0.5), images(2, 9)
 PARAMS = MODEL.init(jax.random.key(0))
@@ -57,6 +57,27 @@ def test_eight_devices_can_forget_three_images(mesh):
     assert_close(shared.params, alone.params, rtol=1e-5, atol=1e-5)
 
 
+class FiveAStep(GradientAscent):
+    """Takes fewer images a step than its batch size, as methods do of small sets."""
+
+    def batch(self, images, epochs):
+        return 5
+
+
+def test_a_smaller_batch_of_the_methods_own_is_taken_as_it_is(mesh):
+    forget, retain = images(3, 20, offset=0.5), images(4, 30)
+    alone, shared = (
+        unlearn(
+            MODEL, PARAMS, forget, retain, method=FiveAStep(), key=KEY, mesh=devices,
+            optimizer=optax.sgd(0.1), retain_batch_size=8,
+        )
+        for devices in (None, mesh)
+    )  # fmt: skip
+    assert alone.steps == shared.steps == 4
+    assert difference(alone.params, PARAMS) > 0.01
+    assert_close(shared.params, alone.params, rtol=1e-5, atol=1e-5)
+
+
 def test_a_second_run_on_eight_devices_compiles_nothing(mesh):
     def run():
         return unlearn(
@@ -93,3 +114,12 @@ def test_a_convolution_gives_on_eight_devices_what_it_gives_on_one(mesh):
 def test_batches_that_do_not_divide_over_the_devices_are_refused(mesh):
     with pytest.raises(ValueError, match=r"batch of 12 images does not divide .* of 8 devices"):
         unlearn(MODEL, PARAMS, FORGET, RETAIN, method="before", key=KEY, mesh=mesh, batch_size=12)
+    with pytest.raises(ValueError, match=r"batch of 12 images does not divide .* of 8 devices"):
+        unlearn(
+            MODEL, PARAMS, FORGET, RETAIN, method=GradientAscent(batch_size=12), key=KEY, mesh=mesh
+        )
+    with pytest.raises(ValueError, match=r"batch of 4 images does not divide .* of 8 devices"):
+        unlearn(
+            MODEL, PARAMS, FORGET, RETAIN, method="gradient_ascent", key=KEY, mesh=mesh,
+            batch_size=8, retain_batch_size=4,
+        )  # fmt: skip

@@ -43,7 +43,7 @@ def tiny_config(**changes) -> StudyConfig:
     return StudyConfig(**settings | changes)
 
 
-def run_tiny(folder, *, methods=METHODS, seeds=2, models_from=None, **changes) -> dict:
+def run_tiny(folder, *, methods=METHODS, seeds=2, models_from=None, mesh=None, **changes) -> dict:
     return run_study(
         tiny_config(**changes),
         load("digits"),
@@ -51,6 +51,7 @@ def run_tiny(folder, *, methods=METHODS, seeds=2, models_from=None, **changes) -
         methods=methods,
         seeds=seeds,
         models_from=models_from,
+        mesh=mesh,
     )
 
 
