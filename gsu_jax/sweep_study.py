@@ -3,11 +3,10 @@
 import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -94,7 +93,7 @@ def run_sweep(
 
 
 class _Sweep(Study):
-    """A study that unlearns all of its rows at once, when the first of them is asked for."""
+    """A study that makes all of its rows at once, when one that is missing is asked for."""
 
     @property
     def grid(self) -> list[Method]:
@@ -132,7 +131,9 @@ def _setting(rate: float, weight: float) -> GradientSurgery:
     return GradientSurgery(label=label, learning_rate=rate, retain_weight=weight)
 
 
-def _check_numbers(name: str, values: Sequence[float], kind: str, fits: Any) -> None:
+def _check_numbers(
+    name: str, values: Sequence[float], kind: str, fits: Callable[[float], bool]
+) -> None:
     wrong = [value for value in values if not (math.isfinite(value) and fits(value))]
     if wrong or not values:
         found = ", ".join(f"{value:g}" for value in wrong) or "none"

@@ -6,11 +6,13 @@ import shutil
 import sys
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny_study
 
-from gsu_jax import METHODS, GradientSurgery, study, sweep_study
+from gsu_jax import METHODS, GradientSurgery, UnlearningResult, study, sweep_study
 from gsu_jax.data import load
 from gsu_jax.models import AllCNNConfig
 from gsu_jax.report.sweep_front import best, pareto, points, sweep_front
@@ -163,6 +165,36 @@ def test_where_no_setting_is_within_the_budget_there_is_no_best(finished, tmp_pa
     assert printed.splitlines()[-1].startswith("best: none (the rule: lowest mean fratio among")
     assert not (tmp_path / "dear" / "best.json").exists()
     assert not any(setting["best"] for setting in read(tmp_path / "dear/sweep.json")["settings"])
+
+
+def test_more_rates_and_seeds_extend_a_sweep_and_leave_its_rows_as_they_are(
+    finished, tmp_path, monkeypatch
+):
+    asked = []
+
+    def unchanged(model, params, forget, retain, *, method, settings, keys, epochs):
+        asked.append(settings | {"seeds": len(keys)})
+        spread = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (6, *leaf.shape)), params)
+        return UnlearningResult(spread, {}, 36.0, 18.0, 2, stopped=False)
+
+    monkeypatch.setattr(sweep_study, "sweep", unchanged)
+    monkeypatch.setattr(study, "write_report", lambda *arguments, **options: None)
+    shutil.copytree(finished[0], tmp_path / "more")
+    run(tmp_path / "more", learning_rates=(1e-2, 1e30, 1e-3), seeds=3)
+    rates = [1e-3, 1e-3, 1e30, 1e30, 1e-2, 1e-2]
+    assert asked == [{"learning_rate": rates, "retain_weight": [0.0, 2.0] * 3, "seeds": 3}]
+    old, new = (
+        read(folder / "results.json")["rows"] for folder in (finished[0], tmp_path / "more")
+    )
+    assert [row for row in new if row in old] == old
+    added = [row for row in new if row not in old]
+    assert len(added) == 7 * 3 - 5 * 2
+    assert {row["seconds"] for row in added if row["method"] != "before"} == {36.0 / 18}
+    # Each row has the model that its own seed began with.
+    before = {row["seed"]: row["nelbo_retain"] for row in new if row["method"] == "before"}
+    rows = [row for row in added if row["method"] != "before"]
+    assert len(set(before.values())) == 3
+    assert all(row["nelbo_retain"] == before[row["seed"]] for row in rows)
 
 
 def test_another_sweep_in_the_folder_is_refused_and_left_as_it_is(finished):
