@@ -12,9 +12,17 @@ import numpy as np
 import pytest
 import tiny_study
 
-from gsu_jax import METHODS, GradientSurgery, UnlearningResult, study, sweep_study
+from gsu_jax import (
+    METHODS,
+    Classifier,
+    GradientSurgery,
+    Prediction,
+    UnlearningResult,
+    study,
+    sweep_study,
+)
 from gsu_jax.data import load
-from gsu_jax.models import AllCNNConfig
+from gsu_jax.generative import scale_images
 from gsu_jax.report.sweep_front import best, pareto, points, sweep_front
 from gsu_jax.sweep_study import run_sweep
 from gsu_jax.training import Recipe
@@ -23,11 +31,25 @@ EXPERIMENTS = tiny_study.ROOT / "experiments"
 VALUES = {"learning_rates": (1e-3, 1e30), "retain_weights": (0.0, 2.0), "seeds": 2}
 
 
+def judge(kernel, images):
+    flat = scale_images(images).reshape(len(images), -1)
+    return Prediction(logits=flat @ kernel, features=flat[:, 18:24])
+
+
+JUDGE = Classifier(lambda key: jax.random.normal(key, (64, 10)), judge, "six pixels")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_judge():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(study, "classifier", lambda config: JUDGE)
+        yield
+
+
 def config(**changes):
     """Untrained networks will do, and compile less."""
     none = {"pretraining": Recipe(epochs=0), "judging": Recipe(epochs=0), "judge_gate": 0.0}
-    own = {"experiment": "sweep", "judge": AllCNNConfig(widths=(4, 4))}
-    return tiny_study.tiny_config(**own | none | changes)
+    return tiny_study.tiny_config(**{"experiment": "sweep"} | none | changes)
 
 
 def run(out, **changes):
