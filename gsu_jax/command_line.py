@@ -48,14 +48,21 @@ def main(
     """Runs an experiment from the command line: the study that `config(arguments)` describes.
 
     `methods` are what `--methods` may name; by default the library's, with their own settings.
+    """
+    answer(lambda arguments: _run(config, arguments, methods), defaults)
+
+
+def answer(run: Callable[[Any], str], defaults: Any) -> None:
+    """Prints what `run` returns for the command line, read into a dataclass like `defaults`.
 
     A mistake ends in one message on standard error and exit code 2, Ctrl-C in 130; set
     GSU_JAX_TRACEBACK=1 to see where an error came from.
     """
     # Flax, orbax and the plots are imported only after this, so that --help answers at once.
-    arguments = tyro.cli(Arguments, default=defaults, description=sys.modules["__main__"].__doc__)
+    description = sys.modules["__main__"].__doc__
+    arguments = tyro.cli(type(defaults), default=defaults, description=description)
     try:
-        print(_run(config, arguments, methods))
+        print(run(arguments))
     except (ValueError, TypeError, OSError, ImportError) as error:
         if os.environ.get("GSU_JAX_TRACEBACK"):
             raise
@@ -74,11 +81,9 @@ def _run(
     config: Callable[[Arguments], Any], arguments: Arguments, methods: Sequence[Any] | None
 ) -> str:
     """Runs the study and returns what is printed at the end."""
-    from gsu_jax.data import load
     from gsu_jax.data.names import listing, unknown
     from gsu_jax.meshes import make_mesh
     from gsu_jax.methods import METHODS, get_method
-    from gsu_jax.progress import stage
     from gsu_jax.report import terminal_table
     from gsu_jax.study import run_study
 
@@ -93,19 +98,7 @@ def _run(
     names = known if "all" in arguments.methods else dict.fromkeys(arguments.methods)
     methods = [known[name] for name in names]
     mesh = None if arguments.mesh is None else make_mesh(arguments.mesh)
-    with stage("read images", 1) as advance:
-        try:
-            source = load(
-                study.dataset,
-                data_dir=arguments.data_dir,
-                classes=study.classes,
-                image_size=study.image_size,
-            )
-        except (ValueError, TypeError) as error:
-            # The loader speaks of its own arguments; here they are options.
-            message = str(error).removeprefix("name: ")
-            raise ValueError(f"--dataset {study.dataset}: {message}") from error
-        advance(1)
+    source = read_images(study, arguments.data_dir)
     results = run_study(
         study,
         source,
@@ -115,5 +108,30 @@ def _run(
         models_from=arguments.models_from,
         mesh=mesh,
     )
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    return f"{terminal_table(results, width=width)}\n\nreport: {arguments.out / 'report.html'}"
+    return f"{terminal_table(results, width=width())}\n\nreport: {arguments.out / 'report.html'}"
+
+
+def read_images(study: Any, data_dir: Path | None) -> Any:
+    """The images of a `StudyConfig`, as `gsu_jax.data.load` gives them."""
+    from gsu_jax.data import load
+    from gsu_jax.progress import stage
+
+    with stage("read images", 1) as advance:
+        try:
+            source = load(
+                study.dataset,
+                data_dir=data_dir,
+                classes=study.classes,
+                image_size=study.image_size,
+            )
+        except (ValueError, TypeError) as error:
+            # The loader speaks of its own arguments; here they are options.
+            message = str(error).removeprefix("name: ")
+            raise ValueError(f"--dataset {study.dataset}: {message}") from error
+        advance(1)
+    return source
+
+
+def width() -> int | None:
+    """The columns of the terminal; None where the output goes elsewhere."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None

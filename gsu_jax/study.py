@@ -27,12 +27,12 @@ from gsu_jax.trained import (
     train_missing,
     unlearn_missing,
 )
-from gsu_jax.unlearning import unlearn
+from gsu_jax.unlearning import UnlearningResult, unlearn
 from gsu_jax.workspace import Workspace, check_lender, exclusive
 
 GRID = 100  # samples in a picture
 
-__all__ = ["StudyConfig", "run_study"]
+__all__ = ["Study", "StudyConfig", "run_study"]
 
 
 def run_study(
@@ -83,7 +83,7 @@ def run_study(
         )
     if models_from is not None:
         check_lender(models_from)
-    study = _Study(config, source, mesh)
+    study = Study(config, source, mesh)
     study.check_batches(methods)
     with exclusive(out):
         study.open(out, methods, seeds, models_from)
@@ -91,8 +91,12 @@ def run_study(
     return study.workspace.results
 
 
-class _Study:
-    def __init__(self, config: StudyConfig, source: Source, mesh: jax.sharding.Mesh | None) -> None:
+class Study:
+    """A study in its folder, part by part: `run_study` opens one and runs it."""
+
+    def __init__(
+        self, config: StudyConfig, source: Source, mesh: jax.sharding.Mesh | None = None
+    ) -> None:
         self.mesh = mesh
         self.source, request = source, parse_request(config.forget, source)
         if not isinstance(request, ForgetClass | ForgetAttribute):
@@ -126,6 +130,7 @@ class _Study:
     def open(
         self, out: str | Path, methods: Sequence[Method], seeds: int, lender: str | Path | None
     ) -> None:
+        """Takes the folder `out`, with the results that are there; arguments as in `run_study`."""
         config = self.config.record() | {
             "data": {
                 "fingerprint": self.source.fingerprint,
@@ -171,6 +176,7 @@ class _Study:
         return made_with | ({"method": config["methods"][method]} if method else {})
 
     def run(self) -> None:
+        """Makes every row that is missing, and the report."""
         missing = [
             (method, seed)
             for method in self.methods
@@ -201,17 +207,20 @@ class _Study:
         train_missing(self.workspace, network, images, seeds, self.mesh)
 
     def generator(self, name: str, seed: int) -> Trained:
+        """The generator "before" or "retrain" of a seed; trained if it is not there."""
         if not self.workspace.has_part(f"{name}-{seed}"):
             self.train(name)
         return read_trained(self.workspace, self.network(name), seed)
 
     def network(self, name: str) -> Network:
+        """What the generators "before" or "retrain" are, and all that they depend on."""
         request = ("forget",) if name == "retrain" else ()
         made_with = self.made_with("model", "pretraining", *request)
         return Network(name, self.model.init, self.model.loss, self.config.pretraining, made_with)
 
     @cached_property
     def judge_params(self) -> Any:
+        """The judge's parameters; trained where they are not there."""
         images = self.source.train.images
         labels = self.source.train.attributes[self.attribute].astype(np.int32)
         made_with = self.made_with("judge", "judging") | {"attribute": self.attribute}
@@ -220,6 +229,7 @@ class _Study:
 
     @cached_property
     def reference(self) -> Reference:
+        """The test images as the judge sees them."""
         test = self.source.test
         labels = test.attributes[self.attribute].astype(np.int32)
         return make_reference(
@@ -258,6 +268,7 @@ class _Study:
         return row
 
     def result(self, method: Method, seed: int) -> Trained:
+        """The model that a row is about."""
         if method.name in ("before", "retrain"):
             return self.generator(method.name, seed)
         return self.unlearned(method, seed).trained
@@ -267,23 +278,28 @@ class _Study:
         return unlearn_missing(
             self.workspace,
             f"{method.row}-{seed}",
-            lambda: unlearn(
-                self.model,
-                self.generator("before", seed).params,
-                self.split.forget.images,
-                self.split.retain.images,
-                method=method,
-                key=part_key(method.name, seed),
-                epochs=self.config.epochs,
-                mesh=self.mesh,
-            ),
+            lambda: self.unlearn(method, seed),
             self.network("before").params_like,
             self.made_with("model", "pretraining", "forget", "epochs", method=method.row),
+        )
+
+    def unlearn(self, method: Method, seed: int) -> UnlearningResult:
+        """The run of one method from one generator."""
+        return unlearn(
+            self.model,
+            self.generator("before", seed).params,
+            self.split.forget.images,
+            self.split.retain.images,
+            method=method,
+            key=part_key(method.name, seed),
+            epochs=self.config.epochs,
+            mesh=self.mesh,
         )
 
     # Report
 
     def picture(self, method: Method, seed: int) -> Path:
+        """Where the samples of a row are drawn."""
         return self.workspace.folder / "samples" / f"{method.row}-{seed}.png"
 
     def save_picture(self, method: Method, seed: int) -> None:

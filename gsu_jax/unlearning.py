@@ -4,19 +4,18 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache, partial
-from numbers import Integral
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import optax
 
-from gsu_jax.batches import EpochSizes, check_batch, epoch_order, fit_batch, placement
+from gsu_jax.batches import EpochSizes, epoch_order, placement
 from gsu_jax.compiled import Compiled, jitted, timed
 from gsu_jax.generative import GenerativeModel, Params, check_images
-from gsu_jax.losses import MaskedBatch
-from gsu_jax.methods import Batch, Method, get_method
+from gsu_jax.methods import Method, get_method
 from gsu_jax.stepping import stepper
+from gsu_jax.unlearning_step import begin, epoch_sizes, take_step
 
 History = dict[str, np.ndarray]
 
@@ -128,30 +127,9 @@ def unlearn(
     if guide is not None:
         method = _with_guide(method, guide)
     forget, retain = check_images("forget", forget), check_images("retain", retain)
-    if forget.shape[1:] != retain.shape[1:]:
-        raise ValueError(
-            f"forget and retain must hold images of one shape, found {forget.shape[1:]} and "
-            f"{retain.shape[1:]}."
-        )
-    _check_count("epochs", epochs, 0)
-    visited = retain if method.visits == "retain" else forget
-    # Not what `method.batch` makes of them on a small set: that may be any number.
-    wanted = batch_size or method.batch_size, retain_batch_size or method.retain_batch_size
-    if batch_size is None:
-        batch_size = method.batch(len(visited), epochs)
-    if retain_batch_size is None:
-        retain_batch_size = method.retain_batch_size or batch_size
-    _check_count("batch_size", batch_size, 1)
-    _check_count("retain_batch_size", retain_batch_size, 1)
     if not isinstance(optimizer, optax.GradientTransformation | None):
         raise TypeError(f"optimizer must be an optax transform, found {optimizer!r}.")
-
-    for size in filter(None, wanted):
-        check_batch(size, mesh)
-    batch_size = fit_batch(batch_size, len(visited), mesh)
-    retain_batch_size = fit_batch(retain_batch_size, len(retain), mesh)
-    steps = 0 if method.visits == "nothing" else -(-len(visited) // batch_size)
-    sizes = EpochSizes(len(visited), batch_size, len(retain), retain_batch_size, steps)
+    sizes = epoch_sizes(method, forget, retain, epochs, batch_size, retain_batch_size, mesh)
     start_key, order_key, step_key, stop_key = jax.random.split(key, 4)
 
     place = placement(mesh)
@@ -161,20 +139,13 @@ def unlearn(
     program = _program(model, method, optimizer, sizes, epochs)
     carry, prepared = run.timed(program.prepare, params, forget, retain, start_key)
     shared = (forget, retain, prepared, step_key)
-    for epoch in range(epochs if steps else 0):
+    for epoch in range(epochs if sizes.steps else 0):
         xs = run.timed(_order(sizes), order_key, epoch)
-        for chunk in _chunks(place(xs, batched=True), steps, stop):
+        for chunk in _chunks(place(xs, batched=True), sizes.steps, stop):
             carry = run.advance(program.steps, carry, chunk, shared)
             if run.stopped:
                 return run.result(carry[0])
     return run.result(carry[0])
-
-
-def _check_count(name: str, value: Any, least: int) -> None:
-    if not isinstance(value, Integral):
-        raise TypeError(f"{name} must be an integer, found {value!r}.")
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}, found {value}.")
 
 
 def _with_guide(method: Method, guide: Callable) -> Method:
@@ -259,36 +230,10 @@ def _program(
     steps = sizes.steps * epochs
     optimizer = optimizer or method.optimizer(steps)
 
-    def prepare(params, forget, retain, key):
-        params = method.start(model, params, forget, retain, jax.random.fold_in(key, 0))
-        prepared = method.prepare(model, params, forget, retain, jax.random.fold_in(key, 1))
-        return (params, method.transform(optimizer, params, steps).init(params)), prepared
-
-    def step(carry, x, shared):
-        params, state = carry
-        number, indices, mask, retained = x
-        forget, retain, prepared, key = shared
-        visited = retain if method.visits == "retain" else forget
-        visited = MaskedBatch(visited[indices], mask)
-        batch = Batch(visited, indices, retain[retained], number, number / steps)
-        grads = method.gradients(model, prepared, params, batch, jax.random.fold_in(key, number))
-        extra = grads.extra or {}
-        updates, state = method.transform(optimizer, params, steps).update(
-            grads.updates, state, params, retain_grads=grads.retain_grads, **extra
-        )
-        return (optax.apply_updates(params, updates), state), grads.metrics | _conflict(state)
-
-    return _Program(jitted(prepare), stepper(step))
+    run = (model, method, optimizer, steps)
+    return _Program(jitted(partial(begin, *run)), stepper(partial(take_step, *run)))
 
 
 @lru_cache
 def _order(sizes: EpochSizes) -> Compiled:
     return jitted(partial(epoch_order, sizes=sizes))
-
-
-def _conflict(state: Any) -> History:
-    """What the chain measured: of the incoming update, and of the step that was applied."""
-    names = {"ProjectConflictingState": "cosine", "MeasureConflictState": "applied_cosine"}
-    found = optax.tree.get_all_with_path(state, "cosine")
-    kinds = [(getattr(path[-1], "tuple_name", None), value) for path, value in found]
-    return {names[kind]: value for kind, value in kinds if kind in names}

@@ -103,7 +103,8 @@ class GradientSurgery(GradientAscent):
         self, optimizer: optax.GradientTransformation, params: Params, steps: int
     ) -> optax.GradientTransformationExtraArgs:
         """Projection and optimiser in the chosen order."""
-        retain = [add_retain_gradient(self.retain_weight)] if self.retain_weight else []
+        weighs = is_traced(self.retain_weight) or self.retain_weight
+        retain = [add_retain_gradient(self.retain_weight)] if weighs else []
         scope = modules(params) if self.scope == "module" else self.scope
         if self.rule == "project":
             projection = project_conflicting(when=self.when, scope=scope, incoming=self.incoming)
@@ -115,6 +116,11 @@ class GradientSurgery(GradientAscent):
         if self.incoming == "steps":
             return optax.chain(*retain, optimizer, projection, measure_conflict())
         return optax.chain(projection, *retain, optimizer, measure_conflict())
+
+
+def is_traced(value: Any) -> bool:
+    """Whether a setting is one of many under one program, so that none can be branched on."""
+    return isinstance(value, jax.core.Tracer)
 
 
 def check_projects(optimizer: optax.GradientTransformation, params: Params) -> None:

@@ -1,0 +1,117 @@
+"""What a run of a method begins with, and one step of it: `unlearn` runs one, `sweep` many."""
+
+from numbers import Integral
+from typing import Any
+
+import jax
+import optax
+
+from gsu_jax.batches import EpochSizes, check_batch, fit_batch
+from gsu_jax.generative import GenerativeModel, Params
+from gsu_jax.losses import MaskedBatch
+from gsu_jax.methods import Batch, Method
+
+Carry = tuple[Params, optax.OptState]
+
+
+def epoch_sizes(
+    method: Method,
+    forget: jax.Array,
+    retain: jax.Array,
+    epochs: int,
+    batch_size: int | None = None,
+    retain_batch_size: int | None = None,
+    mesh: jax.sharding.Mesh | None = None,
+) -> EpochSizes:
+    """The batches of an epoch of `method`, where it is asked for no others; see `unlearn`.
+
+    Raises:
+      ValueError, TypeError: images of two shapes, a count below its least, or none at all; a batch
+        that does not divide over the mesh.
+    """
+    if forget.shape[1:] != retain.shape[1:]:
+        raise ValueError(
+            f"forget and retain must hold images of one shape, found {forget.shape[1:]} and "
+            f"{retain.shape[1:]}."
+        )
+    _check_count("epochs", epochs, 0)
+    visited = retain if method.visits == "retain" else forget
+    # Not what `method.batch` makes of them on a small set: that may be any number.
+    wanted = batch_size or method.batch_size, retain_batch_size or method.retain_batch_size
+    if batch_size is None:
+        batch_size = method.batch(len(visited), epochs)
+    if retain_batch_size is None:
+        retain_batch_size = method.retain_batch_size or batch_size
+    _check_count("batch_size", batch_size, 1)
+    _check_count("retain_batch_size", retain_batch_size, 1)
+    for size in filter(None, wanted):
+        check_batch(size, mesh)
+    batch_size = fit_batch(batch_size, len(visited), mesh)
+    retain_batch_size = fit_batch(retain_batch_size, len(retain), mesh)
+    steps = 0 if method.visits == "nothing" else -(-len(visited) // batch_size)
+    return EpochSizes(len(visited), batch_size, len(retain), retain_batch_size, steps)
+
+
+def begin(
+    model: GenerativeModel,
+    method: Method,
+    optimizer: optax.GradientTransformation,
+    steps: int,
+    params: Params,
+    forget: jax.Array,
+    retain: jax.Array,
+    key: jax.Array,
+) -> tuple[Carry, Any]:
+    """What is there before the first of `steps` steps: ((params, state), what `prepare` made)."""
+    params = method.start(model, params, forget, retain, jax.random.fold_in(key, 0))
+    prepared = method.prepare(model, params, forget, retain, jax.random.fold_in(key, 1))
+    return (params, method.transform(optimizer, params, steps).init(params)), prepared
+
+
+def take_step(
+    model: GenerativeModel,
+    method: Method,
+    optimizer: optax.GradientTransformation,
+    steps: int,
+    carry: Carry,
+    x: tuple[jax.Array, ...],
+    shared: tuple[jax.Array, jax.Array, Any, jax.Array],
+) -> tuple[Carry, dict[str, jax.Array]]:
+    """One step: gradients, the method's optax chain, and what there is to record.
+
+    Args:
+      model: the generative model.
+      method: its settings may be traced scalars where it computes with them alone.
+      optimizer: what the method's chain is built around.
+      steps: of the whole run.
+      carry: parameters and optimiser state.
+      x: of this step, as `gsu_jax.batches.epoch_order` has it.
+      shared: forget set, retain set, what `prepare` made, and the key of all steps.
+    """
+    params, state = carry
+    number, indices, mask, retained = x
+    forget, retain, prepared, key = shared
+    visited = retain if method.visits == "retain" else forget
+    visited = MaskedBatch(visited[indices], mask)
+    batch = Batch(visited, indices, retain[retained], number, number / steps)
+    grads = method.gradients(model, prepared, params, batch, jax.random.fold_in(key, number))
+    extra = grads.extra or {}
+    updates, state = method.transform(optimizer, params, steps).update(
+        grads.updates, state, params, retain_grads=grads.retain_grads, **extra
+    )
+    return (optax.apply_updates(params, updates), state), grads.metrics | _conflict(state)
+
+
+def _check_count(name: str, value: Any, least: int) -> None:
+    if not isinstance(value, Integral):
+        raise TypeError(f"{name} must be an integer, found {value!r}.")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, found {value}.")
+
+
+def _conflict(state: Any) -> dict[str, jax.Array]:
+    """What the chain measured: of the incoming update, and of the step that was applied."""
+    names = {"ProjectConflictingState": "cosine", "MeasureConflictState": "applied_cosine"}
+    found = optax.tree.get_all_with_path(state, "cosine")
+    kinds = [(getattr(path[-1], "tuple_name", None), value) for path, value in found]
+    return {names[kind]: value for kind, value in kinds if kind in names}
