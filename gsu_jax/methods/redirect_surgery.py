@@ -46,8 +46,8 @@ class RedirectSurgery(Method):
     - T is the optimal transport map between two Gaussians (`gsu_jax.transport`): that of the
       forgotten latents, and that of the retained ones that receive them: all of these, so that the
       place of the forgotten is filled with the variety of the retained, and their neighbours more
-      than others, in so far as (a) those lie among the forgotten. It goes c^2 o (m_r - m_f) further
-      than the mean m_r.
+      than others, in so far as those lie among the forgotten (a, of `find_neighbours`). It goes
+      c^2 o (m_r - m_f) further than the mean m_r.
     - The second term, z' ~ q(z'|x), moves the encoder alone (the decoder is held in it): where the
       decoder no longer draws x, its posterior should say so as that of a retrained model does,
       instead of keeping the place where x used to be.
@@ -137,7 +137,7 @@ class RedirectSurgery(Method):
     def gradients(
         self, model: GenerativeModel, prepared: Prepared, params: Params, batch: Batch, key
     ) -> StepGradients:
-        """The gradients of the forget and of the retain loss above."""
+        """The gradients of the forget and of the retain loss above, both losses in the metrics."""
         teacher, transport = prepared.teacher, prepared.transport
         mean, log_variance = (of_all[batch.indices] for of_all in prepared.posteriors)
         seen = self.seen_by_encoder(len(batch.indices))
