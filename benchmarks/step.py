@@ -20,14 +20,15 @@ import paired
 import tyro
 from jax.flatten_util import ravel_pytree
 
-from gsu_jax.batches import EpochSizes, epoch_order
+from gsu_jax.batches import EpochRoom, EpochSizes, epoch_order
 from gsu_jax.compiled import Compiled
 from gsu_jax.generative import GenerativeModel
-from gsu_jax.losses import MaskedBatch
-from gsu_jax.methods import Batch, GradientAscent, GradientSurgery, Method, RedirectSurgery
+from gsu_jax.image_sets import join
+from gsu_jax.methods import GradientAscent, GradientSurgery, Method, RedirectSurgery
 from gsu_jax.models import mlp_vae
 from gsu_jax.stepping import stepper
 from gsu_jax.transforms import add_retain_gradient, project_conflicting
+from gsu_jax.unlearning_step import begin, take_step
 
 # Dozens of steps of ascent at a real rate give a diverged network, and time its infinities.
 TINY = 1e-9
@@ -146,31 +147,13 @@ def steps_of(
     images = steps * batch_size
     key = jax.random.key(0)
     pixels = np.random.default_rng(0).integers(0, 256, (2, images, *shape), np.uint8)
-    forget, retain = jnp.asarray(pixels)
-    params = jax.jit(model.init)(key)
-    prepared = jax.jit(lambda *sets: method.prepare(model, params, *sets, key))(forget, retain)
-    transform = method.transform(method.optimizer(steps), params, steps)
-
-    def step(carry, x, shared):
-        params, state = carry
-        number, indices, mask, retained = x
-        forget, retain, prepared = shared
-        visited = MaskedBatch(forget[indices], mask)
-        batch = Batch(visited, indices, retain[retained], number, number / steps)
-        grads = method.gradients(model, prepared, params, batch, jax.random.fold_in(key, number))
-        extra = grads.extra or {}
-        updates, state = transform.update(
-            grads.updates, state, params, retain_grads=grads.retain_grads, **extra
-        )
-        return (optax.apply_updates(params, updates), state), grads.metrics
-
+    sets = jax.tree.map(jnp.asarray, join(*pixels))
     sizes = EpochSizes(images, forget_batch, images, retain_batch, steps)
-    call = (
-        (params, jax.jit(transform.init)(params)),
-        epoch_order(key, 0, sizes),
-        (forget, retain, prepared),
-    )
-    return step, call, sizes
+    room = EpochRoom(steps, forget_batch, retain_batch, images)
+    run = (model, method, None)
+    carry, prepared = jax.jit(partial(begin, *run))(jax.jit(model.init)(key), sets, steps, key)
+    call = (carry, epoch_order(key, 0, sizes, room), (sets, steps, prepared, key))
+    return partial(take_step, *run), call, sizes
 
 
 def row(name: str, kind: Timed, rounds: list[paired.Round]) -> dict[str, Any]:

@@ -4,11 +4,12 @@ import jax
 import jax.numpy as jnp
 
 from gsu_jax.generative import Params
+from gsu_jax.image_sets import ImageSet
 from gsu_jax.losses import Loss
 
 
 def mean_squared_gradient(
-    loss: Loss, params: Params, images: jax.Array, key: jax.Array, *, at_once: int = 16
+    loss: Loss, params: Params, images: ImageSet, key: jax.Array, *, at_once: int = 16
 ) -> Params:
     """The mean over images of the square of the gradient at each, a tree as `params`, float32.
 
@@ -19,14 +20,14 @@ def mean_squared_gradient(
         grads = jax.grad(loss)(params, image[None], key)
         return jax.tree.map(lambda g: jnp.square(g.astype(jnp.float32)), grads)
 
-    def add(total: Params, part: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[Params, None]:
-        images, keys, counts = part
-        squares = jax.vmap(squared)(images, keys)
-        return jax.tree.map(lambda t, s: t + jnp.tensordot(counts, s, 1), total, squares), None
+    parts, at_once = images.parts(at_once)
 
-    n, at_once = len(images), min(at_once, len(images))
-    place = jnp.arange(-(-n // at_once) * at_once).reshape(-1, at_once)
-    keys = jax.random.split(key, place.shape)
-    counts = (place < n).astype(jnp.float32) / n  # the last part is filled up
+    def add(number: jax.Array, total: Params) -> Params:
+        some, mask = images.part(number, at_once)
+        keys = jax.random.split(jax.random.fold_in(key, number), at_once)
+        squares = jax.vmap(squared)(some, keys)
+        weights = mask / images.count
+        return jax.tree.map(lambda t, s: t + jnp.tensordot(weights, s, 1), total, squares)
+
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), params)
-    return jax.lax.scan(add, zeros, (images[place % n], keys, counts))[0]
+    return jax.lax.fori_loop(0, parts, add, zeros)

@@ -59,18 +59,6 @@ def scale_images(images: jax.Array) -> jax.Array:
     return images
 
 
-def encode_in_parts(
-    model: GenerativeModel, params: Params, images: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """Mean and log variance of q(z|x) of all images, 1,024 at a time: memory stays bounded."""
-
-    def encode_one(image: jax.Array) -> tuple[jax.Array, jax.Array]:
-        mean, log_variance = model.encode(params, image[None])
-        return mean[0], log_variance[0]
-
-    return jax.lax.map(encode_one, images, batch_size=1024)
-
-
 def check_images(name: str, images: Any) -> jax.Array | np.ndarray:
     """Returns `images` as an array, or says what is wrong with the argument `name`."""
     if not isinstance(images, jax.Array):
@@ -94,3 +82,12 @@ def check_images(name: str, images: Any) -> jax.Array | np.ndarray:
             "give uint8."
         )
     return images
+
+
+def check_pair(forget: Any, retain: Any) -> None:
+    """Raises ValueError where the images of both sets have not one shape."""
+    if forget.shape[1:] != retain.shape[1:]:
+        raise ValueError(
+            f"forget and retain must hold images of one shape, found {forget.shape[1:]} and "
+            f"{retain.shape[1:]}."
+        )

@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from gsu_jax.generative import scale_images
+from gsu_jax.generative import check_pair, scale_images
+from gsu_jax.image_sets import ImageSet
 
 
 class GuideParams(NamedTuple):
@@ -36,8 +37,8 @@ def guide_probability(params: GuideParams, images: jax.Array) -> jax.Array:
 
 
 def train_guide(
-    forget: jax.Array,
-    retain: jax.Array,
+    forget: ImageSet | jax.Array,
+    retain: ImageSet | jax.Array,
     key: jax.Array,
     *,
     steps: int = 200,
@@ -51,7 +52,7 @@ def train_guide(
     There are no convolutions, which are slow in loops on CPUs; 784 pixels take 0.2 s on a core.
 
     Args:
-      forget: `[n, h, w, c]` images, uint8 or float in [0, 1].
+      forget: `[n, h, w, c]` images, uint8 or float in [0, 1], or a set of them.
       retain: `[m, h, w, c]`, the same for the retained images.
       key: of the first weights and of the batches.
       steps: of Adam.
@@ -62,12 +63,8 @@ def train_guide(
     Raises:
       ValueError: images of two shapes, or a batch without one image of each set.
     """
-    forget, retain = jnp.asarray(forget), jnp.asarray(retain)
-    if forget.shape[1:] != retain.shape[1:]:
-        raise ValueError(
-            f"forget and retain must hold images of one shape, found {forget.shape[1:]} and "
-            f"{retain.shape[1:]}."
-        )
+    forget, retain = ImageSet.of(forget), ImageSet.of(retain)
+    check_pair(forget.rows, retain.rows)
     if batch_size < 2 or steps < 1:
         raise ValueError(
             f"batch_size must be at least 2 and steps at least 1, found {batch_size} and {steps}."
@@ -83,7 +80,7 @@ def train_guide(
         params, state = carry
         keys = jax.random.split(key)
         drawn = [
-            scale_images(images[jax.random.randint(key, (half,), 0, len(images))])
+            scale_images(images.take(jax.random.randint(key, (half,), 0, images.count)))
             for images, key in zip((forget, retain), keys, strict=True)
         ]
         grads = jax.grad(loss)(params, jnp.concatenate(drawn))
@@ -91,7 +88,7 @@ def train_guide(
         return (optax.apply_updates(params, updates), state), None
 
     key, hidden_key, out_key = jax.random.split(key, 3)
-    pixels = forget[0].size
+    pixels = forget.rows[0].size
     params = GuideParams(
         jax.random.normal(hidden_key, (pixels, width)) * (2.0 / pixels) ** 0.5,
         jnp.zeros(width),
@@ -105,8 +102,8 @@ def train_guide(
 
 def own_or_given(
     guide: Callable[[jax.Array], jax.Array] | None,
-    forget: jax.Array,
-    retain: jax.Array,
+    forget: ImageSet | jax.Array,
+    retain: ImageSet | jax.Array,
     key: jax.Array,
 ) -> jax.tree_util.Partial:
     """The given guide, or where it is None one trained here: `images -> [n]` probabilities.

@@ -1,6 +1,7 @@
 """The one place that decides how training steps are compiled: scanned or one by one."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -11,7 +12,7 @@ from gsu_jax.compiled import Compiled, jitted
 
 Carry = Any
 Step = Callable[[Carry, Any, Any], tuple[Carry, Any]]
-Program = Callable[[Carry, Any, Any], tuple[Carry, Any]]
+Program = Callable[..., tuple[Carry, Any]]
 
 
 def stepper(step: Step, *, members: bool = False) -> Compiled:
@@ -19,6 +20,8 @@ def stepper(step: Step, *, members: bool = False) -> Compiled:
 
     It returns the last carry and the stacked `y`s. `shared` (data, a teacher) is an argument of the
     program, not a constant in it. No argument is donated: the caller's arrays stay alive.
+    `run(carry, xs, shared, first, last)` takes those steps alone; others of as large an xs are the
+    same program.
 
     With `members` the step is that of one member of a group, such as one of several seeds: the
     leaves of carry have a leading axis of members, those of xs and of the result a second one;
@@ -34,7 +37,7 @@ def stepper(step: Step, *, members: bool = False) -> Compiled:
     def step_at(carry: Carry, xs: Any, shared: Any, i: jax.Array) -> tuple[Carry, Any]:
         return step(carry, jax.tree.map(lambda x: x[i], xs), shared)
 
-    def build(carry: Carry, xs: Any, shared: Any) -> Program:
+    def build(carry: Carry, xs: Any, shared: Any, *span: int) -> Program:
         take = jitted(_take)
         first = take(carry, xs, 0) if members else (carry, xs)
         one = jax.jit(step_at, donate_argnums=0).trace(*first, shared, 0)
@@ -42,7 +45,8 @@ def stepper(step: Step, *, members: bool = False) -> Compiled:
             program = _one_by_one(one.lower().compile(), _copy(first[0]))
             return _one_after_the_other(program, take) if members else program
         together = jax.vmap(step, (0, 0, None)) if members else step
-        return jax.jit(_scan, static_argnums=0).lower(together, carry, xs, shared).compile()
+        loop = partial(_loop, together) if span else partial(_scan, together)
+        return _within(jax.jit(loop).lower(carry, xs, shared, *span).compile())
 
     return Compiled(build)
 
@@ -67,11 +71,36 @@ def _scan(step: Step, carry: Carry, xs: Any, shared: Any) -> tuple[Carry, Any]:
     return jax.lax.scan(lambda carry, x: step(carry, x, shared), carry, xs)
 
 
+def _loop(
+    step: Step, carry: Carry, xs: Any, shared: Any, first: jax.Array, last: jax.Array
+) -> tuple[Carry, Any]:
+    """`_scan` from `first` to before `last`; the `y`s of other steps are zeros."""
+
+    def take(i: jax.Array, carry_and_ys: tuple[Carry, Any]) -> tuple[Carry, Any]:
+        carry, ys = carry_and_ys
+        carry, y = step(carry, jax.tree.map(lambda x: x[i], xs), shared)
+        return carry, jax.tree.map(lambda all_, one: all_.at[i].set(one), ys, y)
+
+    _, ys = jax.eval_shape(partial(_scan, step), carry, xs, shared)
+    zeros = jax.tree.map(lambda y: jnp.zeros(y.shape, y.dtype), ys)
+    return jax.lax.fori_loop(first, last, take, (carry, zeros))
+
+
+def _within(loop: Program) -> Program:
+    """Its `y`s are those of the steps that were taken."""
+
+    def program(carry: Carry, xs: Any, shared: Any, *span: int) -> tuple[Carry, Any]:
+        carry, ys = loop(carry, xs, shared, *span)
+        return carry, jax.tree.map(lambda y: np.asarray(y)[slice(*span)], ys) if span else ys
+
+    return program
+
+
 def _one_by_one(step_at: Callable, copy: Callable) -> Program:
-    def program(carry: Carry, xs: Any, shared: Any) -> tuple[Carry, Any]:
+    def program(carry: Carry, xs: Any, shared: Any, *span: int) -> tuple[Carry, Any]:
         carry = copy(carry)  # each step donates its carry to the next
         ys = []
-        for i in range(len(jax.tree.leaves(xs)[0])):
+        for i in range(*(span or (len(jax.tree.leaves(xs)[0]),))):
             carry, y = step_at(carry, xs, shared, i)
             ys.append(y)
         return carry, _stack(ys, axis=0)
@@ -80,9 +109,10 @@ def _one_by_one(step_at: Callable, copy: Callable) -> Program:
 
 
 def _one_after_the_other(program: Program, take: Callable) -> Program:
-    def programs(carry: Carry, xs: Any, shared: Any) -> tuple[Carry, Any]:
+    def programs(carry: Carry, xs: Any, shared: Any, *span: int) -> tuple[Carry, Any]:
         members = range(len(jax.tree.leaves(carry)[0]))
-        carries, ys = zip(*(program(*take(carry, xs, m), shared) for m in members), strict=True)
+        alone = (program(*take(carry, xs, m), shared, *span) for m in members)
+        carries, ys = zip(*alone, strict=True)
         return _stack(carries, axis=0), _stack(ys, axis=1)
 
     return programs

@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gsu_jax.batches import EpochSizes, epoch_order
+from gsu_jax.batches import EpochRoom, epoch_order
 from gsu_jax.compiled import Compiled, jitted, timed
-from gsu_jax.generative import GenerativeModel, Params, check_images
+from gsu_jax.generative import GenerativeModel, Params, check_images, check_pair
+from gsu_jax.image_sets import join
 from gsu_jax.methods import Method, get_method
 from gsu_jax.stepping import stepper
 from gsu_jax.unlearning import UnlearningResult
@@ -65,10 +66,13 @@ def sweep(
     method = get_method(method)
     method.check(model)
     forget, retain = check_images("forget", forget), check_images("retain", retain)
-    sizes = epoch_sizes(method, forget, retain, epochs)
+    check_pair(forget, retain)
+    sets = join(forget, retain)
+    sizes, room = epoch_sizes(method, sets, epochs)
+    steps = sizes.steps * epochs
     settings = _checked(method, settings)
     grid = (len(next(iter(settings.values()))), len(keys))
-    program = _program(model, method, sizes, epochs)
+    program = _program(model, method, room)
     times = []
 
     def run(compiled: Compiled, *arguments: Any) -> Any:
@@ -76,12 +80,12 @@ def sweep(
         times.append(spent)
         return result
 
-    params, *data = jax.tree.map(jnp.asarray, (params, forget, retain))
-    carry = run(program.start, params, settings, keys, *data)
+    params, sets = jax.tree.map(jnp.asarray, (params, sets))
+    carry = run(program.start, params, settings, keys, sets, steps)
     rows = []
     for epoch in range(epochs if sizes.steps else 0):
-        xs = run(program.order, settings, keys, epoch)
-        carry, metrics = run(program.steps, carry, xs, tuple(data))
+        xs = run(program.order, settings, keys, epoch, sizes)
+        carry, metrics = run(program.steps, carry, xs, (sets, steps), 0, sizes.steps)
         rows.append(jax.tree.map(np.asarray, metrics))
     history = {
         name: np.concatenate([row[name] for row in rows]).T.reshape(*grid, -1)
@@ -90,9 +94,7 @@ def sweep(
     (params, _), _ = carry
     params = jax.tree.map(lambda leaf: leaf.reshape(*grid, *leaf.shape[1:]), params)
     seconds, compile_seconds = map(sum, zip(*times, strict=True))
-    return UnlearningResult(
-        params, history, seconds, compile_seconds, sizes.steps * len(rows), stopped=False
-    )
+    return UnlearningResult(params, history, seconds, compile_seconds, steps, stopped=False)
 
 
 def _checked(method: Method, settings: Settings) -> dict[str, jax.Array]:
@@ -118,23 +120,20 @@ class _Program(NamedTuple):
 
 
 @lru_cache
-def _program(model: GenerativeModel, method: Method, sizes: EpochSizes, epochs: int) -> _Program:
-    steps = sizes.steps * epochs
-
+def _program(model: GenerativeModel, method: Method, room: EpochRoom) -> _Program:
     def run_of(setting: dict[str, jax.Array]) -> tuple:
-        one = replace(method, **setting)
-        return model, one, one.optimizer(steps), steps
+        return model, replace(method, **setting), None
 
-    def start_one(params, setting, key, forget, retain):
-        return begin(*run_of(setting), params, forget, retain, jax.random.split(key, 4)[0])
+    def start_one(params, setting, key, sets, steps):
+        return begin(*run_of(setting), params, sets, steps, jax.random.split(key, 4)[0])
 
-    def order_one(setting, key, epoch):
+    def order_one(setting, key, epoch, sizes):
         # The keys of `unlearn`, so that a member is one of its runs.
         _, order_key, step_key, _ = jax.random.split(key, 4)
         every_step = jax.tree.map(
-            lambda leaf: jnp.broadcast_to(leaf, sizes.steps), (setting, step_key)
+            lambda leaf: jnp.broadcast_to(leaf, room.steps), (setting, step_key)
         )
-        return epoch_order(order_key, epoch, sizes), *every_step
+        return epoch_order(order_key, epoch, sizes, room), *every_step
 
     def step_one(carry, x, data):
         carry, prepared = carry
@@ -142,13 +141,13 @@ def _program(model: GenerativeModel, method: Method, sizes: EpochSizes, epochs: 
         carry, metrics = take_step(*run_of(setting), carry, order, (*data, prepared, key))
         return (carry, prepared), metrics
 
-    def start(params, settings, keys, forget, retain):
+    def start(params, settings, keys, sets, steps):
         params, settings, keys = _members(params, settings, keys)
-        return jax.vmap(start_one, (0, 0, 0, None, None))(params, settings, keys, forget, retain)
+        return jax.vmap(start_one, (0, 0, 0, None, None))(params, settings, keys, sets, steps)
 
-    def order(settings, keys, epoch):
+    def order(settings, keys, epoch, sizes):
         _, settings, keys = _members(None, settings, keys)
-        return jax.vmap(order_one, (0, 0, None), out_axes=1)(settings, keys, epoch)
+        return jax.vmap(order_one, (0, 0, None, None), out_axes=1)(settings, keys, epoch, sizes)
 
     return _Program(jitted(start), jitted(order), stepper(step_one, members=True))
 

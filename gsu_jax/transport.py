@@ -5,6 +5,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from gsu_jax.image_sets import Count
+
 LEAST_NEIGHBOURS = 32  # fewer have no variety to give
 
 
@@ -21,10 +23,28 @@ class Transport(NamedTuple):
 
 
 class Posteriors(NamedTuple):
-    """q(z|x) of some images: `mean` and `log_variance`, each `[n, latent]`."""
+    """q(z|x) of some images: `mean` and `log_variance`, each `[n, latent]`.
+
+    Only the first `count` rows are there, where it is given; it may be traced.
+    """
 
     mean: jax.Array
     log_variance: jax.Array
+    count: Count | None = None
+
+    @property
+    def size(self) -> Count:
+        """How many there are."""
+        return len(self.mean) if self.count is None else self.count
+
+    @property
+    def present(self) -> jax.Array:
+        """`[n]`, true for the rows that are there."""
+        return jnp.arange(len(self.mean)) < self.size
+
+    def those(self, indices: jax.Array, count: Count | None = None) -> "Posteriors":
+        """Some of them, of which the first `count` are there."""
+        return Posteriors(self.mean[indices], self.log_variance[indices], count)
 
     def moments(self, weights: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
         """Mean `[latent]` and covariance `[latent, latent]` of the mixture of these q(z|x).
@@ -32,7 +52,7 @@ class Posteriors(NamedTuple):
         Images count by `weights` `[n]`, which sum to 1; all the same by default.
         """
         if weights is None:
-            weights = jnp.full(len(self.mean), 1.0 / len(self.mean), self.mean.dtype)
+            weights = (self.present / self.size).astype(self.mean.dtype)
         mean = weights @ self.mean
         centred = self.mean - mean
         within = jnp.diag(weights @ jnp.exp(self.log_variance))
@@ -43,15 +63,17 @@ class Neighbours(NamedTuple):
     """The retained images that lie nearest to the forgotten ones.
 
     Attributes:
-      indices: `[k]`, into the retained images.
+      indices: of all retained images, the nearest first.
+      count: k, how many of these are neighbours.
       weight: a, from 0 (they lie far off, or are all of the retained) to 1/2 (among them).
     """
 
     indices: jax.Array
+    count: Count
     weight: jax.Array
 
 
-def find_neighbours(forget: Posteriors, retain: Posteriors, ratio: float) -> Neighbours:
+def find_neighbours(forget: Posteriors, retain: Posteriors, ratio: float | jax.Array) -> Neighbours:
     """The k = ratio n retained images nearest to the forgotten, and how far both sets overlap.
 
         a = 1/2 (1 - k / n) share of the k within the radius that holds 90 % of the forgotten
@@ -67,14 +89,25 @@ def find_neighbours(forget: Posteriors, retain: Posteriors, ratio: float) -> Nei
     mean, covariance = forget.moments()
     whitening = power(covariance, -0.5)
 
-    def squared_distance(z: jax.Array) -> jax.Array:
-        return jnp.square((z - mean) @ whitening).sum(-1)
+    def squared_distances(latents: Posteriors) -> jax.Array:
+        distances = jnp.square((latents.mean - mean) @ whitening).sum(-1)
+        return jnp.where(latents.present, distances, jnp.inf)
 
-    n, distances = len(retain.mean), squared_distance(retain.mean)
-    k = min(max(round(ratio * n), LEAST_NEIGHBOURS), n)
-    nearest = jnp.argsort(distances)[:k]
-    within = distances[nearest] < jnp.quantile(squared_distance(forget.mean), 0.9)
-    return Neighbours(nearest, (1 - k / n) / 2 * within.mean(dtype=distances.dtype))
+    n, distances = retain.size, squared_distances(retain)
+    k = jnp.clip(jnp.round(ratio * n).astype(int), min(LEAST_NEIGHBOURS, len(retain.mean)), n)
+    nearest = jnp.argsort(distances)
+    radius = quantile(squared_distances(forget), 0.9, forget.size)
+    within = (distances[nearest] < radius) & (jnp.arange(len(nearest)) < k)
+    share = within.sum(dtype=distances.dtype) / k
+    return Neighbours(nearest, k, (1 - k / n) / 2 * share)
+
+
+def quantile(values: jax.Array, q: float, count: Count) -> jax.Array:
+    """The q-quantile of the `count` least of `values` `[n]`, as `jnp.quantile` interpolates."""
+    place = q * (jnp.asarray(count, values.dtype) - 1)
+    low = jnp.floor(place).astype(int)
+    below, above = jnp.sort(values)[jnp.stack([low, jnp.minimum(low + 1, count - 1)])]
+    return below + (place - low) * (above - below)
 
 
 def fit_transport(
@@ -98,9 +131,10 @@ def fit_transport(
       neighbours: among these.
       overshoot: o.
     """
-    n, (near, weight) = len(retain.mean), neighbours
+    indices, k, weight = neighbours
     origin, covariance = forget.moments()
-    weights = jnp.full(n, (1 - weight) / n).at[near].add(weight / len(near))
+    near = jnp.where(jnp.arange(len(indices)) < k, weight / k, 0.0)
+    weights = jnp.where(retain.present, (1 - weight) / retain.size, 0.0).at[indices].add(near)
     mean, receiving = retain.moments(weights)
     matrix = transport_matrix(covariance, receiving)
     return Transport(origin, mean + overshoot * (mean - origin), matrix)

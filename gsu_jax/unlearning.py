@@ -10,9 +10,10 @@ import jax
 import numpy as np
 import optax
 
-from gsu_jax.batches import EpochSizes, epoch_order, placement
+from gsu_jax.batches import EpochRoom, devices_of, epoch_order, placement
 from gsu_jax.compiled import Compiled, jitted, timed
-from gsu_jax.generative import GenerativeModel, Params, check_images
+from gsu_jax.generative import GenerativeModel, Params, check_images, check_pair
+from gsu_jax.image_sets import join
 from gsu_jax.methods import Method, get_method
 from gsu_jax.stepping import stepper
 from gsu_jax.unlearning_step import begin, epoch_sizes, take_step
@@ -129,20 +130,25 @@ def unlearn(
     forget, retain = check_images("forget", forget), check_images("retain", retain)
     if not isinstance(optimizer, optax.GradientTransformation | None):
         raise TypeError(f"optimizer must be an optax transform, found {optimizer!r}.")
-    sizes = epoch_sizes(method, forget, retain, epochs, batch_size, retain_batch_size, mesh)
+    check_pair(forget, retain)
+    start = time.perf_counter()
+    sets = join(forget, retain, devices_of(mesh))
+    seconds = time.perf_counter() - start
+    sizes, room = epoch_sizes(method, sets, epochs, batch_size, retain_batch_size, mesh)
+    steps = sizes.steps * epochs
     start_key, order_key, step_key, stop_key = jax.random.split(key, 4)
 
     place = placement(mesh)
     start = time.perf_counter()
-    params, forget, retain = jax.block_until_ready(place((params, forget, retain)))
-    run = _Run(stop, callback, stop_key, time.perf_counter() - start)
-    program = _program(model, method, optimizer, sizes, epochs)
-    carry, prepared = run.timed(program.prepare, params, forget, retain, start_key)
-    shared = (forget, retain, prepared, step_key)
+    params, sets = jax.block_until_ready(place((params, sets)))
+    run = _Run(stop, callback, stop_key, seconds + time.perf_counter() - start)
+    program = _program(model, method, optimizer, room)
+    carry, prepared = run.timed(program.begin, params, sets, steps, start_key)
+    shared = (sets, steps, prepared, step_key)
     for epoch in range(epochs if sizes.steps else 0):
-        xs = run.timed(_order(sizes), order_key, epoch)
-        for chunk in _chunks(place(xs, batched=True), sizes.steps, stop):
-            carry = run.advance(program.steps, carry, chunk, shared)
+        xs = place(run.timed(program.order, order_key, epoch, sizes), batched=True)
+        for first, last in _spans(sizes.steps, stop):
+            carry = run.advance(program.steps, carry, xs, shared, first, last)
             if run.stopped:
                 return run.result(carry[0])
     return run.result(carry[0])
@@ -158,10 +164,10 @@ def _with_guide(method: Method, guide: Callable) -> Method:
     return replace(method, guide=guide)
 
 
-def _chunks(xs: Any, steps: int, stop: StopRule | None) -> Iterator[Any]:
+def _spans(steps: int, stop: StopRule | None) -> Iterator[tuple[int, int]]:
     every = steps if stop is None else stop.every
     for first in range(0, steps, every):
-        yield jax.tree.map(lambda x, first=first: x[first : first + every], xs)
+        yield first, min(first + every, steps)
 
 
 class _Run:
@@ -179,12 +185,14 @@ class _Run:
         self.compile_seconds += compile_seconds
         return result
 
-    def advance(self, steps: Compiled, carry: Any, chunk: Any, shared: Any) -> Any:
-        carry, rows = self.timed(steps, carry, chunk, shared)
+    def advance(
+        self, steps: Compiled, carry: Any, xs: Any, shared: Any, first: int, last: int
+    ) -> Any:
+        carry, rows = self.timed(steps, carry, xs, shared, first, last)
         rows = {name: np.asarray(values) for name, values in rows.items()}
-        self.steps += len(chunk[0])
+        self.steps += last - first
         if self.stop is not None:
-            rows["stop_metric"] = np.full(len(chunk[0]), np.nan)
+            rows["stop_metric"] = np.full(last - first, np.nan)
             rows["stop_metric"][-1] = self.look(carry[0])
         self.rows.append(rows)
         if self.callback is not None:
@@ -212,9 +220,10 @@ def _metric(metric: Callable) -> Compiled:
 
 
 class _Program(NamedTuple):
-    """The compiled parts of a run: what comes before its first step, and the steps."""
+    """The compiled parts of a run: all before its first step, the order of an epoch, its steps."""
 
-    prepare: Compiled
+    begin: Compiled
+    order: Compiled
     steps: Compiled
 
 
@@ -223,17 +232,12 @@ def _program(
     model: GenerativeModel,
     method: Method,
     optimizer: optax.GradientTransformation | None,
-    sizes: EpochSizes,
-    epochs: int,
+    room: EpochRoom,
 ) -> _Program:
-    """Kept between runs with the same model, method and sizes, so that those compile nothing."""
-    steps = sizes.steps * epochs
-    optimizer = optimizer or method.optimizer(steps)
-
-    run = (model, method, optimizer, steps)
-    return _Program(jitted(partial(begin, *run)), stepper(partial(take_step, *run)))
-
-
-@lru_cache
-def _order(sizes: EpochSizes) -> Compiled:
-    return jitted(partial(epoch_order, sizes=sizes))
+    """Kept between runs with the same model, method and room, so that those compile nothing."""
+    run = (model, method, optimizer)
+    return _Program(
+        jitted(partial(begin, *run)),
+        jitted(partial(epoch_order, room=room)),
+        stepper(partial(take_step, *run)),
+    )

@@ -6,8 +6,9 @@ from typing import Any
 import jax
 import optax
 
-from gsu_jax.batches import EpochSizes, check_batch, fit_batch
+from gsu_jax.batches import EpochRoom, EpochSizes, check_batch, devices_of, fit_batch, room_for
 from gsu_jax.generative import GenerativeModel, Params
+from gsu_jax.image_sets import Count, JoinedSets
 from gsu_jax.losses import MaskedBatch
 from gsu_jax.methods import Batch, Method
 
@@ -16,90 +17,92 @@ Carry = tuple[Params, optax.OptState]
 
 def epoch_sizes(
     method: Method,
-    forget: jax.Array,
-    retain: jax.Array,
+    sets: JoinedSets,
     epochs: int,
     batch_size: int | None = None,
     retain_batch_size: int | None = None,
     mesh: jax.sharding.Mesh | None = None,
-) -> EpochSizes:
+) -> tuple[EpochSizes, EpochRoom]:
     """The batches of an epoch of `method`, where it is asked for no others; see `unlearn`.
 
     Raises:
-      ValueError, TypeError: images of two shapes, a count below its least, or none at all; a batch
-        that does not divide over the mesh.
+      ValueError, TypeError: a count below its least, or none at all; a batch that does not divide
+        over the mesh.
     """
-    if forget.shape[1:] != retain.shape[1:]:
-        raise ValueError(
-            f"forget and retain must hold images of one shape, found {forget.shape[1:]} and "
-            f"{retain.shape[1:]}."
-        )
     _check_count("epochs", epochs, 0)
-    visited = retain if method.visits == "retain" else forget
+    visited = sets.n_retain if method.visits == "retain" else sets.n_forget
     # Not what `method.batch` makes of them on a small set: that may be any number.
     wanted = batch_size or method.batch_size, retain_batch_size or method.retain_batch_size
     if batch_size is None:
-        batch_size = method.batch(len(visited), epochs)
+        batch_size = method.batch(visited, epochs)
     if retain_batch_size is None:
         retain_batch_size = method.retain_batch_size or batch_size
     _check_count("batch_size", batch_size, 1)
     _check_count("retain_batch_size", retain_batch_size, 1)
     for size in filter(None, wanted):
         check_batch(size, mesh)
-    batch_size = fit_batch(batch_size, len(visited), mesh)
-    retain_batch_size = fit_batch(retain_batch_size, len(retain), mesh)
-    steps = 0 if method.visits == "nothing" else -(-len(visited) // batch_size)
-    return EpochSizes(len(visited), batch_size, len(retain), retain_batch_size, steps)
+    batch_size = fit_batch(batch_size, visited, mesh)
+    retain_batch_size = fit_batch(retain_batch_size, sets.n_retain, mesh)
+    steps = 0 if method.visits == "nothing" else -(-visited // batch_size)
+    sizes = EpochSizes(visited, batch_size, sets.n_retain, retain_batch_size, steps)
+    return sizes, room_for(sizes, wanted[0], len(sets.rows), devices_of(mesh))
 
 
 def begin(
     model: GenerativeModel,
     method: Method,
-    optimizer: optax.GradientTransformation,
-    steps: int,
+    optimizer: optax.GradientTransformation | None,
     params: Params,
-    forget: jax.Array,
-    retain: jax.Array,
+    sets: JoinedSets,
+    steps: Count,
     key: jax.Array,
 ) -> tuple[Carry, Any]:
     """What is there before the first of `steps` steps: ((params, state), what `prepare` made)."""
-    params = method.start(model, params, forget, retain, jax.random.fold_in(key, 0))
-    prepared = method.prepare(model, params, forget, retain, jax.random.fold_in(key, 1))
-    return (params, method.transform(optimizer, params, steps).init(params)), prepared
+    params = method.start(model, params, sets.forget, sets.retain, jax.random.fold_in(key, 0))
+    prepared = method.prepare(model, params, sets.forget, sets.retain, jax.random.fold_in(key, 1))
+    transform = _transform(method, optimizer, params, steps)
+    return (params, transform.init(params)), prepared
 
 
 def take_step(
     model: GenerativeModel,
     method: Method,
-    optimizer: optax.GradientTransformation,
-    steps: int,
+    optimizer: optax.GradientTransformation | None,
     carry: Carry,
     x: tuple[jax.Array, ...],
-    shared: tuple[jax.Array, jax.Array, Any, jax.Array],
+    shared: tuple[JoinedSets, Count, Any, jax.Array],
 ) -> tuple[Carry, dict[str, jax.Array]]:
     """One step: gradients, the method's optax chain, and what there is to record.
 
     Args:
       model: the generative model.
       method: its settings may be traced scalars where it computes with them alone.
-      optimizer: what the method's chain is built around.
-      steps: of the whole run.
+      optimizer: what the method's chain is built around; None for the method's own.
       carry: parameters and optimiser state.
       x: of this step, as `gsu_jax.batches.epoch_order` has it.
-      shared: forget set, retain set, what `prepare` made, and the key of all steps.
+      shared: both sets, the steps of the whole run, what `prepare` made, and the key of all steps.
     """
     params, state = carry
     number, indices, mask, retained = x
-    forget, retain, prepared, key = shared
-    visited = retain if method.visits == "retain" else forget
-    visited = MaskedBatch(visited[indices], mask)
-    batch = Batch(visited, indices, retain[retained], number, number / steps)
+    sets, steps, prepared, key = shared
+    visited = sets.retain if method.visits == "retain" else sets.forget
+    visited = MaskedBatch(visited.take(indices), mask)
+    batch = Batch(visited, indices, sets.retain.take(retained), number, number / steps)
     grads = method.gradients(model, prepared, params, batch, jax.random.fold_in(key, number))
     extra = grads.extra or {}
-    updates, state = method.transform(optimizer, params, steps).update(
+    updates, state = _transform(method, optimizer, params, steps).update(
         grads.updates, state, params, retain_grads=grads.retain_grads, **extra
     )
     return (optax.apply_updates(params, updates), state), grads.metrics | _conflict(state)
+
+
+def _transform(
+    method: Method,
+    optimizer: optax.GradientTransformation | None,
+    params: Params,
+    steps: Count,
+) -> optax.GradientTransformationExtraArgs:
+    return method.transform(optimizer or method.optimizer(steps), params, steps)
 
 
 def _check_count(name: str, value: Any, least: int) -> None:

@@ -2,13 +2,25 @@ import jax
 import numpy as np
 import pytest
 
-from gsu_jax.batches import EpochSizes, check_batch, epoch_order, fit_batch, placement
+from gsu_jax.batches import (
+    EpochRoom,
+    EpochSizes,
+    check_batch,
+    epoch_order,
+    fit_batch,
+    placement,
+    room_for,
+)
 
 KEY = jax.random.key(0)
 
 
-def order(key=KEY, epoch=0, **sizes):
-    return [np.asarray(x) for x in epoch_order(key, epoch, EpochSizes(**sizes))]
+def order(key=KEY, epoch=0, room=None, **sizes):
+    sizes = EpochSizes(**sizes)
+    if room is None:  # just enough
+        most = max(sizes.visited, sizes.retained)
+        room = EpochRoom(sizes.steps, sizes.batch, sizes.retain_batch, most)
+    return [np.asarray(x) for x in epoch_order(key, epoch, sizes, room)]
 
 
 SIZES = {"visited": 10, "batch": 4, "retained": 7, "retain_batch": 5, "steps": 3}
@@ -65,6 +77,48 @@ def test_the_key_decides_the_order():
     first, again, other = (order(jax.random.key(k), **sizes)[1] for k in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
+
+
+# Room
+
+
+def test_an_epoch_with_room_visits_every_image_once_in_as_many_steps():
+    number, indices, mask, retained = order(room=EpochRoom(8, 7, 5, 20), **SIZES)
+    assert indices.shape == mask.shape == (8, 7)
+    np.testing.assert_array_equal(number[:3], [0, 1, 2])
+    np.testing.assert_array_equal(mask[:3].sum(1), [4, 4, 2])
+    np.testing.assert_array_equal(np.sort(indices[:3][mask[:3] == 1]), np.arange(10))
+    np.testing.assert_array_equal(np.sort(retained.ravel()[:7]), np.arange(7))
+    assert indices.max() < 10
+    assert retained.max() < 7
+
+
+def test_masked_columns_are_spread_over_a_step():
+    sizes = SIZES | {"visited": 12, "steps": 3}
+    mask = order(room=EpochRoom(3, 8, 5, 12), **sizes)[2]
+    np.testing.assert_array_equal(mask, np.tile([1, 0], (3, 4)))
+
+
+def test_sizes_are_no_part_of_the_program():
+    room, compiled = EpochRoom(8, 8, 5, 32), jax.jit(epoch_order, static_argnums=3)
+    for visited, retained in ((10, 7), (25, 6), (3, 29)):
+        sizes = EpochSizes(visited, min(visited, 8), retained, 5, -(-visited // 8))
+        found = compiled(KEY, 1, sizes, room)
+        for plain, traced in zip(epoch_order(KEY, 1, sizes, room), found, strict=True):
+            np.testing.assert_array_equal(plain, traced)
+    assert compiled._cache_size() == 1
+
+
+def test_room_is_shared_by_sets_of_a_like_batch():
+    def room(visited, batch, devices=1):
+        sizes = EpochSizes(visited, batch, 900, 64, -(-visited // batch))
+        return room_for(sizes, 128, 20_000, devices)
+
+    assert room(6742, 128) == room(5421, 108) == EpochRoom(256, 128, 64, 20_000)
+    assert room(40_000, 128).steps == 512
+    assert room(120, 2).batch == 2
+    assert room(150, 3).batch == 4
+    assert room(120, 8, devices=8).batch == 8
 
 
 # Devices

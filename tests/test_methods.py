@@ -10,6 +10,7 @@ from linear_autoencoder import MODEL, gradient, images
 from scipy import optimize
 
 from gsu_jax import METHODS, FineTune, GradientAscent, GradientSurgery, RedirectSurgery, unlearn
+from gsu_jax.image_sets import ImageSet
 from gsu_jax.losses import MaskedBatch
 from gsu_jax.methods import Batch, get_method
 from gsu_jax.methods.gradient_surgery import modules
@@ -297,6 +298,10 @@ def test_surgery_through_the_decoder_gives_the_encoder_exactly_nothing(vae, digi
         assert np.abs(flat(grads["decoder"])).max() > 0.01
 
 
+def prepare(method, model, params, *sets):
+    return method.prepare(model, params, *map(ImageSet.of, sets), KEY)
+
+
 @pytest.fixture(scope="module")
 def redirect_gradients(vae, digits):
     """The forget gradient of redirect at the teacher, by the weight of the encoder's term."""
@@ -306,7 +311,7 @@ def redirect_gradients(vae, digits):
 
     @jax.jit
     def gradients(params):
-        prepared = RedirectSurgery().prepare(model, params, forget, retain, KEY)
+        prepared = prepare(RedirectSurgery(), model, params, forget, retain)
         return {
             weight: RedirectSurgery(encoder_weight=weight)
             .gradients(model, prepared, params, batch, KEY)
@@ -367,7 +372,7 @@ def test_redirects_forget_gradient_starts_heavier_where_a_small_share_is_forgott
 
     @jax.jit
     def updates(progress, scale):
-        prepared = RedirectSurgery().prepare(model, params, forget, retain, KEY)
+        prepared = prepare(RedirectSurgery(), model, params, forget, retain)
         prepared = prepared._replace(scale=scale)
         batch = batch_of(forget[:8], retain[:8])._replace(progress=progress)
         return RedirectSurgery().gradients(model, prepared, params, batch, KEY).updates
@@ -386,7 +391,7 @@ def test_redirects_retain_gradient_pulls_the_drawings_of_neighbours_back(vae, di
     @jax.jit
     def pull(at, weight):
         """What holding adds to the retain gradient, taken at parameters `at`."""
-        prepared = method.prepare(model, params, forget, retain, KEY)
+        prepared = prepare(method, model, params, forget, retain)
         batch = batch_of(forget[:8], retain[:8])
         held, free = (
             method.gradients(model, prepared._replace(hold_weight=w), at, batch, KEY).retain_grads
@@ -416,7 +421,7 @@ def test_redirect_fits_its_map_for_the_share_that_is_forgotten(vae):
 
     @jax.jit
     def both(forget, retain):
-        prepared = RedirectSurgery().prepare(model, params, forget, retain, KEY)
+        prepared = prepare(RedirectSurgery(), model, params, forget, retain)
         both = [Posteriors(*model.encode(params, images)) for images in (forget, retain)]
         near = find_neighbours(*both, 10 / 90)
         return prepared, fit_transport(*both, near, overshoot=0.09 * 0.4)

@@ -10,6 +10,7 @@ from linear_autoencoder import gradient, images
 
 from gsu_jax import SelectiveAmnesia, unlearn
 from gsu_jax.fisher import mean_squared_gradient
+from gsu_jax.image_sets import ImageSet
 from gsu_jax.losses import MaskedBatch
 from gsu_jax.methods import Batch
 from gsu_jax.methods.selective_amnesia import Prepared
@@ -92,7 +93,7 @@ def test_replay_is_the_training_loss_of_the_teachers_samples():
 def test_fisher_is_the_mean_of_each_images_squared_gradient(n):
     params, x = AUTOENCODER.init(KEY), images(4, n)
     squares = jax.jit(partial(mean_squared_gradient, AUTOENCODER.loss, at_once=4))
-    found = squares(params, jnp.asarray(x), KEY)
+    found = squares(params, ImageSet.of(x), KEY)
     squares = [jax.tree.map(np.square, gradient(params, image[None])) for image in x]
     expected = jax.tree.map(lambda *leaves: np.mean(leaves, 0), *squares)
     jax.tree.map(lambda f, e: np.testing.assert_allclose(f, e, rtol=1e-4), found, expected)

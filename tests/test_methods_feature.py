@@ -6,6 +6,7 @@ from gaussian_vae import MODEL
 from linear_autoencoder import images
 
 from gsu_jax import FeatureUnlearning, unlearn
+from gsu_jax.image_sets import ImageSet
 from gsu_jax.losses import MaskedBatch
 from gsu_jax.methods import Batch
 from gsu_jax.methods.feature_unlearning import Prepared, edit
@@ -27,7 +28,7 @@ def gradients(params, direction=DIRECTION, threshold=0.2, n=40):
 
 def prepare(forget, retain):
     prepare = jax.jit(FeatureUnlearning().prepare, static_argnums=0)
-    return prepare(MODEL, TEACHER, jnp.asarray(forget), jnp.asarray(retain), KEY)
+    return prepare(MODEL, TEACHER, *map(ImageSet.of, (forget, retain)), KEY)
 
 
 def moved(seed):

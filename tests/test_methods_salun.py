@@ -10,6 +10,7 @@ from gaussian_vae import MODEL, VARIANCE
 from linear_autoencoder import images
 
 from gsu_jax import SalUn, unlearn
+from gsu_jax.image_sets import ImageSet
 from gsu_jax.losses import MaskedBatch
 from gsu_jax.methods import Batch
 from gsu_jax.methods.salun import Prepared, largest_share, whole_gradient
@@ -36,7 +37,9 @@ def updates(method, teacher, params, forget, retain):
 def test_the_mask_sees_every_forgotten_image_once():
     model = linear_autoencoder.MODEL
     params = model.init(KEY)
-    found = jax.jit(whole_gradient, static_argnums=(0, 4))(model.loss, params, FORGET, KEY, 2)
+    found = jax.jit(whole_gradient, static_argnums=(0, 4))(
+        model.loss, params, ImageSet.of(FORGET), KEY, 2
+    )
     expected = linear_autoencoder.gradient(params, FORGET)
     np.testing.assert_allclose(flat(found), flat(expected), rtol=1e-4, atol=1e-6)
 

@@ -5,6 +5,7 @@ import pytest
 from linear_autoencoder import MODEL, gradient, images
 
 from gsu_jax import VDU, unlearn
+from gsu_jax.image_sets import ImageSet
 from gsu_jax.losses import MaskedBatch
 from gsu_jax.methods import Batch
 from gsu_jax.methods.vdu import Posterior, draw_from_both, fit_posterior
@@ -48,7 +49,7 @@ def posterior():
     retain[:, 0, 0] = 0.0  # a pixel that is black everywhere
     method = VDU(batch_size=3, checkpoints=3, posterior_steps=2, posterior_learning_rate=0.01)
     prepare = jax.jit(method.prepare, static_argnums=0)
-    return prepare(MODEL, PARAMS, jnp.asarray(forget), jnp.asarray(retain), KEY)
+    return prepare(MODEL, PARAMS, *map(ImageSet.of, (forget, retain)), KEY)
 
 
 def test_the_runs_part_from_each_other_and_stay_near_where_they_began(posterior):
@@ -67,7 +68,7 @@ def test_a_parameter_that_no_image_moves_has_the_least_deviation(posterior):
 def test_images_are_drawn_from_both_sets_in_proportion():
     forget = np.full((1, 1, 1, 1), 255, np.uint8)
     retain = np.linspace(0, 0.5, 3, dtype=np.float32).reshape(3, 1, 1, 1)
-    drawn = draw_from_both(jnp.asarray(forget), jnp.asarray(retain), 4000, KEY)
+    drawn = draw_from_both(*map(ImageSet.of, (forget, retain)), 4000, KEY)
     values, counts = np.unique(drawn, return_counts=True)
     np.testing.assert_allclose(values, [0, 0.25, 0.5, 1])
     np.testing.assert_allclose(counts / 4000, 0.25, atol=0.03)

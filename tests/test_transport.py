@@ -11,6 +11,7 @@ from gsu_jax.transport import (
     Transport,
     find_neighbours,
     fit_transport,
+    quantile,
     transport_matrix,
 )
 
@@ -99,6 +100,10 @@ def neighbours(forget, retain, ratio):
     return find_neighbours(certain(forget), certain(retain), ratio)
 
 
+def nearest(found):
+    return found.indices[: found.count].tolist()
+
+
 def test_far_sets_do_not_overlap():
     assert neighbours(cloud(0.0, 200), cloud(20.0, 300, seed=1), 0.2).weight == 0.0
 
@@ -107,7 +112,7 @@ def test_images_among_the_forgotten_are_neighbours_of_half_a_weight():
     forget = cloud(0.0, 200)
     near, far = cloud(0.0, 60, spread=0.3, seed=1), cloud(20.0, 240, seed=2)
     found = neighbours(forget, jnp.concatenate([far, near]), 0.2)
-    assert set(found.indices.tolist()) == set(range(240, 300))
+    assert set(nearest(found)) == set(range(240, 300))
     assert found.weight == pytest.approx(0.5 * (1 - 60 / 300))
 
 
@@ -121,7 +126,7 @@ def test_a_partial_overlap_weighs_its_share():
 @pytest.mark.parametrize(("ratio", "count"), [(1e-3, 32), (0.2, 60), (5.0, 300)])
 def test_as_many_are_neighbours_as_are_forgotten_within_bounds(ratio, count):
     same = cloud(0.0, 300)
-    assert len(neighbours(same, 0.1 * same, ratio).indices) == count
+    assert neighbours(same, 0.1 * same, ratio).count == count
 
 
 def test_where_all_retained_are_neighbours_none_is_set_apart():
@@ -134,7 +139,7 @@ def test_the_nearest_are_those_of_the_forgotten_latents_own_metric():
     along, across = np.zeros((2, 60, 3), np.float32)
     along[:, 0], across[:, 1] = 8.0, 4.0  # 0.8 and 4 deviations; across is nearer in plain metric
     found = neighbours(forget, jnp.concatenate([along, across]), 0.5)
-    assert set(found.indices.tolist()) == set(range(60))
+    assert set(nearest(found)) == set(range(60))
 
 
 @pytest.mark.parametrize(("quantile", "weight"), [(0.88, 0.4), (0.92, 0.0)])
@@ -159,7 +164,7 @@ def test_the_moved_latents_have_the_moments_of_the_receiving(weight):
     forget = Posteriors(cloud(0.0, 200), jnp.full((200, 3), -1.0))
     near, far = cloud(0.0, 30, spread=0.3, seed=1), cloud(20.0, 270, seed=2)
     retain = Posteriors(jnp.concatenate([near, far]), jnp.full((300, 3), -2.0))
-    transport = fit_transport(forget, retain, Neighbours(jnp.arange(30), jnp.float32(weight)))
+    transport = fit_transport(forget, retain, Neighbours(jnp.arange(300), 30, jnp.float32(weight)))
     weights = np.full(300, (1 - weight) / 300) + weight * (np.arange(300) < 30) / 30
     target, receiving = retain.moments(jnp.float32(weights))
     np.testing.assert_allclose(transport.target, target, rtol=1e-4, atol=1e-5)
@@ -183,3 +188,33 @@ def test_the_overshoot_goes_past_the_mean_of_the_receiving():
     past = 0.5 * (short.target - short.origin)
     np.testing.assert_allclose(far.target, short.target + past, rtol=1e-5)
     np.testing.assert_array_equal(far.matrix, short.matrix)
+
+
+# Sets with room
+
+
+def with_room(latents, rows):
+    """The same posteriors, and rows after them that are not there."""
+    more = jnp.full((rows, latents.mean.shape[1]), 3.0)
+    joined = (jnp.concatenate([x, more]) for x in latents[:2])
+    return Posteriors(*joined, jnp.int32(len(latents.mean)))
+
+
+@pytest.mark.parametrize("ratio", [1e-3, 0.4, 3.0])
+def test_rows_that_are_not_there_change_no_map(ratio):
+    forget, retain = certain(cloud(0.0, 120)), certain(cloud(1.0, 200, seed=1))
+    maps = []
+    for sets in ((forget, retain), (with_room(forget, 40), with_room(retain, 9))):
+        near = find_neighbours(*sets, ratio)
+        maps.append((nearest(near), near.weight, *fit_transport(*sets, near, 0.3)))
+    for plain, roomy in zip(*maps, strict=True):
+        np.testing.assert_allclose(plain, roomy, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 50])
+def test_a_quantile_is_numpys(count):
+    values = np.random.default_rng(count).normal(size=60).astype(np.float32)
+    values[count:] = np.inf
+    for q in (0.0, 0.3, 0.9, 1.0):
+        found = quantile(jnp.asarray(values), q, jnp.int32(count))
+        np.testing.assert_allclose(found, np.quantile(values[:count], q), rtol=1e-5)

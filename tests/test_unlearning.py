@@ -1,5 +1,6 @@
 from typing import NamedTuple
 
+import gaussian_vae
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -293,3 +294,27 @@ def test_bad_arguments_are_refused_with_what_was_found(changes, error, message):
     arguments = {"forget": FORGET, "retain": RETAIN, "method": "gradient_ascent", "key": KEY}
     with pytest.raises(error, match=message):
         unlearn(MODEL, PARAMS, **arguments | changes)
+
+
+# Those that look at the sets beforehand, and the paper's.
+@pytest.mark.parametrize(
+    "method",
+    [
+        "gradient_surgery", "redirect_surgery", "selective_amnesia", "synaptic_dampening", "salun",
+        "vdu",
+    ],
+)  # fmt: skip
+def test_a_second_request_of_another_size_compiles_nothing(method):
+    everything = np.concatenate([images(1, 400, offset=0.3), images(2, 300)])
+    params = gaussian_vae.MODEL.init(KEY)
+
+    def request(n):
+        sets = everything[:n], everything[n:]
+        return unlearn(gaussian_vae.MODEL, params, *sets, method=method, key=KEY)
+
+    assert request(390).compile_seconds > 0
+    with count_compilations() as compiled:
+        second = request(301)
+    assert compiled == []
+    assert second.compile_seconds == 0
+    assert np.isfinite(ravel_pytree(second.params)[0]).all()

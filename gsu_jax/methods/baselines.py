@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal
 import jax
 
 from gsu_jax.generative import GenerativeModel, Params
+from gsu_jax.image_sets import ImageSet
 from gsu_jax.losses import over_masked
 from gsu_jax.methods.method import Batch, Method, StepGradients
 
@@ -48,8 +49,8 @@ class Retrain(FineTune):
         self,
         model: GenerativeModel,
         params: Params,
-        forget: jax.Array,
-        retain: jax.Array,
+        forget: ImageSet,
+        retain: ImageSet,
         key: jax.Array,
     ) -> Params:
         """Fresh parameters; the trained ones are not looked at."""

@@ -6,9 +6,11 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gsu_jax.generative import GenerativeModel, Params, encode_in_parts
+from gsu_jax.generative import GenerativeModel, Params
+from gsu_jax.image_sets import ImageSet, encode_in_parts
 from gsu_jax.methods.method import Batch, Method, StepGradients
 from gsu_jax.ssim import ms_ssim
+from gsu_jax.transport import Posteriors
 
 
 class Prepared(NamedTuple):
@@ -65,13 +67,16 @@ class FeatureUnlearning(Method):
         self,
         model: GenerativeModel,
         params: Params,
-        forget: jax.Array,
-        retain: jax.Array,
+        forget: ImageSet,
+        retain: ImageSet,
         key: jax.Array,
     ) -> Prepared:
         """Encodes forgotten images and some retained ones; e and t of their mean latents."""
-        some = retain[jax.random.permutation(key, len(retain))[: self.fitted_images]]
-        shown, not_shown = (encode_in_parts(model, params, x)[0].mean(0) for x in (forget, some))
+        some = retain.draw(key, self.fitted_images)
+        shown, not_shown = (
+            Posteriors(*encode_in_parts(model, params, images), images.count).moments()[0]
+            for images in (forget, some)
+        )
         difference = shown - not_shown
         length = jnp.linalg.norm(difference)
         # Equal means have no direction: e = 0, and no latent lies past the threshold 0.

@@ -9,6 +9,7 @@ import optax
 from gsu_jax.combine import cagrad, gru, pcgrad, project_retain, projected_adam
 from gsu_jax.generative import GenerativeModel, Params
 from gsu_jax.gradients import forget_retain_grads
+from gsu_jax.image_sets import Count
 from gsu_jax.losses import Loss, over_masked, training_loss
 from gsu_jax.methods.gradient_ascent import GradientAscent
 from gsu_jax.methods.method import Batch, StepGradients
@@ -94,13 +95,13 @@ class GradientSurgery(GradientAscent):
         metrics = {"forget_loss": value, "retain_loss": grads.retain_loss}
         return StepGradients(grads.forget, retain_grads, metrics)
 
-    def optimizer(self, steps: int) -> optax.GradientTransformation:
+    def optimizer(self, steps: Count) -> optax.GradientTransformation:
         """Adam; with rule="metric", the Adam that projects its own steps."""
         adam = projected_adam(self.learning_rate, when=self.when)
         return adam if self.rule == "metric" else super().optimizer(steps)
 
     def transform(
-        self, optimizer: optax.GradientTransformation, params: Params, steps: int
+        self, optimizer: optax.GradientTransformation, params: Params, steps: Count
     ) -> optax.GradientTransformationExtraArgs:
         """Projection and optimiser in the chosen order."""
         weighs = is_traced(self.retain_weight) or self.retain_weight

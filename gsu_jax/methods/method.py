@@ -7,6 +7,7 @@ import jax
 import optax
 
 from gsu_jax.generative import GenerativeModel, Params
+from gsu_jax.image_sets import Count, ImageSet
 from gsu_jax.losses import MaskedBatch
 
 
@@ -84,19 +85,22 @@ class Method:
         self,
         model: GenerativeModel,
         params: Params,
-        forget: jax.Array,
-        retain: jax.Array,
+        forget: ImageSet,
+        retain: ImageSet,
         key: jax.Array,
     ) -> Params:
-        """The parameters that the first step sees; the result, for a method without steps."""
+        """The parameters that the first step sees; the result, for a method without steps.
+
+        How many images a set has is traced: see `ImageSet` for what can be done with one.
+        """
         return params
 
     def prepare(
         self,
         model: GenerativeModel,
         params: Params,
-        forget: jax.Array,
-        retain: jax.Array,
+        forget: ImageSet,
+        retain: ImageSet,
         key: jax.Array,
     ) -> Any:
         """What is computed once from the data: a pytree of arrays handed to every step."""
@@ -117,14 +121,14 @@ class Method:
         """How many of `images` a step visits where `unlearn` is given no `batch_size`."""
         return self.batch_size
 
-    def optimizer(self, steps: int) -> optax.GradientTransformation:
-        """The default optimiser of a run of `steps` steps."""
+    def optimizer(self, steps: Count) -> optax.GradientTransformation:
+        """The default optimiser of a run of `steps` steps, a traced number."""
         return optax.adam(self.learning_rate)
 
     def transform(
-        self, optimizer: optax.GradientTransformation, params: Params, steps: int
+        self, optimizer: optax.GradientTransformation, params: Params, steps: Count
     ) -> optax.GradientTransformationExtraArgs:
-        """The optax chain of a run of `steps` steps.
+        """The optax chain of a run of `steps` steps, a traced number.
 
         Its update receives `retain_grads`, and what `gradients` gave as `extra`.
         """

@@ -4,10 +4,12 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 
-from gsu_jax.generative import GenerativeModel, Params, encode_in_parts
+from gsu_jax.generative import GenerativeModel, Params
 from gsu_jax.gradients import forget_retain_grads
+from gsu_jax.image_sets import Count, ImageSet, encode_in_parts
 from gsu_jax.losses import MaskedBatch, kl_to_standard_normal, masked_mean, sample_posterior
 from gsu_jax.methods.method import Batch, Method, StepGradients
 from gsu_jax.transforms import add_retain_gradient, project_conflicting
@@ -118,20 +120,19 @@ class RedirectSurgery(Method):
         self,
         model: GenerativeModel,
         params: Params,
-        forget: jax.Array,
-        retain: jax.Array,
+        forget: ImageSet,
+        retain: ImageSet,
         key: jax.Array,
     ) -> Prepared:
         """Encodes forgotten images and some retained ones (`fitted_images`); fits T to them."""
-        count = min(self.fitted_images, len(retain))
-        some = retain[jax.random.permutation(key, len(retain))[:count]]
         posteriors, receiving = (
-            Posteriors(*encode_in_parts(model, params, images)) for images in (forget, some)
+            Posteriors(*encode_in_parts(model, params, images), images.count)
+            for images in (forget, retain.draw(key, self.fitted_images))
         )
-        scale = self.scale(len(forget), len(retain))
-        neighbours = find_neighbours(posteriors, receiving, len(forget) / len(retain))
+        scale = self.scale(forget.count, retain.count)
+        neighbours = find_neighbours(posteriors, receiving, forget.count / retain.count)
         transport = fit_transport(posteriors, receiving, neighbours, scale**2 * self.overshoot)
-        near = Posteriors(*(of_all[neighbours.indices] for of_all in receiving))
+        near = receiving.those(neighbours.indices, neighbours.count)
         return Prepared(params, posteriors, transport, near, neighbours.weight, scale)
 
     def gradients(
@@ -139,7 +140,7 @@ class RedirectSurgery(Method):
     ) -> StepGradients:
         """The gradients of the forget and of the retain loss above, both losses in the metrics."""
         teacher, transport = prepared.teacher, prepared.transport
-        mean, log_variance = (of_all[batch.indices] for of_all in prepared.posteriors)
+        mean, log_variance, _ = prepared.posteriors.those(batch.indices)
         seen = self.seen_by_encoder(len(batch.indices))
 
         def forget_loss(params: Params, batch: MaskedBatch, key: jax.Array) -> jax.Array:
@@ -169,9 +170,10 @@ class RedirectSurgery(Method):
 
         def hold_loss(params: Params, key: jax.Array) -> jax.Array:
             choice_key, noise_key = jax.random.split(key)
-            mean, log_variance = prepared.neighbours
-            some = jax.random.randint(choice_key, (self.held_images,), 0, len(mean))
-            z = sample_posterior(mean[some], log_variance[some], noise_key)
+            near = prepared.neighbours
+            some = jax.random.randint(choice_key, (self.held_images,), 0, near.count)
+            mean, log_variance, _ = near.those(some)
+            z = sample_posterior(mean, log_variance, noise_key)
             drawn = model.mean(model.decode(teacher, z))
             return -model.log_likelihood(model.decode(params, z), drawn).mean()
 
@@ -183,9 +185,9 @@ class RedirectSurgery(Method):
         metrics = {"forget_loss": grads.forget_loss, "retain_loss": grads.retain_loss}
         return StepGradients(updates, grads.retain, metrics)
 
-    def scale(self, n_forget: int, n_retain: int) -> float:
+    def scale(self, n_forget: Count, n_retain: Count) -> jax.Array:
         """The scale c for so many images."""
-        return min(1.0, max(0.3, 3.0 * n_forget / (n_forget + n_retain)))
+        return jnp.clip(3.0 * n_forget / (n_forget + n_retain), 0.3, 1.0)
 
     def seen_by_encoder(self, images: int) -> int:
         """How many of a batch's images the second term takes; the first has at least one."""
@@ -197,17 +199,23 @@ class RedirectSurgery(Method):
         """`batch_size`, or less so that a run over a small set has its `least_steps`."""
         return max(1, min(self.batch_size, images * epochs // self.least_steps))
 
-    def optimizer(self, steps: int) -> optax.GradientTransformation:
+    def optimizer(self, steps: Count) -> optax.GradientTransformation:
         """Adam with little momentum and a cosine schedule over the run."""
-        rate = optax.cosine_decay_schedule(self.learning_rate, max(steps, 1))
+
+        def rate(step: Count) -> jax.Array:
+            return self.learning_rate / 2 * (1.0 + jnp.cos(jnp.pi * step / steps))
+
         return optax.adam(rate, b1=self.momentum, b2=0.9, nesterov=True)
 
     def transform(
-        self, optimizer: optax.GradientTransformation, params: Params, steps: int
+        self, optimizer: optax.GradientTransformation, params: Params, steps: Count
     ) -> optax.GradientTransformationExtraArgs:
         """Surgery, the retain gradient, the optimiser."""
         growth = self.final_retain_weight / self.retain_weight
-        weight = optax.exponential_decay(self.retain_weight, max(steps, 1), growth)
+
+        def weight(step: Count) -> jax.Array:
+            return self.retain_weight * growth ** (step / steps)
+
         return optax.chain(
             project_conflicting(when=self.when), add_retain_gradient(weight), optimizer
         )

@@ -9,6 +9,7 @@ import optax
 
 from gsu_jax.generative import GenerativeModel, Params
 from gsu_jax.gradients import forget_retain_grads
+from gsu_jax.image_sets import Count, ImageSet
 from gsu_jax.losses import Loss, MaskedBatch, masked_mean, over_masked, sample_posterior
 from gsu_jax.methods.method import Batch, Method, StepGradients
 
@@ -66,12 +67,12 @@ class SalUn(Method):
         self,
         model: GenerativeModel,
         params: Params,
-        forget: jax.Array,
-        retain: jax.Array,
+        forget: ImageSet,
+        retain: ImageSet,
         key: jax.Array,
     ) -> Prepared:
         """The teacher, and the mask from all forgotten images."""
-        grads = whole_gradient(model.loss, params, forget, key, min(self.batch_size, len(forget)))
+        grads = whole_gradient(model.loss, params, forget, key, self.batch_size)
         return Prepared(params, largest_share(grads, self.share))
 
     def gradients(
@@ -99,7 +100,7 @@ class SalUn(Method):
         return StepGradients(updates, grads.retain, metrics, {"mask": prepared.mask})
 
     def transform(
-        self, optimizer: optax.GradientTransformation, params: Params, steps: int
+        self, optimizer: optax.GradientTransformation, params: Params, steps: Count
     ) -> optax.GradientTransformationExtraArgs:
         """The optimiser, then the mask."""
         return optax.chain(optimizer, mask_steps())
@@ -116,22 +117,19 @@ def mask_steps() -> optax.GradientTransformationExtraArgs:
 
 
 def whole_gradient(
-    loss: Loss, params: Params, images: jax.Array, key: jax.Array, batch_size: int
+    loss: Loss, params: Params, images: ImageSet, key: jax.Array, batch_size: int
 ) -> Params:
     """The gradient of the mean of `loss` over all images, in batches: memory stays bounded."""
-    n = len(images)
-    place = jnp.arange(-(-n // batch_size) * batch_size).reshape(-1, batch_size)
-    mask = (place < n).astype(jnp.float32)  # the last batch is filled up
+    parts, batch_size = images.parts(batch_size)
 
-    def add(total: Params, part: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[Params, None]:
-        indices, mask, key = part
-        batch = MaskedBatch(images[indices], mask)
-        grads = jax.grad(over_masked(loss))(params, batch, key)
-        return jax.tree.map(lambda t, g: t + mask.sum() / n * g, total, grads), None
+    def add(number: jax.Array, total: Params) -> Params:
+        batch = MaskedBatch(*images.part(number, batch_size))
+        grads = jax.grad(over_masked(loss))(params, batch, jax.random.fold_in(key, number))
+        share = batch.mask.sum() / images.count
+        return jax.tree.map(lambda t, g: t + share * g, total, grads)
 
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), params)
-    keys = jax.random.split(key, len(place))
-    return jax.lax.scan(add, zeros, (place % n, mask, keys))[0]
+    return jax.lax.fori_loop(0, parts, add, zeros)
 
 
 def largest_share(tree: Params, share: float) -> Params:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from gsu_jax.generative import GenerativeModel, Params
 from gsu_jax.gradients import forget_retain_grads
+from gsu_jax.image_sets import ImageSet
 from gsu_jax.losses import MaskedBatch, PerImage, masked_mean, sample_posterior
 from gsu_jax.methods.method import Batch, Method, StepGradients
 
@@ -56,8 +57,8 @@ class SCRUB(Method):
         self,
         model: GenerativeModel,
         params: Params,
-        forget: jax.Array,
-        retain: jax.Array,
+        forget: ImageSet,
+        retain: ImageSet,
         key: jax.Array,
     ) -> Params:
         """The teacher, theta*."""

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from gsu_jax.fisher import mean_squared_gradient
 from gsu_jax.generative import GenerativeModel, Params
 from gsu_jax.guide import own_or_given
+from gsu_jax.image_sets import ImageSet
 from gsu_jax.losses import MaskedBatch, masked_mean, over_masked, sample_posterior
 from gsu_jax.methods.method import Batch, Method, StepGradients
 
@@ -77,14 +78,14 @@ class SelectiveAmnesia(Method):
         self,
         model: GenerativeModel,
         params: Params,
-        forget: jax.Array,
-        retain: jax.Array,
+        forget: ImageSet,
+        retain: ImageSet,
         key: jax.Array,
     ) -> Prepared:
         """Trains the guide, unless one is given; F over samples of the trained model."""
         guide_key, sample_key, fisher_key = jax.random.split(key, 3)
         samples = model.sample(params, sample_key, self.fisher_samples)
-        fisher = mean_squared_gradient(model.loss, params, samples, fisher_key)
+        fisher = mean_squared_gradient(model.loss, params, ImageSet.of(samples), fisher_key)
         return Prepared(params, fisher, own_or_given(self.guide, forget, retain, guide_key))
 
     def gradients(

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from gsu_jax.fisher import mean_squared_gradient
 from gsu_jax.generative import GenerativeModel, Params
+from gsu_jax.image_sets import ImageSet
 from gsu_jax.methods.method import Method
 
 
@@ -50,16 +51,15 @@ class SynapticDampening(Method):
         self,
         model: GenerativeModel,
         params: Params,
-        forget: jax.Array,
-        retain: jax.Array,
+        forget: ImageSet,
+        retain: ImageSet,
         key: jax.Array,
     ) -> Params:
         """The dampened parameters."""
 
-        def fisher(images: jax.Array, key: jax.Array) -> Params:
+        def fisher(images: ImageSet, key: jax.Array) -> Params:
             choice_key, loss_key = jax.random.split(key)
-            count = min(self.fisher_images, len(images))
-            some = images[jax.random.permutation(choice_key, len(images))[:count]]
+            some = images.draw(choice_key, self.fisher_images)
             return mean_squared_gradient(model.loss, params, some, loss_key)
 
         forget_key, retain_key = jax.random.split(key)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from gsu_jax.generative import GenerativeModel, Params, scale_images
+from gsu_jax.image_sets import ImageSet
 from gsu_jax.losses import over_masked
 from gsu_jax.methods.method import Batch, Method, StepGradients
 
@@ -67,13 +68,13 @@ class VDU(Method):
         self,
         model: GenerativeModel,
         params: Params,
-        forget: jax.Array,
-        retain: jax.Array,
+        forget: ImageSet,
+        retain: ImageSet,
         key: jax.Array,
     ) -> Posterior:
         """Mean and variance of K short runs of training, under one `vmap`."""
         optimizer = optax.adam(self.posterior_learning_rate)
-        batch_size = min(self.batch_size, len(forget) + len(retain))
+        batch_size = min(self.batch_size, forget.capacity)
 
         def step(carry, key):
             params, state = carry
@@ -117,12 +118,12 @@ def fit_posterior(ends: Params, least_deviation: float) -> Posterior:
     )
 
 
-def draw_from_both(forget: jax.Array, retain: jax.Array, n: int, key: jax.Array) -> jax.Array:
+def draw_from_both(forget: ImageSet, retain: ImageSet, n: int, key: jax.Array) -> jax.Array:
     """`[n, h, w, c]` images in [0, 1], uniformly of both sets, with replacement.
 
     Without a joined copy of them: large sets are held on the device once.
     """
-    place = jax.random.randint(key, (n,), 0, len(forget) + len(retain))
-    of_forget = scale_images(forget[jnp.minimum(place, len(forget) - 1)])
-    of_retain = scale_images(retain[jnp.maximum(place - len(forget), 0)])
-    return jnp.where((place < len(forget))[:, None, None, None], of_forget, of_retain)
+    place = jax.random.randint(key, (n,), 0, forget.count + retain.count)
+    of_forget = scale_images(forget.take(jnp.minimum(place, forget.count - 1)))
+    of_retain = scale_images(retain.take(jnp.maximum(place - forget.count, 0)))
+    return jnp.where((place < forget.count)[:, None, None, None], of_forget, of_retain)
