@@ -26,6 +26,7 @@ from gsu_jax.generative import GenerativeModel
 from gsu_jax.image_sets import join
 from gsu_jax.methods import GradientAscent, GradientSurgery, Method, RedirectSurgery
 from gsu_jax.models import mlp_vae
+from gsu_jax.placement import Placement
 from gsu_jax.stepping import stepper
 from gsu_jax.transforms import add_retain_gradient, project_conflicting
 from gsu_jax.unlearning_step import begin, take_step
@@ -150,7 +151,7 @@ def steps_of(
     sets = jax.tree.map(jnp.asarray, join(*pixels))
     sizes = EpochSizes(images, forget_batch, images, retain_batch, steps)
     room = EpochRoom(steps, forget_batch, retain_batch, images)
-    run = (model, method, None)
+    run = (model, method, None, Placement())
     carry, prepared = jax.jit(partial(begin, *run))(jax.jit(model.init)(key), sets, steps, key)
     call = (carry, epoch_order(key, 0, sizes, room), (sets, steps, prepared, key))
     return partial(take_step, *run), call, sizes

@@ -1,12 +1,12 @@
-"""Which images each step of an epoch sees, and where they lie."""
+"""Which images each step of an epoch sees."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from gsu_jax.image_sets import Count, random_order
+from gsu_jax.placement import Placement
 
 
 class EpochSizes(NamedTuple):
@@ -56,46 +56,19 @@ def _power_of_two(least: int) -> int:
 
 def fit_batch(batch_size: int, images: int, mesh: jax.sharding.Mesh | None) -> int:
     """`batch_size`, or less where there are fewer images: on a mesh a multiple of its devices."""
-    devices = devices_of(mesh)
+    devices = Placement(mesh).devices
     return min(batch_size, -(-images // devices) * devices)
 
 
 def check_batch(batch_size: int, mesh: jax.sharding.Mesh | None, where: str = "") -> None:
     """Raises ValueError where such a batch, met in `where`, does not divide over the devices."""
-    if batch_size % (devices := devices_of(mesh)):
+    if batch_size % (devices := Placement(mesh).devices):
         prefix = f"{where}: " if where else ""
         raise ValueError(
             f"{prefix}a batch of {batch_size} images does not divide over mesh axis "
             f"{mesh.axis_names[0]!r} of {devices} devices; choose batch sizes that are multiples "
             "of it, or another number of devices."
         )
-
-
-def devices_of(mesh: jax.sharding.Mesh | None) -> int:
-    """How many devices share a batch: the first axis of the mesh, or one without a mesh."""
-    return 1 if mesh is None else mesh.shape[mesh.axis_names[0]]
-
-
-def placement(mesh: jax.sharding.Mesh | None) -> Callable[..., Any]:
-    """`place(tree)` puts a tree on all devices; `batched=True` splits the last axis of its arrays.
-
-    Whole on every device stays an array with a single axis, which has no batch, and a batch that
-    does not divide.
-    """
-    if mesh is None:
-        return lambda tree, batched=False: jax.tree.map(jnp.asarray, tree)
-    # Auto axes: the compiler places the reductions, whatever the caller's mesh says of its own.
-    axis, mesh = mesh.axis_names[0], jax.sharding.Mesh(mesh.devices, mesh.axis_names)
-
-    def place(tree: Any, batched: bool = False) -> Any:
-        def put(x: jax.Array) -> jax.Array:
-            split = batched and jnp.ndim(x) > 1 and x.shape[-1] % mesh.shape[axis] == 0
-            spec = jax.P(*[None] * (jnp.ndim(x) - 1), axis) if split else jax.P()
-            return jax.device_put(x, jax.NamedSharding(mesh, spec))
-
-        return jax.tree.map(put, tree)
-
-    return place
 
 
 def epoch_order(

@@ -38,8 +38,9 @@ class Arguments:
     """The --out of another study, to take models of the same data and training from."""
     data_dir: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """The folder of TFDS data sets; by default $TFDS_DATA_DIR."""
-    mesh: Annotated[str | None, tyro.conf.arg(metavar="data=N")] = None
-    """How many devices to share each batch over; by default one. A run may go on with others."""
+    mesh: Annotated[str | None, tyro.conf.arg(metavar="data=N[,model=M]")] = None
+    """Devices to share each batch over, and maybe to split parameters over; by default one. A run
+    may go on with others."""
 
 
 def main(

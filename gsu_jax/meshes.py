@@ -1,36 +1,47 @@
-"""Devices to share batches over, from a few words: "data=8"."""
+"""Devices to share work over, from a few words: "data=8", "data=4,model=2"."""
 
+import math
 import re
 
 import jax
 
-AXIS = "data"
+AXES = ("data", "model")
 
 
 def make_mesh(text: str) -> jax.sharding.Mesh:
     """The mesh that `text` describes, of the first so many devices.
 
     Args:
-      text: "data=8": the axis `data`, along which each batch is shared, over eight devices.
+      text: "data=8": each batch is shared over eight devices, along the axis `data`.
+        "data=4,model=2": over four pairs, each of which splits the parameters along `model`.
 
     Raises:
       ValueError: `text` is not of that form, or there are fewer devices; says what to give.
     """
-    found = re.fullmatch(r"(\w+)=(-?\d{1,9})", text)
-    if found is None:
-        raise ValueError(f"--mesh {text!r} is not of the form {AXIS}=N, such as {AXIS}=8.")
-    axis, size = found[1], int(found[2])
-    if axis != AXIS:
+    found = [re.fullmatch(r"(\w+)=(-?\d{1,9})", part) for part in text.split(",")]
+    names = [match and match[1] for match in found]
+    if None in names or len(set(names)) < len(names):
         raise ValueError(
-            f"--mesh {text}: there is no axis {axis!r}; batches are shared along {AXIS!r}, as in "
-            f"{AXIS}=8."
+            f"--mesh {text!r} is not of the form data=N or data=N,model=M, such as data=8."
         )
-    if size < 1:
-        raise ValueError(f"--mesh {text}: the number of devices must be at least 1, found {size}.")
-    if size > (there := jax.device_count()):
+    if strangers := [name for name in names if name not in AXES]:
         raise ValueError(
-            f"--mesh {text} asks for {size} devices, found {there} ({jax.default_backend()}); give "
-            f"at most {AXIS}={there}, or simulate more on a CPU: "
-            f"XLA_FLAGS=--xla_force_host_platform_device_count={size}."
+            f"--mesh {text}: there is no axis {strangers[0]!r}; batches are shared along 'data', "
+            "parameters along 'model', as in data=4,model=2."
         )
-    return jax.make_mesh((size,), (AXIS,))
+    sizes = {name: int(match[2]) for name, match in zip(names, found, strict=True)}
+    for name, size in sizes.items():
+        if size < 1:
+            raise ValueError(
+                f"--mesh {text}: the number of devices along {name!r} must be at least 1, found "
+                f"{size}."
+            )
+    shape = [sizes.get("data", 1)] + [sizes[name] for name in AXES[1:] if name in sizes]
+    wanted = math.prod(shape)
+    if wanted > (there := jax.device_count()):
+        raise ValueError(
+            f"--mesh {text} asks for {wanted} devices, found {there} ({jax.default_backend()}); "
+            f"give at most {there} in all, such as data={there}, or simulate more on a CPU: "
+            f"XLA_FLAGS=--xla_force_host_platform_device_count={wanted}."
+        )
+    return jax.make_mesh(shape, AXES[: len(shape)])

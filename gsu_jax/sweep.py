@@ -14,6 +14,7 @@ from gsu_jax.compiled import Compiled, jitted, timed
 from gsu_jax.generative import GenerativeModel, Params, check_images, check_pair
 from gsu_jax.image_sets import join
 from gsu_jax.methods import Method, get_method
+from gsu_jax.placement import Placement
 from gsu_jax.stepping import stepper
 from gsu_jax.unlearning import UnlearningResult
 from gsu_jax.unlearning_step import begin, epoch_sizes, take_step
@@ -122,7 +123,7 @@ class _Program(NamedTuple):
 @lru_cache
 def _program(model: GenerativeModel, method: Method, room: EpochRoom) -> _Program:
     def run_of(setting: dict[str, jax.Array]) -> tuple:
-        return model, replace(method, **setting), None
+        return model, replace(method, **setting), None, Placement()
 
     def start_one(params, setting, key, sets, steps):
         return begin(*run_of(setting), params, sets, steps, jax.random.split(key, 4)[0])

@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gsu_jax.batches import placement
 from gsu_jax.losses import Loss
 from gsu_jax.progress import stage
 from gsu_jax.training import Recipe, TrainingState, start_training, train_epoch
@@ -178,7 +177,8 @@ def _train_group(
         state = TrainingState(*arrays, facts["epoch"], facts["seconds"], facts["compile_seconds"])
     else:
         state = start_training(network.init, recipe, keys)
-    data = placement(mesh)(data)
+    if mesh is None:
+        data = jax.tree.map(jnp.asarray, data)
     saved_at = time.monotonic()
     with stage(f"train {name}", recipe.epochs) as advance:
         advance(state.epoch, f"seeds {', '.join(map(str, seeds))}")

@@ -7,11 +7,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
-from gsu_jax.batches import check_batch, placement
+from gsu_jax.batches import check_batch
 from gsu_jax.compiled import Compiled, timed
 from gsu_jax.losses import Loss
+from gsu_jax.placement import Placement
 from gsu_jax.stepping import stepper
 
 
@@ -113,11 +115,15 @@ def train_epoch(
     batches = order[:, : steps * batch_size].reshape(len(keys), steps, batch_size).swapaxes(0, 1)
     every_seed = jax.vmap(jax.random.fold_in, (0, None))
     step_keys = jax.vmap(every_seed, (None, 0))(epoch_keys, jnp.arange(steps))
-    place = placement(mesh)
-    carry, step_keys, data = place(((state.params, state.optimizer), step_keys, data))
-    xs = (place(batches, batched=True), step_keys)
+    place = Placement(mesh)
+    carry = place.parameters((state.params, state.optimizer), lead=1)
+    xs = (step_keys, batches)
+    if mesh is not None:
+        batches = np.asarray(batches)
+        xs = (*place.everywhere(xs), place.look_up(jax.tree.map(np.asarray, data), batches))
+        data = None
     ((params, optimizer), losses), seconds, compile_seconds = timed(
-        _stepper(loss, recipe, examples), carry, xs, data
+        _stepper(loss, recipe, examples, place), carry, xs, data
     )
     state = TrainingState(
         params,
@@ -130,15 +136,15 @@ def train_epoch(
 
 
 @lru_cache
-def _stepper(loss: Loss, recipe: Recipe, examples: int) -> Compiled:
+def _stepper(loss: Loss, recipe: Recipe, examples: int, place: Placement) -> Compiled:
     optimizer = recipe.optimizer(examples)
 
     def step(carry, x, data):
         params, state = carry
-        indices, key = x
-        batch = jax.tree.map(lambda array: array[indices], data)
+        key, indices, *batch = x
+        (batch,) = batch or [jax.tree.map(lambda array: array[indices], data)]
         value, grads = jax.value_and_grad(loss)(params, batch, key)
         updates, state = optimizer.update(grads, state, params)
-        return (optax.apply_updates(params, updates), state), value
+        return place.hold((optax.apply_updates(params, updates), state)), value
 
     return stepper(step, members=True)

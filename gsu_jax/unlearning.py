@@ -10,13 +10,14 @@ import jax
 import numpy as np
 import optax
 
-from gsu_jax.batches import EpochRoom, devices_of, epoch_order, placement
+from gsu_jax.batches import EpochRoom, epoch_order
 from gsu_jax.compiled import Compiled, jitted, timed
 from gsu_jax.generative import GenerativeModel, Params, check_images, check_pair
 from gsu_jax.image_sets import join
 from gsu_jax.methods import Method, get_method
+from gsu_jax.placement import Placement
 from gsu_jax.stepping import stepper
-from gsu_jax.unlearning_step import begin, epoch_sizes, take_step
+from gsu_jax.unlearning_step import begin, epoch_sizes, take_step, with_images
 
 History = dict[str, np.ndarray]
 
@@ -113,9 +114,9 @@ def unlearn(
       stop: an early end.
       callback: `callback(steps_done, rows)` after each epoch (after each look of `stop`), with
         the history rows since the last call.
-      mesh: devices to share each step's batches over (data parallel, along the mesh's first axis);
-        parameters and images are held on all of them. The batch sizes must divide by that axis; a
-        smaller batch that a method takes of a small set is not shared where it does not divide.
+      mesh: devices to share each step's batches over, along the mesh's first axis; along a second
+        one, where it has two, parameters and optimiser state are split (`gsu_jax.placement`). The
+        batch sizes must divide by the first axis.
 
     Returns:
       An `UnlearningResult`.
@@ -131,22 +132,24 @@ def unlearn(
     if not isinstance(optimizer, optax.GradientTransformation | None):
         raise TypeError(f"optimizer must be an optax transform, found {optimizer!r}.")
     check_pair(forget, retain)
-    start = time.perf_counter()
-    sets = join(forget, retain, devices_of(mesh))
-    seconds = time.perf_counter() - start
-    sizes, room = epoch_sizes(method, sets, epochs, batch_size, retain_batch_size, mesh)
-    steps = sizes.steps * epochs
     start_key, order_key, step_key, stop_key = jax.random.split(key, 4)
 
-    place = placement(mesh)
+    place = Placement(mesh)
     start = time.perf_counter()
-    params, sets = jax.block_until_ready(place((params, sets)))
-    run = _Run(stop, callback, stop_key, seconds + time.perf_counter() - start)
-    program = _program(model, method, optimizer, room)
+    joined = join(forget, retain, place.devices)
+    sizes, room = epoch_sizes(method, joined, epochs, batch_size, retain_batch_size, mesh)
+    steps = sizes.steps * epochs
+    params, start_key, step_key = place.parameters((params, start_key, step_key))
+    sets = joined._replace(rows=place.rows(joined.rows))
+    jax.block_until_ready((params, sets))
+    run = _Run(stop, callback, stop_key, time.perf_counter() - start)
+    program = _program(model, method, optimizer, room, place)
     carry, prepared = run.timed(program.begin, params, sets, steps, start_key)
     shared = (sets, steps, prepared, step_key)
     for epoch in range(epochs if sizes.steps else 0):
-        xs = place(run.timed(program.order, order_key, epoch, sizes), batched=True)
+        xs = run.timed(program.order, order_key, epoch, sizes)
+        if mesh is not None:
+            xs = run.clocked(with_images, xs, method, joined, sizes, place)
         for first, last in _spans(sizes.steps, stop):
             carry = run.advance(program.steps, carry, xs, shared, first, last)
             if run.stopped:
@@ -183,6 +186,12 @@ class _Run:
         result, seconds, compile_seconds = timed(compiled, *arguments)
         self.seconds += seconds
         self.compile_seconds += compile_seconds
+        return result
+
+    def clocked(self, function: Callable, *arguments: Any) -> Any:
+        start = time.perf_counter()
+        result = jax.block_until_ready(function(*arguments))
+        self.seconds += time.perf_counter() - start
         return result
 
     def advance(
@@ -233,9 +242,10 @@ def _program(
     method: Method,
     optimizer: optax.GradientTransformation | None,
     room: EpochRoom,
+    place: Placement,
 ) -> _Program:
     """Kept between runs with the same model, method and room, so that those compile nothing."""
-    run = (model, method, optimizer)
+    run = (model, method, optimizer, place)
     return _Program(
         jitted(partial(begin, *run)),
         jitted(partial(epoch_order, room=room)),

@@ -4,13 +4,15 @@ from numbers import Integral
 from typing import Any
 
 import jax
+import numpy as np
 import optax
 
-from gsu_jax.batches import EpochRoom, EpochSizes, check_batch, devices_of, fit_batch, room_for
+from gsu_jax.batches import EpochRoom, EpochSizes, check_batch, fit_batch, room_for
 from gsu_jax.generative import GenerativeModel, Params
-from gsu_jax.image_sets import Count, JoinedSets
+from gsu_jax.image_sets import Count, ImageSet, JoinedSets, capacity
 from gsu_jax.losses import MaskedBatch
 from gsu_jax.methods import Batch, Method
+from gsu_jax.placement import Placement
 
 Carry = tuple[Params, optax.OptState]
 
@@ -30,28 +32,34 @@ def epoch_sizes(
         over the mesh.
     """
     _check_count("epochs", epochs, 0)
-    visited = sets.n_retain if method.visits == "retain" else sets.n_forget
+    images = visited(method, sets).count
     # Not what `method.batch` makes of them on a small set: that may be any number.
     wanted = batch_size or method.batch_size, retain_batch_size or method.retain_batch_size
     if batch_size is None:
-        batch_size = method.batch(visited, epochs)
+        batch_size = method.batch(images, epochs)
     if retain_batch_size is None:
         retain_batch_size = method.retain_batch_size or batch_size
     _check_count("batch_size", batch_size, 1)
     _check_count("retain_batch_size", retain_batch_size, 1)
     for size in filter(None, wanted):
         check_batch(size, mesh)
-    batch_size = fit_batch(batch_size, visited, mesh)
+    batch_size = fit_batch(batch_size, images, mesh)
     retain_batch_size = fit_batch(retain_batch_size, sets.n_retain, mesh)
-    steps = 0 if method.visits == "nothing" else -(-visited // batch_size)
-    sizes = EpochSizes(visited, batch_size, sets.n_retain, retain_batch_size, steps)
-    return sizes, room_for(sizes, wanted[0], len(sets.rows), devices_of(mesh))
+    steps = 0 if method.visits == "nothing" else -(-images // batch_size)
+    sizes = EpochSizes(images, batch_size, sets.n_retain, retain_batch_size, steps)
+    return sizes, room_for(sizes, wanted[0], len(sets.rows), Placement(mesh).devices)
+
+
+def visited(method: Method, sets: JoinedSets) -> ImageSet:
+    """The set that an epoch of `method` goes over."""
+    return sets.retain if method.visits == "retain" else sets.forget
 
 
 def begin(
     model: GenerativeModel,
     method: Method,
     optimizer: optax.GradientTransformation | None,
+    place: Placement,
     params: Params,
     sets: JoinedSets,
     steps: Count,
@@ -61,13 +69,27 @@ def begin(
     params = method.start(model, params, sets.forget, sets.retain, jax.random.fold_in(key, 0))
     prepared = method.prepare(model, params, sets.forget, sets.retain, jax.random.fold_in(key, 1))
     transform = _transform(method, optimizer, params, steps)
-    return (params, transform.init(params)), prepared
+    return place.hold((params, transform.init(params))), prepared
+
+
+def with_images(
+    xs: Any, method: Method, sets: JoinedSets, sizes: EpochSizes, place: Placement
+) -> Any:
+    """The order of an epoch with its images, a part of each batch on each device of a mesh.
+
+    Looked up on the host, so that each process reads its part and no step has to exchange images.
+    """
+    xs = [np.asarray(x)[: capacity(sizes.steps)] for x in xs]
+    _, indices, _, retained = xs
+    places = visited(method, sets).first + indices, sets.n_forget + retained
+    return place.batches(xs) + [place.look_up(sets.rows, rows) for rows in places]
 
 
 def take_step(
     model: GenerativeModel,
     method: Method,
     optimizer: optax.GradientTransformation | None,
+    place: Placement,
     carry: Carry,
     x: tuple[jax.Array, ...],
     shared: tuple[JoinedSets, Count, Any, jax.Array],
@@ -78,22 +100,24 @@ def take_step(
       model: the generative model.
       method: its settings may be traced scalars where it computes with them alone.
       optimizer: what the method's chain is built around; None for the method's own.
+      place: where the carry lies, before and after.
       carry: parameters and optimiser state.
-      x: of this step, as `gsu_jax.batches.epoch_order` has it.
+      x: of this step, as `gsu_jax.batches.epoch_order` has it; and maybe the visited and the
+        retained images themselves, which else are looked up here.
       shared: both sets, the steps of the whole run, what `prepare` made, and the key of all steps.
     """
     params, state = carry
-    number, indices, mask, retained = x
+    number, indices, mask, retained, *images = x
     sets, steps, prepared, key = shared
-    visited = sets.retain if method.visits == "retain" else sets.forget
-    visited = MaskedBatch(visited.take(indices), mask)
-    batch = Batch(visited, indices, sets.retain.take(retained), number, number / steps)
+    images, retained = images or (visited(method, sets).take(indices), sets.retain.take(retained))
+    batch = Batch(MaskedBatch(images, mask), indices, retained, number, number / steps)
     grads = method.gradients(model, prepared, params, batch, jax.random.fold_in(key, number))
     extra = grads.extra or {}
     updates, state = _transform(method, optimizer, params, steps).update(
         grads.updates, state, params, retain_grads=grads.retain_grads, **extra
     )
-    return (optax.apply_updates(params, updates), state), grads.metrics | _conflict(state)
+    carry = place.hold((optax.apply_updates(params, updates), state))
+    return carry, grads.metrics | _conflict(state)
 
 
 def _transform(

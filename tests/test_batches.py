@@ -8,7 +8,6 @@ from gsu_jax.batches import (
     check_batch,
     epoch_order,
     fit_batch,
-    placement,
     room_for,
 )
 
@@ -147,26 +146,3 @@ def test_a_batch_that_does_not_divide_is_refused_with_the_devices(mesh):
         check_batch(12, mesh, "judging")
     check_batch(16, mesh)
     check_batch(12, None)
-
-
-def test_batches_are_split_and_everything_else_is_on_every_device(mesh):
-    place = placement(mesh)
-    numbers, batches = place((np.arange(3), np.zeros((3, 16))), batched=True)
-    assert {shard.data.shape for shard in batches.addressable_shards} == {(3, 2)}
-    assert numbers.sharding.is_fully_replicated
-    assert place(np.zeros((3, 16))).sharding.is_fully_replicated
-    assert len(place(np.zeros((3, 16))).devices()) == 8
-
-
-def test_batches_of_several_members_are_split_and_those_that_do_not_divide_stay_whole(mesh):
-    place = placement(mesh)
-    batches = place(np.zeros((3, 8, 16)), batched=True)
-    assert {shard.data.shape for shard in batches.addressable_shards} == {(3, 8, 2)}
-    assert place(np.zeros((3, 12)), batched=True).sharding.is_fully_replicated
-
-
-@pytest.mark.parametrize("kind", [jax.sharding.AxisType.Auto, jax.sharding.AxisType.Explicit])
-def test_a_mesh_of_any_kind_of_axes_is_taken(kind):
-    mesh = jax.make_mesh((4, 2), ("a", "b"), axis_types=(kind, kind))
-    batches = placement(mesh)(np.zeros((3, 16)), batched=True)
-    assert {shard.data.shape for shard in batches.addressable_shards} == {(3, 4)}

@@ -185,12 +185,12 @@ def test_each_of_eight_devices_trains_on_its_part_of_every_batch(monkeypatch):
     shapes = []
 
     def watched(compiled, carry, xs, data, timed=training.timed):
-        shapes.append(xs[0].sharding.shard_shape(xs[0].shape))
+        shapes.append(xs[-1].sharding.shard_shape(xs[-1].shape))
         return timed(compiled, carry, xs, data)
 
     monkeypatch.setattr(training, "timed", watched)
     train(KEYS, epochs=1, mesh=jax.make_mesh((8,), ("data",)))
-    assert shapes == [(3, 3, 2)]  # 3 steps of 3 seeds, of 16 images
+    assert shapes == [(3, 3, 2, *IMAGES.shape[1:])]  # 3 steps of 3 seeds, of 16 images
 
 
 def test_a_batch_that_does_not_divide_over_the_devices_is_refused():
