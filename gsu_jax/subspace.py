@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from gsu_jax.inner_products import scale_by_power_of_two, well_inside_range
-from gsu_jax.rows import Rows, combine, gramian_and_along, inner, trailing
+from gsu_jax.rows import Rows, along, combine, inner, trailing
 
 # The least eigenvalue of a Gramian of rows at unit length that is far from dependent: its rounding
 # moves a solution by a thousandth at most, and the second solution by a thousandth of that.
@@ -32,16 +32,16 @@ class Normal(NamedTuple):
     inverse: jax.Array
     usable: jax.Array
 
-    def solve(self, along: jax.Array) -> jax.Array:
-        """The c of a vector whose inner products with the rows are `along`."""
+    def solve(self, products: jax.Array) -> jax.Array:
+        """The c of a vector whose inner products with the rows are `products`, [k]."""
         length = jnp.sqrt(jnp.diagonal(self.gramian))
-        product = jnp.dot(self.inverse, along / length, precision=lax.Precision.HIGHEST)
-        return product / length
+        solution = jnp.dot(self.inverse, products / length, precision=lax.Precision.HIGHEST)
+        return solution / length
 
 
 def normal_equations(rows: Rows, vector: Rows) -> Normal:
     """The normal equations of the rows and a vector, of one dtype, float32 or float64."""
-    gramian, along = gramian_and_along(rows, vector)
+    gramian = inner(rows, rows)
     square = jnp.diagonal(gramian)
     update_square = sum(jnp.sum(jnp.square(v)) for v in vector)
     usable = well_inside_range(square) & well_inside_range(update_square)
@@ -51,7 +51,7 @@ def normal_equations(rows: Rows, vector: Rows) -> Normal:
     usable &= values[0] >= INDEPENDENT
     scaled = vectors / jnp.where(usable, values, 1)[None]
     inverse = jnp.dot(scaled, vectors.T, precision=lax.Precision.HIGHEST)
-    return Normal(gramian, along, update_square, inverse, usable)
+    return Normal(gramian, along(rows, vector), update_square, inverse, usable)
 
 
 @jax.jit
