@@ -6,6 +6,8 @@ from typing import Any
 
 import jax
 
+from gsu_jax.memory import Scale, check_fits, explained
+
 
 class Compiled:
     """A compiled program for each signature of its arguments, kept from call to call.
@@ -14,25 +16,47 @@ class Compiled:
 
     Args:
       build: `build(*arguments)` returns the program for arguments of that signature.
+      scale: `scale(*arguments)`, what its memory grows with: said where it runs out of memory.
     """
 
-    def __init__(self, build: Callable[..., Callable]) -> None:
-        self._build = build
+    def __init__(
+        self,
+        build: Callable[..., Callable],
+        scale: Callable[..., Scale] = lambda *arguments: Scale(),
+    ) -> None:
+        self._build, self._scale = build, scale
         self._programs: dict[Hashable, Callable] = {}
 
     def compile(self, *arguments: Any) -> float:
-        """Compiles for these arguments where that is not done yet; returns the seconds it took."""
+        """Compiles for these arguments where that is not done yet; returns the seconds it took.
+
+        Raises:
+          OutOfMemory: the program does not fit (see `gsu_jax.memory`); also from a call.
+        """
         signature = _signature(arguments)
         if signature in self._programs:
             return 0.0
-        start = time.perf_counter()
-        self._programs[signature] = self._build(*arguments)
+        start, scale = time.perf_counter(), self._scale(*arguments)
+        with explained(None, scale):
+            program = self._build(*arguments)
+        check_fits(program, scale)
+        self._programs[signature] = program
         return time.perf_counter() - start
 
     def __call__(self, *arguments: Any) -> Any:
         """Runs the program; does not wait for the device."""
+        return self._run(arguments, wait=False)
+
+    def finished(self, *arguments: Any) -> Any:
+        """Runs the program and waits for the device."""
+        return self._run(arguments, wait=True)
+
+    def _run(self, arguments: tuple, wait: bool) -> Any:
         self.compile(*arguments)
-        return self._programs[_signature(arguments)](*arguments)
+        program = self._programs[_signature(arguments)]
+        with explained(program, self._scale(*arguments)):
+            result = program(*arguments)
+            return jax.block_until_ready(result) if wait else result
 
 
 def jitted(function: Callable, **options: Any) -> Compiled:
@@ -44,7 +68,7 @@ def timed(compiled: Compiled, *arguments: Any) -> tuple[Any, float, float]:
     """The result, the seconds of the run (device synchronised), and those of compiling before."""
     compile_seconds = compiled.compile(*arguments)
     start = time.perf_counter()
-    result = jax.block_until_ready(compiled(*arguments))
+    result = compiled.finished(*arguments)
     return result, time.perf_counter() - start, compile_seconds
 
 

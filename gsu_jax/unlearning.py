@@ -121,6 +121,7 @@ def unlearn(
 
     Raises:
       ValueError, TypeError: for an argument that can't be used, named with what was found.
+      OutOfMemory: a step does not fit on the device; says to what to lower the batch sizes.
     """
     method = get_method(method)
     method.check(model)
@@ -231,7 +232,9 @@ def _program(
     optimizer = optimizer or method.optimizer(steps)
 
     run = (model, method, optimizer, steps)
-    return _Program(jitted(partial(begin, *run)), stepper(partial(take_step, *run)))
+    batches = {"batch_size": sizes.batch, "retain_batch_size": sizes.retain_batch}
+    take = stepper(partial(take_step, *run), batches=batches)
+    return _Program(jitted(partial(begin, *run)), take)
 
 
 @lru_cache
