@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import optax
 
 from gsu_jax.inner_products import accumulator, scale_by_power_of_two
-from gsu_jax.subspace import Rows, along, inner, orthonormal_basis
+from gsu_jax.rows import Rows, along, inner
+from gsu_jax.subspace import orthonormal_basis
 from gsu_jax.surgery import (
     Conflict,
     Incoming,

@@ -36,7 +36,7 @@ class ImageSet(NamedTuple):
     @property
     def capacity(self) -> int:
         """A bound of `count` that is no tracer."""
-        return len(self.rows)
+        return self.rows.shape[0]
 
     def take(self, places: jax.Array) -> jax.Array:
         """The images at `places`, from 0 to count - 1."""

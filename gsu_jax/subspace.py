@@ -1,16 +1,57 @@
-"""An orthonormal basis of the span of k trees, from k x k Gramians taken leaf by leaf."""
+"""The span of k trees, by k x k Gramians taken leaf by leaf: normal equations, and a basis."""
 
-from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.sharding import NamedSharding, PartitionSpec
 
-from gsu_jax.inner_products import scale_by_power_of_two
+from gsu_jax.inner_products import scale_by_power_of_two, well_inside_range
+from gsu_jax.rows import Rows, along, combine, inner, trailing
 
-Rows = Sequence[jax.Array]
-MANY = 16  # rows from which on matrix products are the faster
+# The least eigenvalue of a Gramian of rows at unit length that is far from dependent: its rounding
+# moves a solution by a thousandth at most, and the second solution by a thousandth of that.
+INDEPENDENT = 1e-3
+
+
+class Normal(NamedTuple):
+    """The normal equations of least squares: of |u - sum_i c_i r_i|^2, for rows r_i.
+
+    Attributes:
+        gramian: <r_i, r_j>, [k, k].
+        along: <r_i, u>, [k].
+        update_square: <u, u>.
+        inverse: of the Gramian of the rows at unit length.
+        usable: whether the rows are far from dependent, and the numbers from the limits of their
+            dtype; where not, nothing else here is to be used.
+    """
+
+    gramian: jax.Array
+    along: jax.Array
+    update_square: jax.Array
+    inverse: jax.Array
+    usable: jax.Array
+
+    def solve(self, products: jax.Array) -> jax.Array:
+        """The c of a vector whose inner products with the rows are `products`, [k]."""
+        length = jnp.sqrt(jnp.diagonal(self.gramian))
+        solution = jnp.dot(self.inverse, products / length, precision=lax.Precision.HIGHEST)
+        return solution / length
+
+
+def normal_equations(rows: Rows, vector: Rows) -> Normal:
+    """The normal equations of the rows and a vector, of one dtype, float32 or float64."""
+    gramian = inner(rows, rows)
+    square = jnp.diagonal(gramian)
+    update_square = sum(jnp.sum(jnp.square(v)) for v in vector)
+    usable = well_inside_range(square) & well_inside_range(update_square)
+    length = jnp.sqrt(jnp.where(usable, square, 1))
+    cosines = jnp.where(usable, gramian / jnp.outer(length, length), 0)
+    values, vectors = jnp.linalg.eigh(cosines)
+    usable &= values[0] >= INDEPENDENT
+    scaled = vectors / jnp.where(usable, values, 1)[None]
+    inverse = jnp.dot(scaled, vectors.T, precision=lax.Precision.HIGHEST)
+    return Normal(gramian, along(rows, vector), update_square, inverse, usable)
 
 
 @jax.jit
@@ -31,9 +72,9 @@ def orthonormal_basis(rows: Rows) -> tuple[list[jax.Array], jax.Array]:
     """
     k, dtype = len(rows[0]), rows[0].dtype
     noise = k * jnp.finfo(dtype).eps
-    largest = jnp.stack([jnp.max(jnp.abs(row), axis=_trailing(row), initial=0) for row in rows])
+    largest = jnp.stack([jnp.max(jnp.abs(row), axis=trailing(row), initial=0) for row in rows])
     scale = scale_by_power_of_two(largest.max(0))
-    rows = [row * lax.expand_dims(scale, _trailing(row)) for row in rows]
+    rows = [row * lax.expand_dims(scale, trailing(row)) for row in rows]
     gramian = inner(rows, rows)
     square = jnp.diagonal(gramian)
     finite = jnp.all(jnp.isfinite(square))
@@ -48,39 +89,3 @@ def orthonormal_basis(rows: Rows) -> tuple[list[jax.Array], jax.Array]:
     kept = values > 64 * noise
     weights = jnp.where(kept, 1 / jnp.sqrt(jnp.where(kept, values, 1)), 0)
     return combine(vectors.T * weights[:, None], rows), jnp.sum(kept)
-
-
-def inner(a: Rows, b: Rows) -> jax.Array:
-    """Inner products of the rows of two sets, [k, k], in their dtype.
-
-    Multiplied and summed, as `inner_products` does; from `MANY` rows on as matrix products, whose
-    k^2 products share what they read (XLA's CPU backend: 20 times faster for 32 rows of 1e6 values,
-    three times slower for 8 rows of 1e7).
-    """
-    product = _matrix_product if len(a[0]) >= MANY else _multiply_and_sum
-    return sum(product(x, y) for x, y in zip(a, b, strict=True))
-
-
-def _multiply_and_sum(x: jax.Array, y: jax.Array) -> jax.Array:
-    return jnp.sum(x[:, None] * y[None], axis=tuple(range(2, x.ndim + 1)))
-
-
-def _matrix_product(x: jax.Array, y: jax.Array) -> jax.Array:
-    contracted = (_trailing(x), _trailing(y)), ((), ())
-    # Said for leaves that are sharded explicitly: the k x k products are whole on every device.
-    whole = NamedSharding(jax.typeof(x).sharding.mesh, PartitionSpec())
-    return lax.dot_general(x, y, contracted, precision=lax.Precision.HIGHEST, out_sharding=whole)
-
-
-def along(basis: Rows, vector: Rows) -> jax.Array:
-    """Inner products of each row of `basis` with the leaves of one vector, [k]."""
-    return sum(jnp.sum(q * v[None], axis=_trailing(q)) for q, v in zip(basis, vector, strict=True))
-
-
-def combine(weights: jax.Array, rows: Rows) -> list[jax.Array]:
-    """Weighted sums of rows: `weights` is [k] or [m, k]."""
-    return [jnp.tensordot(weights, row, 1, precision=lax.Precision.HIGHEST) for row in rows]
-
-
-def _trailing(row: jax.Array) -> tuple[int, ...]:
-    return tuple(range(1, row.ndim))

@@ -13,13 +13,16 @@ its loss, so the update to project is minus the gradient of the loss on the forg
 """
 
 from collections.abc import Hashable
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from gsu_jax.inner_products import InnerProducts, accumulator, inner_products
-from gsu_jax.subspace import along, combine, orthonormal_basis
+from gsu_jax.rows import Rows, along, combine
+from gsu_jax.subspace import Normal, normal_equations, orthonormal_basis
 from gsu_jax.trees import check_floating, check_same_shapes, check_stacked_shapes
 
 Tree = Any
@@ -82,9 +85,10 @@ def project_subspace(updates: Tree, retain_grads: Tree) -> Tree:
     """Removes from `updates` its component in the span of k retain gradients.
 
     With r_1 ... r_k the retain gradients as single vectors and the rows of Q an orthonormal basis
-    of their span: u - Q^T Q u (Bae et al. 2023, "a set of retain samples"). Q comes from the k x k
-    Gramian, twice, and is applied twice. Dependent, equal and zero gradients add no direction; two
-    that differ by less than about 1e-6 of their length (float32) count as equal.
+    of their span: u - Q^T Q u (Bae et al. 2023, "a set of retain samples"). Where the k x k Gramian
+    is well conditioned its normal equations are solved, twice; else Q comes from it, in two rounds.
+    Dependent, equal and zero gradients add no direction; two that differ by less than about 1e-6 of
+    their length (float32) count as equal.
 
     Args:
         updates: a tree of floating-point arrays, in the descent convention.
@@ -159,22 +163,56 @@ def project_subspace_and_measure(updates: Tree, retain_grads: Tree) -> tuple[Tre
     check_floating(retain_grads, "retain_grads")
     if not check_stacked_shapes(updates, retain_grads):
         return updates, measure(updates, retain_grads)
-    conflict = measure(updates, mean_of_set(retain_grads))
     us, structure = jax.tree.flatten(updates)
     rs = jax.tree.leaves(retain_grads)
     dtype = accumulator([*us, *rs])
-    basis, rank = orthonormal_basis([jnp.asarray(r, dtype) for r in rs])
+    remainder, conflict = _without_span(
+        [jnp.asarray(u, dtype) for u in us], [jnp.asarray(r, dtype) for r in rs]
+    )
+    leaves = [p.astype(jnp.result_type(u)) for p, u in zip(remainder, us, strict=True)]
+    return structure.unflatten(leaves), conflict
 
-    start = remainder = [jnp.asarray(u, dtype) for u in us]
-    for _ in range(2):  # the second time takes out what the rounding of the first left
-        components = combine(along(basis, remainder), basis)
-        remainder = [p - c for p, c in zip(remainder, components, strict=True)]
-    projected = (rank > 0) & jnp.isfinite(conflict.update_norm)
-    leaves = [
-        jnp.where(projected, p, u).astype(jnp.result_type(own))
-        for p, u, own in zip(remainder, start, us, strict=True)
-    ]
-    return structure.unflatten(leaves), conflict._replace(projected=projected)
+
+# Compiled on its own, since without it each call outside a `jit` would compile the branches anew.
+@partial(jax.jit, inline=True)
+def _without_span(us: Rows, rs: Rows) -> tuple[list[jax.Array], Conflict]:
+    """The vector without its component in the span of the rows, and its conflict with their mean.
+
+    From the Gramian itself where the rows are far from dependent, which reads them four times; else
+    from an orthonormal basis, which is made of them first.
+    """
+    normal = normal_equations(rs, us)
+
+    def remove(basis, components):
+        return [u - c for u, c in zip(us, combine(components, basis), strict=True)]
+
+    def by_gramian(us, rs):
+        components = normal.solve(normal.along)
+        # The second time takes out what the rounding of the first left.
+        components += normal.solve(along(rs, remove(rs, components)))
+        return remove(rs, components), _conflict_with_mean(normal)
+
+    def by_basis(us, rs):
+        basis, rank = orthonormal_basis(rs)
+        components = along(basis, us)
+        components += along(basis, remove(basis, components))
+        conflict = measure(us, mean_of_set(rs))
+        projected = (rank > 0) & jnp.isfinite(conflict.update_norm)
+        remainder = [
+            jnp.where(projected, p, u) for p, u in zip(remove(basis, components), us, strict=True)
+        ]
+        return remainder, conflict._replace(projected=projected)
+
+    return lax.cond(normal.usable, by_gramian, by_basis, us, rs)
+
+
+def _conflict_with_mean(normal: Normal) -> Conflict:
+    """The conflict with the mean of the rows: a row's share of it is 1 / k."""
+    k = len(normal.along)
+    update_norm = jnp.sqrt(normal.update_square)
+    retain_norm = jnp.sqrt(jnp.sum(normal.gramian)) / k
+    cosine = jnp.sum(normal.along) / k / (update_norm * retain_norm)
+    return Conflict(jnp.clip(cosine, -1, 1), update_norm, retain_norm, normal.usable)
 
 
 def mean_of_set(retain_grads: Tree) -> Tree:

@@ -105,6 +105,7 @@ def train_epoch(
 
     Raises:
       ValueError: there are no examples, or a batch of them does not divide over the mesh.
+      OutOfMemory: a step does not fit on the device; says what to lower.
     """
     examples = len(jax.tree.leaves(data)[0])
     steps = recipe.steps_per_epoch(examples)
@@ -147,4 +148,5 @@ def _stepper(loss: Loss, recipe: Recipe, examples: int, place: Placement) -> Com
         updates, state = optimizer.update(grads, state, params)
         return place.hold((optax.apply_updates(params, updates), state)), value
 
-    return stepper(step, members=True)
+    batches = {"batch_size": min(recipe.batch_size, examples)}
+    return stepper(step, members=True, batches=batches)

@@ -10,10 +10,10 @@ import jax
 import numpy as np
 import optax
 
-from gsu_jax.batches import EpochRoom, epoch_order
-from gsu_jax.compiled import Compiled, jitted, timed
+from gsu_jax.batches import EpochRoom, EpochSizes, epoch_order
+from gsu_jax.compiled import Compiled, compile_together, jitted, on_one_device, timed
 from gsu_jax.generative import GenerativeModel, Params, check_images, check_pair
-from gsu_jax.image_sets import join
+from gsu_jax.image_sets import JoinedSets, capacity, join
 from gsu_jax.methods import Method, get_method
 from gsu_jax.placement import Placement
 from gsu_jax.stepping import stepper
@@ -123,6 +123,7 @@ def unlearn(
 
     Raises:
       ValueError, TypeError: for an argument that can't be used, named with what was found.
+      OutOfMemory: a step does not fit on the device; says to what to lower the batch sizes.
     """
     method = get_method(method)
     method.check(model)
@@ -144,6 +145,8 @@ def unlearn(
     jax.block_until_ready((params, sets))
     run = _Run(stop, callback, stop_key, time.perf_counter() - start)
     program = _program(model, method, optimizer, room, place)
+    if mesh is None and sizes.steps:  # on a mesh, where a part leaves its arrays is up to XLA
+        run.compile_seconds += program.compile(params, sets, sizes, start_key)
     carry, prepared = run.timed(program.begin, params, sets, steps, start_key)
     shared = (sets, steps, prepared, step_key)
     for epoch in range(epochs if sizes.steps else 0):
@@ -155,6 +158,53 @@ def unlearn(
             if run.stopped:
                 return run.result(carry[0])
     return run.result(carry[0])
+
+
+def compile_ahead(
+    model: GenerativeModel,
+    image_shape: tuple[int, int, int],
+    n_forget: int,
+    n_retain: int,
+    *,
+    method: str | Method,
+    dtype: Any = np.uint8,
+    params: Params | None = None,
+    optimizer: optax.GradientTransformation | None = None,
+    batch_size: int | None = None,
+    retain_batch_size: int | None = None,
+    epochs: int = 1,
+) -> float:
+    """Compiles what `unlearn` will run, before the images are there.
+
+    In a thread of its own it compiles while they are read. The numbers of images need not be right:
+    a request with about as many images in all, of which others are to be forgotten, is the same
+    program (`gsu_jax.image_sets.capacity`, `gsu_jax.batches.room_for`).
+
+    Args:
+      model: as for `unlearn`, which must be given the same object.
+      image_shape: `(height, width, channels)`.
+      n_forget: about how many images are to be forgotten.
+      n_retain: about how many are to be retained.
+      method: as for `unlearn`.
+      dtype: of the images.
+      params: parameters or their shapes; by default those of `model.init`.
+      optimizer: as for `unlearn`.
+      batch_size: as for `unlearn`.
+      retain_batch_size: as for `unlearn`.
+      epochs: as for `unlearn`; runs of several are the same program.
+
+    Returns:
+      The seconds it took; 0 where all was compiled already.
+    """
+    method = get_method(method)
+    method.check(model)
+    rows = jax.ShapeDtypeStruct((capacity(n_forget + n_retain), *image_shape), dtype)
+    sets = JoinedSets(rows, n_forget, n_retain)
+    sizes, room = epoch_sizes(method, sets, epochs, batch_size, retain_batch_size)
+    key = jax.random.key(0)
+    params, sets = on_one_device((params or jax.eval_shape(model.init, key), sets))
+    program = _program(model, method, optimizer, room, Placement())
+    return program.compile(params, sets, sizes, key)
 
 
 def _with_guide(method: Method, guide: Callable) -> Method:
@@ -235,6 +285,19 @@ class _Program(NamedTuple):
     order: Compiled
     steps: Compiled
 
+    def compile(self, params: Params, sets: JoinedSets, sizes: EpochSizes, key: jax.Array) -> float:
+        """Compiles all parts for arguments like these, or their shapes; returns the seconds."""
+        if self.begin.compiled_for(params, sets, sizes.steps, key):
+            return 0.0
+        carry, prepared = self.begin.shapes(params, sets, sizes.steps, key)
+        xs = self.order.shapes(key, 0, sizes)
+        shared = (sets, sizes.steps, prepared, key)
+        return compile_together(
+            (self.steps, (carry, xs, shared, 0, sizes.steps)),
+            (self.begin, (params, sets, sizes.steps, key)),
+            (self.order, (key, 0, sizes)),
+        )
+
 
 @lru_cache
 def _program(
@@ -246,8 +309,9 @@ def _program(
 ) -> _Program:
     """Kept between runs with the same model, method and room, so that those compile nothing."""
     run = (model, method, optimizer, place)
+    batches = {"batch_size": room.batch, "retain_batch_size": room.retain_batch}
     return _Program(
         jitted(partial(begin, *run)),
         jitted(partial(epoch_order, room=room)),
-        stepper(partial(take_step, *run)),
+        stepper(partial(take_step, *run), batches=batches),
     )

@@ -47,7 +47,7 @@ def epoch_sizes(
     retain_batch_size = fit_batch(retain_batch_size, sets.n_retain, mesh)
     steps = 0 if method.visits == "nothing" else -(-images // batch_size)
     sizes = EpochSizes(images, batch_size, sets.n_retain, retain_batch_size, steps)
-    return sizes, room_for(sizes, wanted[0], len(sets.rows), Placement(mesh).devices)
+    return sizes, room_for(sizes, wanted[0], sets.rows.shape[0], Placement(mesh).devices)
 
 
 def visited(method: Method, sets: JoinedSets) -> ImageSet:

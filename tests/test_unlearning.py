@@ -15,8 +15,10 @@ from gsu_jax import (
     GenerativeModel,
     GradientAscent,
     GradientSurgery,
+    RedirectSurgery,
     unlearn,
 )
+from gsu_jax.unlearning import compile_ahead
 
 FORGET, RETAIN = images(1, 6, offset=0.5), images(2, 9)
 PARAMS = MODEL.init(jax.random.key(0))
@@ -318,3 +320,15 @@ def test_a_second_request_of_another_size_compiles_nothing(method):
     assert compiled == []
     assert second.compile_seconds == 0
     assert np.isfinite(ravel_pytree(second.params)[0]).all()
+
+
+def test_what_is_compiled_ahead_is_not_compiled_again():
+    method, given = RedirectSurgery(momentum=0.123), gaussian_vae.MODEL  # of no other test
+    params, everything = jax.jit(given.init)(KEY), images(1, 700, offset=0.3)
+    sets = everything[:355], everything[355:]
+    unlearn(given, params, *sets, method="before", key=KEY)  # keys are split, arrays placed
+    assert compile_ahead(given, (2, 2, 1), 380, 320, method=method, dtype=np.float32) > 0
+    with count_compilations() as compiled:
+        result = unlearn(given, params, *sets, method=method, key=KEY)
+    assert compiled == []
+    assert result.compile_seconds == 0
