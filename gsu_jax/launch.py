@@ -24,7 +24,7 @@ from typing import NoReturn
 from gsu_jax.processes import COORDINATOR, HEARTBEAT, PROCESS, PROCESSES, WAIT
 
 KEPT = 50_000  # bytes of what a process said last
-TOGETHER = 8.0  # seconds in which processes that stop for one reason do so
+TOGETHER = 5.0  # seconds in which processes that stop for one reason do so
 AGAIN = "the same command again goes on from the last checkpoint, with any number of processes"
 # How XLA names the tasks whose heartbeats stopped, and process 0 where it is the one that is gone.
 UNHEALTHY = re.compile(r"unhealthy \(stopped sending heartbeats\):\s*((?:\d+\s)+)")
@@ -48,7 +48,7 @@ class Child:
         self.listener.start()
 
     def _listen(self) -> None:
-        while heard := os.read(self.process.stderr.fileno(), 65536):
+        while heard := self.process.stderr.read1():
             self.said = (self.said + heard)[-KEPT:]
             if self.shown:
                 _pass_on(heard)
@@ -66,7 +66,7 @@ class Child:
         self.listener.join(1.0)
 
     def lost(self) -> dict[int, str]:
-        """The processes that are gone, as far as the end of this one tells, and what became of them."""
+        """The processes that are gone, as far as the end of this one tells, and what befell them."""
         said = self.said.decode(errors="replace")
         if named := UNHEALTHY.search(said):
             return {int(n): "no sign of life from it" for n in named[1].split()}

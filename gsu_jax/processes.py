@@ -156,7 +156,7 @@ def to_host(tree: Any) -> Any:
 
 
 def put(array: Any, sharding: jax.sharding.Sharding) -> jax.Array:
-    """`jax.device_put` of an array that every process has; each gives its own devices their part."""
+    """`jax.device_put` of an array that all processes have; each gives its devices their part."""
     if sharding.is_fully_addressable or _spans(array):
         return jax.device_put(array, sharding)
     if not jnp.issubdtype(jnp.result_type(array), jax.dtypes.prng_key):

@@ -4,6 +4,7 @@ JAX's own runtime waits too, but ends in an abort that names nobody. Process 0 l
 coordinator will; the others call there until all have come or the time is over.
 """
 
+import contextlib
 import json
 import selectors
 import socket
@@ -105,14 +106,15 @@ def _greeting(
 def _call(address: tuple[str, int], greeting: dict, deadline: float) -> list[int] | str:
     """Another process: what process 0 says; [0] where it never came."""
     while left := _left(deadline):
-        try:
-            with socket.create_connection(address, timeout=left) as server:
-                _say(server, greeting)
-                server.settimeout(_left(deadline) + GRACE)
-                if (said := _hear(server)) is not None:
-                    return said
-        except OSError:
-            pass  # it does not listen yet, or its machine cannot be reached yet
+        # Until it listens, and its machine can be reached.
+        with (
+            contextlib.suppress(OSError),
+            socket.create_connection(address, timeout=left) as server,
+        ):
+            _say(server, greeting)
+            server.settimeout(_left(deadline) + GRACE)
+            if (said := _hear(server)) is not None:
+                return said
         time.sleep(PAUSE)
     return [0]
 
@@ -122,10 +124,8 @@ def _left(deadline: float) -> float:
 
 
 def _say(connection: socket.socket, message: object) -> None:
-    try:
+    with contextlib.suppress(OSError):  # it is gone; who waits for it will say so
         connection.sendall(json.dumps(message).encode() + b"\n")
-    except OSError:
-        pass  # it is gone; who waits for it will say so
 
 
 def _hear(connection: socket.socket) -> object:

@@ -240,7 +240,7 @@ class Study:
         )
 
     def of_the_judge(self, function: Callable[[], Any]) -> Any:
-        """What `function()` finds with the judge, which all processes train and the first one asks."""
+        """What `function()` finds with the judge, which all processes train and one asks."""
         _ = self.judge_params
         return processes.from_first(function)
 
