@@ -66,7 +66,7 @@ class Child:
         self.listener.join(1.0)
 
     def lost(self) -> dict[int, str]:
-        """The processes that are gone, as far as the end of this one tells, and what befell them."""
+        """The processes that are gone, as far as the end of this one tells, and how they went."""
         said = self.said.decode(errors="replace")
         if named := UNHEALTHY.search(said):
             return {int(n): "no sign of life from it" for n in named[1].split()}
