@@ -286,12 +286,11 @@ def _first_line(error: Exception) -> str:
 
 
 def _write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    # Not at the top: orbax costs 0.4 s, and a finished run reads results without it.
+    if jax.process_count() == 1:
+        _orbax().save(path, arrays, overwrite=True)
+        return
     from orbax import checkpoint
 
-    if jax.process_count() == 1:
-        checkpoint.v1.save(path, arrays, overwrite=True)
-        return
     # v1 waits for the other processes whatever it is told (0.12.8); the files are the same.
     this = _this_process(checkpoint.options.MultiprocessingOptions())
     handler = checkpoint.CompositeCheckpointHandler(
@@ -304,14 +303,19 @@ def _write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
 
 
 def _read_arrays(path: Path, like: dict[str, np.ndarray]) -> dict[str, Any]:
-    from orbax.checkpoint import v1
-
     if jax.process_count() == 1:
-        return v1.load(path, like)
-    context = v1.Context()
+        return _orbax().load(path, like)
+    context = _orbax().Context()
     _this_process(context.multiprocessing)
     with context:
-        return v1.load(path, like)
+        return _orbax().load(path, like)
+
+
+def _orbax() -> Any:
+    # Not at the top: orbax costs 0.4 s, and a finished run reads results without it.
+    from orbax.checkpoint import v1
+
+    return v1
 
 
 def _this_process(options: Any) -> Any:

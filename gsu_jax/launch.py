@@ -39,7 +39,7 @@ class Child:
         self.process = subprocess.Popen(
             command,
             env=os.environ | environment | {PROCESS: str(number)},
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,  # which ends with the launcher, and the child with it
             stdout=None if shown else subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C is for the launcher

@@ -9,6 +9,7 @@ import itertools
 import json
 import os
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -19,7 +20,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax._src import distributed  # the one way to the coordinator's store of keys and values
-from jax.experimental import multihost_utils
 
 from gsu_jax.rendezvous import rendezvous
 
@@ -45,6 +45,7 @@ def join() -> None:
         return
     coordinator, wait = os.environ[COORDINATOR], float(os.environ[WAIT])
     processes, process = int(os.environ[PROCESSES]), int(os.environ[PROCESS])
+    threading.Thread(target=_end_with_the_launcher, daemon=True).start()
     # Gloo greets on standard output, which is for results.
     sys.stdout.flush()
     sys.stdout = os.fdopen(os.dup(1), "w", buffering=1)
@@ -150,6 +151,8 @@ def to_host(tree: Any) -> Any:
             return leaf
         if leaf.is_fully_replicated:
             return np.asarray(leaf)
+        from jax.experimental import multihost_utils
+
         return multihost_utils.process_allgather(leaf, tiled=True)
 
     return jax.tree.map(fetch, tree)
@@ -183,7 +186,8 @@ def leave(code: int) -> None:
     """
     if not jax.distributed.is_initialized():
         return
-    if "Gloo" in str(error := sys.exception()) or "oordination" in str(error):
+    said = str(error := sys.exception()).lower()
+    if "gloo" in said or "coordination" in said:
         time.sleep(int(os.environ.get(HEARTBEAT, "100")) + 5)
     try:
         _client().wait_at_barrier("gsu_jax/leave", 3000)
@@ -193,6 +197,11 @@ def leave(code: int) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+def _end_with_the_launcher() -> None:
+    os.read(0, 1)  # nothing is ever written there: this returns when the launcher is gone
+    os._exit(1)
 
 
 def _alone() -> bool:

@@ -31,7 +31,7 @@ class Nothing:
 
 
 CONFIG = {"pretraining": Recipe(epochs=4, batch_size=128), "judging": Recipe(epochs=1)}
-METHODS = ("before", "gradient_surgery")
+METHODS = ("before", "gradient_ascent")
 
 
 def judge(kernel, images):
