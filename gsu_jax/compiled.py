@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from gsu_jax.memory import Scale, check_fits, explained
+from gsu_jax.processes import meet_before
 
 
 class Compiled:
@@ -128,6 +129,7 @@ def compile_together(*calls: tuple[Compiled, tuple]) -> float:
 def timed(compiled: Compiled, *arguments: Any) -> tuple[Any, float, float]:
     """The result, the seconds of the run (device synchronised), and those of compiling before."""
     compile_seconds = compiled.compile(*arguments)
+    meet_before(arguments)
     start = time.perf_counter()
     result = compiled.finished(*arguments)
     return result, time.perf_counter() - start, compile_seconds

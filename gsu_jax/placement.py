@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gsu_jax.processes import put
+
 
 @dataclass(frozen=True)
 class Placement:
@@ -95,6 +97,4 @@ class Placement:
     def _put(self, tree: Any, spec_of: Any) -> Any:
         if self.mesh is None:
             return jax.tree.map(jnp.asarray, tree)
-        return jax.tree.map(
-            lambda x: jax.device_put(x, self._sharding(spec_of(jnp.shape(x)))), tree
-        )
+        return jax.tree.map(lambda x: put(x, self._sharding(spec_of(jnp.shape(x)))), tree)
