@@ -3,7 +3,7 @@
 Cold: a prepared data set of TFDS through its records, every image decoded, into an empty cache
 folder; and scikit-learn's digits. Cached: the same call again, which maps the arrays that the first
 one left there after checking their hash. Both in one process, imports done, so that the ratio is of
-reading alone; "from a standing start" is cold.py.
+reading alone; cold.py has the whole request.
 """
 
 import shutil
