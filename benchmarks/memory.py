@@ -12,21 +12,16 @@ from typing import Annotated, Any, ClassVar, Literal
 import jax
 import paired
 import tyro
-from step import steps_of
+from step import MODELS, build, steps_of
 
 from gsu_jax.generative import GenerativeModel
 from gsu_jax.gradients import forget_retain_grads
 from gsu_jax.losses import over_masked
 from gsu_jax.methods import METHODS, GradientSurgery, Method, StepGradients, get_method
 from gsu_jax.methods.gradient_surgery import negative
-from gsu_jax.models import ConvVAEConfig, conv_vae, mlp_vae
 
 MIB = 2**20
 BASE = "gradient_surgery"
-MODELS = {
-    "mlp": ("MLP VAE 784-400-400-20, float32, Adam", (28, 28, 1)),
-    "conv": ("convolutional VAE, 32x32x3, float32, Adam", (32, 32, 3)),
-}
 
 
 @dataclass(frozen=True)
@@ -77,14 +72,14 @@ class Microbatched(GradientSurgery):
 def main(arguments: Arguments) -> None:
     paired.prepare(arguments.out)
     description, shape = MODELS[arguments.model]
-    model = mlp_vae() if arguments.model == "mlp" else conv_vae(ConvVAEConfig(image_shape=shape))
+    model = build(arguments.model, "float32")
     methods = [method for method in chosen(arguments.methods) if has_steps(method)]
     methods.append(Microbatched(microbatch_size=arguments.microbatch_size))
     rows = [row(model, method, shape, arguments.batch_size) for method in methods]
     base = next(one["peak_bytes"] for one in rows if one["method"] == BASE)
     rows = [one | {"ratio": one["peak_bytes"] / base} for one in rows]
     print(table(rows))
-    paired.write(arguments, "memory", description, rows, paired.load())
+    paired.write(arguments, "memory", f"{description}, float32, Adam", rows, paired.load())
 
 
 def chosen(names: tuple[str, ...]) -> list[Method]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import tyro
 
 FOLDER = Path(__file__).parent
-BENCHMARKS = ("memory", "projection", "step", "seeds", "unlearn", "cold", "scaling")
+BENCHMARKS = ("memory", "projection", "step", "seeds", "unlearn", "cold", "data", "scaling")
 
 
 @dataclass(frozen=True)

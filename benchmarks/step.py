@@ -1,7 +1,8 @@
-"""How long is a step? Gradient ascent, surgery and redirect on the MLP VAE, as ratios to ascent.
+"""How long is a step? Ascent, surgery, redirect and UNO, as ratios to ascent of the same round.
 
 Methods by their names are what `unlearn` runs; gradient_surgery is the leaf-by-leaf projection with
-`measure_conflict` behind it.
+`measure_conflict` behind it, and its ratio to both gradients summed is what surgery itself costs.
+--dtype is that of the computation: parameters, gradients and the optimiser stay float32.
 Run it on a quiet machine; the load is written down with the result.
 """
 
@@ -9,8 +10,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -24,8 +26,8 @@ from gsu_jax.batches import EpochRoom, EpochSizes, epoch_order
 from gsu_jax.compiled import Compiled
 from gsu_jax.generative import GenerativeModel
 from gsu_jax.image_sets import join
-from gsu_jax.methods import GradientAscent, GradientSurgery, Method, RedirectSurgery
-from gsu_jax.models import mlp_vae
+from gsu_jax.methods import UNO, GradientAscent, GradientSurgery, Method, RedirectSurgery
+from gsu_jax.models import ConvVAEConfig, MLPVAEConfig, conv_vae, mlp_vae
 from gsu_jax.placement import Placement
 from gsu_jax.stepping import stepper
 from gsu_jax.transforms import add_retain_gradient, project_conflicting
@@ -35,21 +37,43 @@ from gsu_jax.unlearning_step import begin, take_step
 TINY = 1e-9
 
 
+MODELS = {
+    "mlp": ("MLP VAE 784-400-400-20", (28, 28, 1)),
+    "conv": ("convolutional VAE, 32x32x3", (32, 32, 3)),
+}
+Dtype = Literal["float32", "bfloat16"]
+
+
 @dataclass(frozen=True)
 class Arguments:
     """What is measured, and how often."""
 
-    rounds: int = 60
+    models: tuple[Literal["mlp", "conv"], ...] = ("mlp",)
+    """The VAE of mnist138.py, and the convolutional one of celeba.py at 32x32."""
+    batch_sizes: tuple[int, ...] = (32, 128, 512)
+    """Images of each set in a step; redirect_surgery takes its own share of each."""
+    dtypes: tuple[Dtype, ...] = ("float32",)
+    """Of the computation; parameters, gradients and the optimiser's state are float32."""
+    only: tuple[str, ...] = ()
+    """Kinds of step, by their names in the table, to leave out the others; ascent and the two
+    gradients summed, the bases of ratios, are always there."""
+    rounds: int = 30
     """Times that each kind of step is timed."""
     steps: int = 3
-    """Steps in one timed call, compiled as one scan."""
-    batch_size: int = 128
-    """Images of each set in a step; redirect_surgery takes its own share of each."""
+    """Steps in one timed call: one scan, or one by one for convolutions on a CPU."""
     out: Annotated[Path, tyro.conf.arg(metavar="FILE")] = Path("benchmarks/results/step.json")
     """The JSON file to write."""
 
     def __post_init__(self) -> None:
-        paired.check_counts(self, "rounds", "steps", "batch_size")
+        paired.check_counts(self, "rounds", "steps")
+        if min(self.batch_sizes, default=0) < 1:
+            raise ValueError(
+                f"batch_sizes must be one number or more, from 1 on, found {self.batch_sizes}."
+            )
+        if strangers := [name for name in self.only if name not in KINDS]:
+            raise ValueError(
+                f"only: there is no step {strangers[0]!r}. There is: {', '.join(KINDS)}."
+            )
 
 
 @dataclass(frozen=True)
@@ -89,13 +113,15 @@ class RavelledProjection(GradientSurgery):
         return optax.chain(ravelled, optimizer)
 
 
+ASCENT, SUMMED = "gradient_ascent", "two gradients, summed"
 KINDS: dict[str, Method] = {
-    "gradient_ascent": GradientAscent(learning_rate=TINY),
-    "two gradients, summed": TwoGradients(learning_rate=TINY),
+    ASCENT: GradientAscent(learning_rate=TINY),
+    SUMMED: TwoGradients(learning_rate=TINY),
     "projection, leaf by leaf": LeafwiseProjection(learning_rate=TINY),
     "projection, ravelled": RavelledProjection(learning_rate=TINY),
     "gradient_surgery": GradientSurgery(learning_rate=TINY),
     "redirect_surgery": RedirectSurgery(learning_rate=TINY),
+    "uno": UNO(learning_rate=TINY),
 }
 
 
@@ -118,20 +144,43 @@ class Timed:
 
 def main(arguments: Arguments) -> None:
     paired.prepare(arguments.out)
-    model = mlp_vae()
-    kinds = {name: compiled(model, method, arguments) for name, method in KINDS.items()}
     before = paired.load()
-    clocks = {name: partial(kind.milliseconds, arguments.steps) for name, kind in kinds.items()}
+    settings = product(arguments.models, arguments.dtypes, arguments.batch_sizes)
+    rows = [row for setting in settings for row in measured(*setting, arguments)]
+    models = "; ".join(MODELS[name][0] for name in arguments.models)
+    paired.write(arguments, "step", f"{models}; Adam", rows, before)
+
+
+def measured(
+    name: str, dtype: Dtype, batch_size: int, arguments: Arguments
+) -> list[dict[str, Any]]:
+    """A row for each kind of step, all timed in the same rounds; prints them."""
+    description, shape = MODELS[name]
+    model = build(name, dtype)
+    kinds = {
+        kind: compiled(model, method, shape, batch_size, arguments.steps)
+        for kind, method in KINDS.items()
+        if not arguments.only or kind in (ASCENT, SUMMED, *arguments.only)
+    }
+    clocks = {kind: partial(one.milliseconds, arguments.steps) for kind, one in kinds.items()}
     rounds = paired.time_rounds(clocks, arguments.rounds)
-    rows = [row(name, kind, rounds) for name, kind in kinds.items()]
-    print(table(rows))
-    paired.write(arguments, "step", "MLP VAE 784-400-400-20, float32, Adam", rows, before)
+    setting = {"model": name, "dtype": dtype, "batch_size": batch_size}
+    rows = [setting | row(kind, one, rounds) for kind, one in kinds.items()]
+    print(f"\n{description}, computed in {dtype}, batches of {batch_size}\n\n{table(rows)}")
+    return rows
 
 
-def compiled(model: GenerativeModel, method: Method, arguments: Arguments) -> Timed:
-    """The steps of `method` as `unlearn` runs them: a scan over batches gathered on the device."""
-    shape = (28, 28, 1)
-    step, call, sizes = steps_of(model, method, shape, arguments.batch_size, arguments.steps)
+def build(name: str, dtype: Dtype) -> GenerativeModel:
+    if name == "mlp":
+        return mlp_vae(MLPVAEConfig(dtype=dtype))
+    return conv_vae(ConvVAEConfig(image_shape=MODELS[name][1], dtype=dtype))
+
+
+def compiled(
+    model: GenerativeModel, method: Method, shape: tuple[int, ...], batch_size: int, steps: int
+) -> Timed:
+    """The steps of `method` as `unlearn` runs them: over batches gathered on the device."""
+    step, call, sizes = steps_of(model, method, shape, batch_size, steps)
     program = stepper(step)
     compile_seconds = program.compile(*call)
     return Timed(sizes.batch, sizes.retain_batch, compile_seconds, program, call)
@@ -164,19 +213,22 @@ def row(name: str, kind: Timed, rounds: list[paired.Round]) -> dict[str, Any]:
         "forget_batch": kind.forget_batch,
         "retain_batch": kind.retain_batch,
         "milliseconds": paired.spread([one[name] for one in rounds]),
-        "ratio": paired.ratios(rounds, name, base=next(iter(KINDS))),
+        "ratio": paired.ratios(rounds, name, base=ASCENT),
+        "over_summed": paired.ratios(rounds, name, base=SUMMED),
         "compile_seconds": kind.compile_seconds,
         "rounds": [one[name] for one in rounds],
     }
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    head = ("step", "forget", "retain", "ms", "(min .. max)", "x ascent", "(min .. max)", "compile")
-    lines = [head]
+    spread = "(min .. max)"
+    head = ("step", "forget", "retain", "ms", spread, "x ascent", spread, "x summed", spread)
+    lines = [(*head, "compile")]
     for one in rows:
         cells = (one["step"], str(one["forget_batch"]), str(one["retain_batch"]))
-        spreads = (*paired.with_range(one["milliseconds"]), *paired.with_range(one["ratio"]))
-        lines.append((*cells, *spreads, f"{one['compile_seconds']:.1f} s"))
+        for name in ("milliseconds", "ratio", "over_summed"):
+            cells += paired.with_range(one[name])
+        lines.append((*cells, f"{one['compile_seconds']:.1f} s"))
     return paired.aligned(lines)
 
 

@@ -178,7 +178,7 @@ def project_subspace_and_measure(updates: Tree, retain_grads: Tree) -> tuple[Tre
 def _without_span(us: Rows, rs: Rows) -> tuple[list[jax.Array], Conflict]:
     """The vector without its component in the span of the rows, and its conflict with their mean.
 
-    From the Gramian itself where the rows are far from dependent, which reads them four times; else
+    From the Gramian itself where the rows are far from dependent, which reads them five times; else
     from an orthonormal basis, which is made of them first.
     """
     normal = normal_equations(rs, us)

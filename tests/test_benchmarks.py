@@ -34,7 +34,7 @@ def written(folder: Path, benchmark: str) -> dict:
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
     folder = tmp_path_factory.mktemp("step")
-    run = run_step("--rounds", "2", "--steps", "1", "--batch-size", "8", folder=folder)
+    run = run_step("--rounds", "2", "--steps", "1", "--batch-sizes", "8", folder=folder)
     assert run.returncode == 0, run.stderr
     return run, written(folder, "step")
 
@@ -49,11 +49,12 @@ def test_step_writes_a_row_for_each_kind_of_step(measured):
         "projection, ravelled",
         "gradient_surgery",
         "redirect_surgery",
+        "uno",
     ]
     for row in result["rows"]:
         assert len(row["rounds"]) == 2
         assert min(row["rounds"]) > 0
-        for values in (row["milliseconds"], row["ratio"]):
+        for values in (row["milliseconds"], row["ratio"], row["over_summed"]):
             assert values["min"] <= values["median"] <= values["max"]
         assert row["compile_seconds"] > 0
 
@@ -62,10 +63,12 @@ def test_ratios_are_paired_with_the_ascent_of_their_round(measured):
     _, result = measured
     ascent, *others = result["rows"]
     assert ascent["ratio"] == {"median": 1.0, "min": 1.0, "max": 1.0}
+    summed = others[0]
     for row in others:
-        paired = [a / b for a, b in zip(row["rounds"], ascent["rounds"], strict=True)]
-        assert row["ratio"]["min"] == pytest.approx(min(paired))
-        assert row["ratio"]["max"] == pytest.approx(max(paired))
+        for name, base in (("ratio", ascent), ("over_summed", summed)):
+            paired = [a / b for a, b in zip(row["rounds"], base["rounds"], strict=True)]
+            assert row[name]["min"] == pytest.approx(min(paired))
+            assert row[name]["max"] == pytest.approx(max(paired))
 
 
 def test_redirect_takes_its_own_share_of_images(measured):
@@ -78,15 +81,33 @@ def test_redirect_takes_its_own_share_of_images(measured):
 def test_step_says_what_it_ran_on_and_with(measured):
     run, result = measured
     assert result["settings"] == {
+        "models": ["mlp"],
+        "batch_sizes": [8],
+        "dtypes": ["float32"],
+        "only": [],
         "rounds": 2,
         "steps": 1,
-        "batch_size": 8,
         "out": str(Path("benchmarks/results/step.json")),
     }
     assert {"jax", "devices", "cpus", "load", "date", "versions"} <= set(result["environment"])
     assert "written to" in run.stdout
     for row in result["rows"]:
         assert row["step"] in run.stdout
+        assert (row["model"], row["dtype"], row["batch_size"]) == ("mlp", "float32", 8)
+
+
+def test_step_computes_in_bfloat16_and_times_the_named_kinds_beside_the_bases(tmp_path):
+    arguments = ["--dtypes", "bfloat16", "--batch-sizes", "4", "--only", "projection, ravelled"]
+    run = run_step(*arguments, "--steps", "1", "--rounds", "1", folder=tmp_path)
+    assert run.returncode == 0, run.stderr
+    rows = written(tmp_path, "step")["rows"]
+    assert [row["step"] for row in rows] == [
+        "gradient_ascent",
+        "two gradients, summed",
+        "projection, ravelled",
+    ]
+    assert {row["dtype"] for row in rows} == {"bfloat16"}
+    assert "computed in bfloat16, batches of 4" in run.stdout
 
 
 @pytest.mark.parametrize(
@@ -94,7 +115,9 @@ def test_step_says_what_it_ran_on_and_with(measured):
     [
         ("step.py", "--rounds many", "--rounds"),
         ("step.py", "--rounds 0", "rounds must be at least 1"),
-        ("step.py", "--batch-size -8", "batch_size must be at least 1"),
+        ("step.py", "--batch-sizes -8", "batch_sizes must be"),
+        ("step.py", "--dtypes float8", "--dtypes"),
+        ("step.py", "--only surgery", "there is no step 'surgery'"),
         ("step.py", "--bogus 1", "--bogus"),
         ("step.py", "--out .", "out must be a file"),
         ("seeds.py", "--seeds 0", "seeds must be"),
@@ -105,9 +128,12 @@ def test_step_says_what_it_ran_on_and_with(measured):
         ("memory.py", "--microbatch-size 3", "does not divide"),
         ("memory.py", "--model gan", "--model"),
         ("projection.py", "--sizes 4", "sizes must be at least 8"),
+        ("projection.py", "--spans 1", "spans must be at least 2"),
         ("projection.py", "--rounds 0", "rounds must be at least 1"),
         ("cold.py", "--method ascend", "unknown method 'ascend'"),
         ("cold.py", "--rounds 0", "rounds must be at least 1"),
+        ("data.py", "--rounds 0", "rounds must be at least 1"),
+        ("data.py", "--datasets mnist --data-dir none", "Give data_dir= (--data-dir)"),
         ("run.py", "--only speed", "no benchmark 'speed'"),
     ],
 )
@@ -132,7 +158,7 @@ def test_step_explains_itself(tmp_path):
     run = run_step("--help", folder=tmp_path)
     assert run.returncode == 0
     assert "--rounds" in run.stdout
-    assert "--batch-size" in run.stdout
+    assert "--batch-sizes" in run.stdout
 
 
 def test_seeds_are_timed_together_and_one_after_the_other(tmp_path):
@@ -182,10 +208,11 @@ def test_the_projection_is_held_against_the_bytes_that_it_moves(tmp_path):
     result = written(tmp_path, "projection")
     rows = {row["projection"]: row for row in result["rows"]}
     # A span of 4 would have 3,200 values.
-    assert list(rows) == ["floor", "leaf by leaf", "ravelled", "span of 2"]
-    assert rows["floor"]["ratio"] == {"median": 1.0, "min": 1.0, "max": 1.0}
+    assert list(rows) == ["floor", "leaf by leaf", "ravelled", "floor of 2", "span of 2"]
+    for name in ("floor", "floor of 2"):
+        assert rows[name]["ratio"] == {"median": 1.0, "min": 1.0, "max": 1.0}
     assert rows["leaf by leaf"]["bytes"] == 5 * 4 * 800
-    assert rows["span of 2"]["bytes"] == 7 * 4 * 800
+    assert rows["span of 2"]["bytes"] == rows["floor of 2"]["bytes"] == 7 * 4 * 800
 
 
 def test_run_knows_every_benchmark_of_the_folder(tmp_path):
@@ -205,3 +232,15 @@ def test_a_cold_request_is_the_sum_of_its_stages_and_a_second_one_compiles_nothi
         assert min(stages.values()) >= 0
         whole = sum(stages.values()) - stages["second request"]
         assert row["seconds"]["median"] == pytest.approx(whole)
+
+
+def test_a_cached_reading_is_held_against_the_cold_one_of_its_round(tmp_path):
+    done = run_benchmark("data.py", "--rounds", "2", "--data-dir", "none", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "left out: mnist. data_dir: the folder none does not exist" in done.stdout
+    (row,) = written(tmp_path, "data")["rows"]
+    assert (row["dataset"], row["images"]) == ("digits", 1797)
+    assert row["cache_bytes"] > 4 * 64 * 1797  # float32 images of 8x8
+    faster = [one["cold"] / one["cached"] for one in row["rounds"]]
+    assert row["speedup"]["min"] == pytest.approx(min(faster))
+    assert row["speedup"]["max"] == pytest.approx(max(faster))
