@@ -8,7 +8,8 @@ A checkpoint is a folder:
 Orbax restores flipped bits and wrong dtypes without a word (40 of 40 flips in 0.12.8), so the
 manifest holds the SHA-256 of every file and of every array, and `load` checks both. A folder
 cannot be replaced atomically, a file can: writing the new data folder beside the old one and then
-replacing `manifest.json` makes a save all or nothing. One writer at a time.
+replacing `manifest.json` makes a save all or nothing. One writer at a time; where a program runs as
+several processes, the one that calls `save` or `load` does not wait for the others.
 """
 
 import contextlib
@@ -73,7 +74,7 @@ def save(path: str | os.PathLike, tree: Any, *, metadata: dict | None = None) ->
         filled = {name: leaf for name, leaf in leaves.items() if leaf.size}
         if filled:
             with _quiet():
-                _orbax().save(data.absolute(), filled, overwrite=True)
+                _write_arrays(data.absolute(), filled)
         _write_manifest(path, data, {**manifest, "files": _hash_files(data)})
     except BaseException as error:
         if data is not None:
@@ -111,7 +112,7 @@ def load(path: str | os.PathLike, like: Any) -> Any:
             raise _damaged(path, f"{manifest['data']}/{changed[0]} is missing or changed")
         if filled:
             with _quiet():
-                restored |= _orbax().load((path / manifest["data"]).absolute(), filled)
+                restored |= _read_arrays((path / manifest["data"]).absolute(), filled)
     except CheckpointError:
         raise
     except Exception as error:
@@ -285,11 +286,45 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200].rstrip(".")
 
 
+def _write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    if jax.process_count() == 1:
+        _orbax().save(path, arrays, overwrite=True)
+        return
+    from orbax import checkpoint
+
+    # v1 waits for the other processes whatever it is told (0.12.8); the files are the same.
+    this = _this_process(checkpoint.options.MultiprocessingOptions())
+    handler = checkpoint.CompositeCheckpointHandler(
+        composite_options=checkpoint.CompositeOptions(multiprocessing_options=this),
+        state=checkpoint.PyTreeCheckpointHandler(multiprocessing_options=this),
+    )
+    with checkpoint.Checkpointer(handler, multiprocessing_options=this) as writer:
+        state = checkpoint.args.PyTreeSave(arrays)
+        writer.save(path, checkpoint.args.Composite(state=state), force=True)
+
+
+def _read_arrays(path: Path, like: dict[str, np.ndarray]) -> dict[str, Any]:
+    if jax.process_count() == 1:
+        return _orbax().load(path, like)
+    context = _orbax().Context()
+    _this_process(context.multiprocessing)
+    with context:
+        return _orbax().load(path, like)
+
+
 def _orbax() -> Any:
     # Not at the top: orbax costs 0.4 s, and a finished run reads results without it.
     from orbax.checkpoint import v1
 
     return v1
+
+
+def _this_process(options: Any) -> Any:
+    """Orbax's options for a process that reads and writes without the others."""
+    process = jax.process_index()
+    options.primary_host, options.active_processes = process, {process}
+    options.barrier_sync_key_prefix = f"process-{process}"
+    return options
 
 
 @contextlib.contextmanager
