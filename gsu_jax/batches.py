@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from gsu_jax.processes import put as put_on
+
 
 class EpochSizes(NamedTuple):
     """How many images there are to visit and to retain, how many a step sees, and the steps."""
@@ -53,7 +55,7 @@ def placement(mesh: jax.sharding.Mesh | None) -> Callable[..., Any]:
         def put(x: jax.Array) -> jax.Array:
             split = batched and jnp.ndim(x) > 1 and x.shape[-1] % mesh.shape[axis] == 0
             spec = jax.P(*[None] * (jnp.ndim(x) - 1), axis) if split else jax.P()
-            return jax.device_put(x, jax.NamedSharding(mesh, spec))
+            return put_on(x, jax.NamedSharding(mesh, spec))
 
         return jax.tree.map(put, tree)
 

@@ -61,12 +61,23 @@ def answer(run: Callable[[Any], str], defaults: Any) -> None:
     # Flax, orbax and the plots are imported only after this, so that --help answers at once.
     description = sys.modules["__main__"].__doc__
     arguments = tyro.cli(type(defaults), default=defaults, description=description)
+    from gsu_jax import processes
+
     try:
-        print(run(arguments))
+        processes.join()
+        printed = run(arguments)
+        if processes.is_first():
+            print(printed)
     except (ValueError, TypeError, OSError, ImportError) as error:
         if os.environ.get("GSU_JAX_TRACEBACK"):
+            processes.leave(1)
             raise
-        sys.exit(_refusal(str(error)))
+        code = _refusal(str(error))
+        processes.leave(code)
+        sys.exit(code)
+    except Exception:
+        processes.leave(1)
+        raise
     except KeyboardInterrupt:
         print("\ninterrupted; the same command again goes on from here", file=sys.stderr)
         sys.exit(130)

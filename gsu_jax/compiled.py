@@ -6,6 +6,8 @@ from typing import Any
 
 import jax
 
+from gsu_jax.processes import meet_before
+
 
 class Compiled:
     """A compiled program for each signature of its arguments, kept from call to call.
@@ -43,6 +45,7 @@ def jitted(function: Callable, **options: Any) -> Compiled:
 def timed(compiled: Compiled, *arguments: Any) -> tuple[Any, float, float]:
     """The result, the seconds of the run (device synchronised), and those of compiling before."""
     compile_seconds = compiled.compile(*arguments)
+    meet_before(arguments)
     start = time.perf_counter()
     result = jax.block_until_ready(compiled(*arguments))
     return result, time.perf_counter() - start, compile_seconds

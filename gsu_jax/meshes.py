@@ -4,6 +4,8 @@ import re
 
 import jax
 
+from gsu_jax import processes
+
 AXIS = "data"
 
 
@@ -34,3 +36,16 @@ def make_mesh(text: str) -> jax.sharding.Mesh:
             f"XLA_FLAGS=--xla_force_host_platform_device_count={size}."
         )
     return jax.make_mesh((size,), (AXIS,))
+
+
+def check_processes(mesh: jax.sharding.Mesh | None) -> None:
+    """Raises ValueError where some of several processes would have no part in the work."""
+    if (there := processes.count()) == 1:
+        return
+    used = set() if mesh is None else {device.process_index for device in mesh.devices.flat}
+    if len(used) < there:
+        found = f"has devices of {len(used)} of them" if used else "is not given"
+        raise ValueError(
+            f"{there} processes share each batch over a mesh, which {found}; give --mesh "
+            f"{AXIS}={jax.device_count()}, or start one process."
+        )

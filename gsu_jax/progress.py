@@ -1,4 +1,4 @@
-"""Progress on a terminal, with the time that is left; silent everywhere else."""
+"""Progress on a terminal, with the time that is left; silent elsewhere, and on other processes."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +12,8 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+
+from gsu_jax.processes import is_first
 
 Stage = Callable[[int, str], None]
 
@@ -29,7 +31,8 @@ def stage(title: str, total: int) -> Iterator[Stage]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[now]}"),
     )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+    silent = not (console.is_terminal and is_first())
+    with Progress(*columns, console=console, disable=silent) as bars:
         bar = bars.add_task(title, total=total, now="")
 
         def advance(units: int, now: str = "") -> None:
