@@ -19,6 +19,7 @@ def describe_environment() -> dict[str, Any]:
     return {
         "jax": jax.__version__,
         "devices": [f"{kinds.count(kind)} x {kind}" for kind in dict.fromkeys(kinds)],
+        "processes": jax.process_count(),
         "cpus": os.cpu_count(),
         "git": _commit(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),

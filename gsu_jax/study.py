@@ -1,6 +1,6 @@
 """The paper's protocol, resumable: pre-train, retrain, train a judge, unlearn, evaluate, report."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
@@ -9,9 +9,11 @@ from typing import Any
 import jax
 import numpy as np
 
+from gsu_jax import processes
 from gsu_jax.batches import check_batch
 from gsu_jax.data import ForgetAttribute, ForgetClass, Source, Split, parse_request, split
 from gsu_jax.environment import describe_environment
+from gsu_jax.meshes import check_processes
 from gsu_jax.methods import METHODS, Method, get_method
 from gsu_jax.metrics import Reference, evaluate, make_reference
 from gsu_jax.models import classifier, generator
@@ -97,6 +99,7 @@ class Study:
     def __init__(
         self, config: StudyConfig, source: Source, mesh: jax.sharding.Mesh | None = None
     ) -> None:
+        check_processes(mesh)
         self.mesh = mesh
         self.source, request = source, parse_request(config.forget, source)
         if not isinstance(request, ForgetClass | ForgetAttribute):
@@ -236,9 +239,14 @@ class Study:
             self.judge, self.judge_params, test.images, labels, self.forgotten, self.feature
         )
 
+    def of_the_judge(self, function: Callable[[], Any]) -> Any:
+        """What `function()` finds with the judge, which all processes train and one asks."""
+        _ = self.judge_params
+        return processes.from_first(function)
+
     def check_judge(self) -> None:
         """Stops a study whose judge could not be believed, before hours are spent on it."""
-        accuracy = self.reference.judge_accuracy
+        accuracy = self.of_the_judge(lambda: self.reference.judge_accuracy)
         self.workspace.results["reference"]["judge_accuracy"] = accuracy
         self.workspace.save()
         if accuracy < self.config.judge_gate:
@@ -253,14 +261,16 @@ class Study:
     def row(self, method: Method, seed: int) -> dict:
         """One row of the results: unlearn if that is not done yet, draw, evaluate."""
         done = self.result(method, seed)
-        row = {"method": method.row, "seed": seed} | evaluate(
-            self.model,
-            done.params,
-            self.judge,
-            self.judge_params,
-            self.reference,
-            part_key("evaluate", seed),
-            samples=self.config.samples,
+        row = {"method": method.row, "seed": seed} | self.of_the_judge(
+            lambda: evaluate(
+                self.model,
+                done.params,
+                self.judge,
+                self.judge_params,
+                self.reference,
+                part_key("evaluate", seed),
+                samples=self.config.samples,
+            )
         )
         row |= {name: getattr(done, name) for name in ("steps", "seconds", "compile_seconds")}
         self.save_picture(method, seed)
@@ -305,24 +315,31 @@ class Study:
     def save_picture(self, method: Method, seed: int) -> None:
         """Draws samples of one model, on the same latents for every model."""
         params = self.result(method, seed).params
-        grid = self.model.sample(params, part_key("grid", 0), GRID)
-        save_grid(self.picture(method, seed), grid)
+
+        def draw() -> None:
+            grid = self.model.sample(params, part_key("grid", 0), GRID)
+            save_grid(self.picture(method, seed), grid)
+
+        processes.from_first(draw)
 
     def write_report(self, path: Path) -> None:
         """Draws report.html from the results and what lies in the checkpoints."""
         for method in self.methods:
-            if not self.picture(method, 0).exists():
+            if not processes.from_first(self.picture(method, 0).exists):
                 self.save_picture(method, 0)
-        write_report(
-            path,
-            self.workspace.results,
-            grids={method.row: self.picture(method, 0) for method in self.methods},
-            histories={
-                method.row: [self.unlearned(method, seed).history for seed in self.seeds]
-                for method in self.methods
-                if method.name not in ("before", "retrain")
-            },
-            published=self.config.published,
+        histories = {
+            method.row: [self.unlearned(method, seed).history for seed in self.seeds]
+            for method in self.methods
+            if method.name not in ("before", "retrain")
+        }
+        processes.from_first(
+            lambda: write_report(
+                path,
+                self.workspace.results,
+                grids={method.row: self.picture(method, 0) for method in self.methods},
+                histories=histories,
+                published=self.config.published,
+            )
         )
 
 

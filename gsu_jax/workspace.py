@@ -5,11 +5,11 @@ import math
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from gsu_jax import checkpoints
+from gsu_jax import checkpoints, processes
 from gsu_jax.report import compare, read_results, summarise, write_results
 
 try:
@@ -42,8 +42,13 @@ class Workspace:
         self.folder = Path(folder)
         self.lender = None if lender is None else Path(lender)
         # As it comes back from JSON (tuples are lists), so that configs can be compared.
-        results = self.results = json.loads(json.dumps(results))
-        path = self.folder / "results.json"
+        self.results = json.loads(json.dumps(results))
+        _check_processes(self.results)
+        self.results = processes.from_first(self._opened)
+
+    def _opened(self) -> Row:
+        """The results with those of the folder, where there are some."""
+        results, path = self.results, self.folder / "results.json"
         if path.exists():
             earlier = read_results(path)
             _check_earlier(path, earlier)
@@ -58,12 +63,14 @@ class Workspace:
                 results["config"][name] = max(counts)
         else:
             self.save()
+        return results
 
     def save(self) -> None:
         """Writes results.json, with its summary and comparison, whole or not at all."""
         self.results["summary"] = summarise(self.results["rows"])
         self.results["comparison"] = compare(self.results["rows"])
-        write_results(self.folder / "results.json", self.results)
+        path = self.folder / "results.json"
+        processes.from_first(lambda: write_results(path, self.results))
 
     def has_row(self, method: str, seed: int) -> bool:
         """Whether that row is finished."""
@@ -80,11 +87,13 @@ class Workspace:
     def is_newer_than(self, path: Path) -> bool:
         """Whether the results changed after the file `path` was written, if it ever was."""
         results = self.folder / "results.json"
-        return not path.exists() or path.stat().st_mtime_ns <= results.stat().st_mtime_ns
+        return processes.from_first(
+            lambda: not path.exists() or path.stat().st_mtime_ns <= results.stat().st_mtime_ns
+        )
 
     def has_part(self, name: str) -> bool:
         """Whether that part is finished."""
-        return checkpoints.exists(self._checkpoint(name))
+        return processes.from_first(lambda: checkpoints.exists(self._checkpoint(name)))
 
     def save_part(self, name: str, tree: Any, facts: Row, made_with: Row) -> None:
         """Keeps a pytree of arrays, and facts that fit JSON.
@@ -95,8 +104,9 @@ class Workspace:
           facts: what `part_facts` gives back.
           made_with: all that it depends on, as JSON has it.
         """
-        metadata = {"made_with": made_with, "facts": facts}
-        checkpoints.save(self._checkpoint(name), tree, metadata=metadata)
+        tree, metadata = processes.to_host(tree), {"made_with": made_with, "facts": facts}
+        path = self._checkpoint(name)
+        processes.from_first(lambda: checkpoints.save(path, tree, metadata=metadata))
 
     def part_facts(self, name: str, made_with: Row) -> Row:
         """The facts of a part, read without its arrays.
@@ -104,13 +114,16 @@ class Workspace:
         Raises:
           ValueError: it is damaged, or was made with something else.
         """
-        return _facts(self._checkpoint(name), made_with)
+        return processes.from_first(lambda: _facts(self._checkpoint(name), made_with))
 
     def borrow_part(self, name: str, like: Any, made_with: Row) -> None:
         """Copies a part that is missing here from the lender, where it has one made with the same.
 
         One that is damaged there, or was made with something else, costs a line in the log.
         """
+        processes.from_first(lambda: self._borrow(name, like, made_with))
+
+    def _borrow(self, name: str, like: Any, made_with: Row) -> None:
         if self.lender is None or self.has_part(name):
             return
         path = self.lender / CHECKPOINTS / name
@@ -124,14 +137,17 @@ class Workspace:
 
     def load_part(self, name: str, like: Any) -> Any:
         """The arrays of a part, each verified; `like` has their structure, shapes and dtypes."""
-        return checkpoints.load(self._checkpoint(name), like)
+        path = self._checkpoint(name)
+        return processes.arrays_from_first(lambda: checkpoints.load(path, like), like)
 
     def remove_part(self, name: str) -> None:
         """Removes a part if it is there."""
-        checkpoints.remove(self._checkpoint(name))
+        processes.from_first(lambda: checkpoints.remove(self._checkpoint(name)))
 
     def log(self, event: str, **facts: Any) -> None:
         """Appends one line to log.jsonl; NaN and infinity become null, as in results.json."""
+        if not processes.is_first():
+            return
         entry = {"time": round(time.time(), 3), "event": event} | facts
         line = json.dumps(_with_null_for_nan(entry), allow_nan=False)
         path = self.folder / "log.jsonl"
@@ -152,6 +168,10 @@ class Workspace:
 
 def check_lender(folder: str | os.PathLike) -> None:
     """Raises ValueError where `folder` holds no checkpoint that a study could borrow."""
+    processes.from_first(lambda: _check_lender(folder))
+
+
+def _check_lender(folder: str | os.PathLike) -> None:
     if not any((Path(folder) / CHECKPOINTS).glob(f"*/{checkpoints.MANIFEST}")):
         what = "holds no checkpoints" if Path(folder).is_dir() else "is no folder"
         raise ValueError(f"--models-from {folder} {what}; give the --out of another study.")
@@ -165,25 +185,42 @@ def exclusive(folder: str | os.PathLike) -> Iterator[Path]:
       OSError: the folder cannot be made or written.
       ValueError: another process is at work in it.
     """
-    folder = Path(folder)
+    with ExitStack() as held:
+        processes.from_first(lambda: _hold(Path(folder), held))
+        yield Path(folder)
+
+
+def _hold(folder: Path, held: ExitStack) -> None:
+    """Locks `folder`; closing `held` lets go."""
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"--out {folder} is a file; give a folder.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("w")
+        lock = held.enter_context((folder / ".lock").open("w"))
     except OSError as error:
         raise OSError(
             f"--out {folder} cannot be written ({error.strerror}); choose a folder that can."
         ) from error
-    with lock:
-        if fcntl is not None:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise ValueError(
-                    f"--out {folder} is in use by another run; wait for it or choose another."
-                ) from error
-        yield folder
+    if fcntl is not None:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ValueError(
+                f"--out {folder} is in use by another run; wait for it or choose another."
+            ) from error
+
+
+def _check_processes(results: Row) -> None:
+    """Raises ValueError where another process runs another study, or has other images."""
+    mine = results["config"] | {"mesh": results.get("environment", {}).get("mesh")}
+    first, *others = processes.from_all(mine)
+    for number, other in enumerate(others, 1):
+        # Not through _differences, which leaves out what may grow.
+        if names := [name for name in first | other if first.get(name) != other.get(name)]:
+            raise ValueError(
+                f"process {number} runs another study than process 0: its {', '.join(names)} "
+                "differ. Give all the same arguments, release and data."
+            )
 
 
 def _with_null_for_nan(value: Any) -> Any:

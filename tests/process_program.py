@@ -1,0 +1,103 @@
+"""Programs for tests/test_processes.py, each run as several processes by `gsu_jax.launch`.
+
+python tests/process_program.py study OUT CACHE MESH [SECONDS]   waiting so long after each epoch
+python tests/process_program.py sums OUT                         sums over all devices, for ever
+python tests/process_program.py facts OUT                        what the processes tell each other
+"""
+
+import json
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import numpy as np
+import tiny_study
+from tiny_study import compiled_programs_kept_in
+
+from gsu_jax import processes, study, trained
+from gsu_jax.classifier import Classifier, Prediction
+from gsu_jax.command_line import answer
+from gsu_jax.generative import scale_images
+from gsu_jax.meshes import make_mesh
+from gsu_jax.training import Recipe
+
+
+@dataclass(frozen=True)
+class Nothing:
+    """Nothing can be set."""
+
+
+CONFIG = {"pretraining": Recipe(epochs=4, batch_size=128), "judging": Recipe(epochs=1)}
+METHODS = ("before", "gradient_ascent")
+
+
+def judge(kernel, images):
+    flat = scale_images(images).reshape(len(images), -1)
+    return Prediction(logits=flat @ kernel, features=flat[:, 18:24])
+
+
+JUDGE = Classifier(lambda key: jax.random.normal(key, (64, 10)), judge, "six pixels")
+
+
+def run_study(out, cache, mesh) -> dict:
+    """A study in whose training the devices share their batches, with a judge of one layer."""
+    study.classifier = lambda config: JUDGE
+    trained.SAVE_EVERY = 0.0 if processes.is_first() else 1e9  # it is one clock that counts
+    with compiled_programs_kept_in(cache):
+        config = CONFIG | {"judge_gate": 0.0}
+        return tiny_study.run_tiny(out, methods=METHODS, seeds=1, mesh=mesh, **config)
+
+
+def the_study(out: str, cache: str, mesh: str, pause: str = "0") -> str:
+    train_epoch = trained.train_epoch
+
+    def slow(*arguments):
+        time.sleep(float(pause))
+        return train_epoch(*arguments)
+
+    trained.train_epoch = slow
+    run_study(out, cache, make_mesh(mesh) if mesh else None)
+    return "finished"
+
+
+def sums(out: str) -> str:
+    mesh = make_mesh(f"data={jax.device_count()}")
+    x = np.ones(jax.device_count(), np.float32)
+    shared = processes.put(x, jax.NamedSharding(mesh, jax.P("data")))
+    total = jax.jit(lambda x: x.sum())
+    while True:
+        assert float(total(shared)) == len(x)
+        Path(out, f"summed-{jax.process_index()}").touch()
+
+
+def facts(out: str) -> str:
+    own = jax.process_index()
+    sharding = jax.NamedSharding(make_mesh(f"data={jax.device_count()}"), jax.P("data"))
+    tree = {"a": np.array([-0.0, np.nan, own], np.float32), "b": jax.numpy.full((2, 2), own)}
+    first = processes.arrays_from_first(lambda: tree, tree)
+    said = {
+        "from_all": processes.from_all({"own": own}),
+        "from_first": processes.from_first(lambda: own + 10),
+        "nested": processes.from_first(lambda: processes.from_first(lambda: own)),
+        "bits": np.asarray(first["a"]).tobytes().hex(),
+        "kinds": [isinstance(first["a"], np.ndarray), isinstance(first["b"], jax.Array)],
+        "to_host": processes.to_host(processes.put(np.arange(4), sharding)).tolist(),
+    }
+    try:
+        processes.from_first(lambda: (Path(out) / "none").read_text())
+    except OSError as error:
+        said["error"] = str(error)
+    Path(out, f"facts-{own}.json").write_text(json.dumps(said))
+    raise ValueError("all have had their say")
+
+
+if __name__ == "__main__":
+    program, *words = sys.argv[1:]
+    Path(words[0]).mkdir(exist_ok=True)
+    Path(words[0], f"pid-{os.environ[processes.PROCESS]}").write_text(str(os.getpid()))
+    sys.argv[1:] = []
+    run = {"study": the_study, "sums": sums, "facts": facts}[program]
+    answer(lambda nothing: run(*words), Nothing())
