@@ -8,7 +8,8 @@ A checkpoint is a folder:
 Orbax restores flipped bits and wrong dtypes without a word (40 of 40 flips in 0.12.8), so the
 manifest holds the SHA-256 of every file and of every array, and `load` checks both. A folder
 cannot be replaced atomically, a file can: writing the new data folder beside the old one and then
-replacing `manifest.json` makes a save all or nothing. One writer at a time.
+replacing `manifest.json` makes a save all or nothing. One writer at a time; where a program runs as
+several processes, the one that calls `save` or `load` does not wait for the others.
 """
 
 import contextlib

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gsu_jax import processes
 from gsu_jax.losses import Loss
 from gsu_jax.progress import stage
 from gsu_jax.training import Recipe, TrainingState, start_training, train_epoch
@@ -188,7 +189,9 @@ def _train_group(
                 "epoch", name=name, seeds=list(seeds), epoch=state.epoch, loss=losses.tolist()
             )
             advance(1, f"loss {float(losses.mean()):.4g}")
-            if time.monotonic() - saved_at > SAVE_EVERY and state.epoch < recipe.epochs:
+            # By the clock of one process: all must save, or none.
+            due = processes.from_first(lambda since=saved_at: time.monotonic() - since > SAVE_EVERY)
+            if due and state.epoch < recipe.epochs:
                 counts = dict(zip(state._fields[2:], state[2:], strict=True))
                 facts = counts | {"seeds": list(seeds)}
                 workspace.save_part(part, state[:2], facts, network.made_with)

@@ -167,6 +167,16 @@ def test_a_launcher_says_which_process_of_another_machine_was_lost(tmp_path, los
     assert re.search(rf"^process {lost} of 2 was lost \(.*\); the same command again", said, re.M)
 
 
+def test_processes_end_with_their_launcher(tmp_path):
+    with launched("--processes", "2", PROGRAM, "sums", str(tmp_path)) as process:
+        wait_for(lambda: len(list(tmp_path.glob("summed-*"))) == 2)
+        process.kill()
+        for i in (0, 1):
+            # /proc keeps what is not waited for yet, without a command line.
+            line = Path(f"/proc/{(tmp_path / f'pid-{i}').read_text()}/cmdline")
+            wait_for(lambda line=line: not line.exists() or not line.read_bytes(), seconds=10)
+
+
 def test_a_process_that_never_comes_is_named():
     coordinator = f"127.0.0.1:{free_port()}"
     place = ["--processes", "2", "--process", "0", "--coordinator", coordinator, "--wait", "0.5"]
