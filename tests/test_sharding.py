@@ -11,7 +11,7 @@ import optax
 import pytest
 from linear_autoencoder import images
 
-from gsu_jax import GradientSurgery, forget_retain_grads, project_conflicting, unlearn
+from gsu_jax import GradientSurgery, checkpoints, forget_retain_grads, project_conflicting, unlearn
 from gsu_jax.batches import epoch_order
 from gsu_jax.collectives import Collective, collectives
 from gsu_jax.image_sets import join
@@ -79,6 +79,16 @@ def test_training_on_every_mesh_is_training_on_one_device(mesh):
     )
     assert_close(many[1], one[1], rtol=1e-5)
     assert_close(many[0].params, one[0].params, rtol=1e-4, atol=1e-5)
+
+
+def test_a_checkpoint_of_parts_is_restored_on_another_mesh(tmp_path):
+    tree = {"kernel": np.random.default_rng(0).random((16, 24), np.float32), "bias": np.ones(3)}
+    tree = jax.tree.map(np.float32, tree)
+    parts, whole = (Placement(make_mesh(mesh)) for mesh in ("data=2,model=4", "data=8"))
+    checkpoints.save(tmp_path / "parts", parts.parameters(tree))
+    loaded = checkpoints.load(tmp_path / "parts", jax.eval_shape(lambda: tree))
+    for place in (parts, whole, Placement()):
+        jax.tree.map(np.testing.assert_array_equal, place.parameters(loaded), tree)
 
 
 # By hand: `shard_map` and `pmap`, gradients averaged over the axis by the transform
