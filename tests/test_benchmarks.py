@@ -244,3 +244,28 @@ def test_a_cached_reading_is_held_against_the_cold_one_of_its_round(tmp_path):
     faster = [one["cold"] / one["cached"] for one in row["rounds"]]
     assert row["speedup"]["min"] == pytest.approx(min(faster))
     assert row["speedup"]["max"] == pytest.approx(max(faster))
+
+
+def test_a_step_is_counted_against_its_formula_and_what_it_exchanges_read_from_the_program(
+    tmp_path,
+):
+    arguments = ("--widths", "16", "32", "--batch-size", "8", "--rounds", "2")
+    run = run_benchmark("scaling.py", *arguments, folder=tmp_path)
+    assert run.returncode == 0, run.stderr
+    rows = written(tmp_path, "scaling")["rows"]
+    counted = [row for row in rows if row["kind"] == "counted"]
+    assert [(row["step"], row["width"]) for row in counted] == [
+        ("ascent", 16), ("surgery", 16), ("ascent", 32), ("surgery", 32),
+    ]  # fmt: skip
+    assert all(0.5 < row["over_formula"] < 3 for row in counted)
+    shared, split = (row for row in rows if row["kind"] == "exchanged")
+    assert shared["bytes"] == pytest.approx(shared["formula_bytes"], rel=1e-4)
+    assert split["formula_bytes"] == shared["formula_bytes"] / 2
+    predicted = {
+        (row["parameters"], row["reuse"], row["devices"]): row.get("seconds")
+        for row in rows
+        if row["kind"] == "predicted"
+    }
+    assert len(predicted) == 16
+    assert predicted[1e10, 1, 1] is None  # does not fit
+    assert predicted[1e8, 256, 512] < predicted[1e8, 256, 1] / 100
