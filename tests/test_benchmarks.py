@@ -1,3 +1,4 @@
+import importlib.util
 import json
 import os
 import subprocess
@@ -108,6 +109,7 @@ def test_step_says_what_it_ran_on_and_with(measured):
         ("projection.py", "--rounds 0", "rounds must be at least 1"),
         ("cold.py", "--method ascend", "unknown method 'ascend'"),
         ("cold.py", "--rounds 0", "rounds must be at least 1"),
+        ("peers.py", "--rounds 0", "rounds must be at least 1"),
         ("run.py", "--only speed", "no benchmark 'speed'"),
     ],
 )
@@ -189,7 +191,11 @@ def test_the_projection_is_held_against_the_bytes_that_it_moves(tmp_path):
 
 
 def test_run_knows_every_benchmark_of_the_folder(tmp_path):
-    own = {path.stem for path in (ROOT / "benchmarks").glob("*.py")} - {"paired", "run"}
+    own = {path.stem for path in (ROOT / "benchmarks").glob("*.py")} - {
+        "paired",
+        "run",
+        "in_pytorch",
+    }
     run = run_benchmark("run.py", "--only", "speed", folder=tmp_path)
     listed = run.stderr.split("There is:")[1]
     assert all(name in listed for name in own)
@@ -205,3 +211,30 @@ def test_a_cold_request_is_the_sum_of_its_stages_and_a_second_one_compiles_nothi
         assert min(stages.values()) >= 0
         whole = sum(stages.values()) - stages["second request"]
         assert row["seconds"]["median"] == pytest.approx(whole)
+
+
+HAS_PEERS = all(importlib.util.find_spec(name) is not None for name in ("torch", "torchjd"))
+
+
+@pytest.mark.skipif(not HAS_PEERS, reason="needs torch and torchjd: pip install 'gsu-jax[bench]'")
+def test_peers_compute_the_same_and_are_held_against_jax(tmp_path):
+    arguments = ["--rounds", "2", "--steps", "1", "--batch-size", "4"]
+    done = run_benchmark("peers.py", *arguments, folder=tmp_path)
+    assert done.returncode == 0, done.stderr  # it compares losses and gradients before it measures
+    rows = {row["kind"]: row for row in written(tmp_path, "peers")["rows"]}
+    bases = {"JAX, gradient_surgery", "JAX, conv VAE gradient"}
+    assert {row["base"] for row in rows.values()} == bases
+    assert {"PyTorch, surgery by hand", "TorchJD, PCGrad", "TorchJD, UPGrad"} <= set(rows)
+    for row in rows.values():
+        paired = [a / b for a, b in zip(row["rounds"], rows[row["base"]]["rounds"], strict=True)]
+        assert row["ratio"]["min"] == pytest.approx(min(paired))
+        assert row["ratio"]["max"] == pytest.approx(max(paired))
+
+
+@pytest.mark.skipif(HAS_PEERS, reason="torch and torchjd are installed")
+@pytest.mark.parametrize(("benchmark", "status"), [("peers.py", 2), ("run.py --only peers", 0)])
+def test_without_pytorch_its_benchmark_says_what_to_install(benchmark, status, tmp_path):
+    run = run_benchmark(*benchmark.split(), folder=tmp_path)
+    assert run.returncode == status
+    assert "pip install 'gsu-jax[bench]'" in run.stdout + run.stderr
+    assert "Traceback" not in run.stderr
