@@ -80,7 +80,7 @@ def _multiply(patches: jax.Array, kernel: jax.Array) -> jax.Array:
     """Patches `[n, height, width, k k channels]` times the kernel `[k, k, channels, features]`.
 
     On a CPU the order is worth a factor of two in the kernel's gradient: as `[features, k k
-    channels]` it comes out of a product that XLA need not transpose (docs/performance.md).
+    channels]` it is a product for which XLA does not transpose the patches (docs/performance.md).
     """
     *places, size = patches.shape
     features = kernel.shape[-1]
