@@ -3,6 +3,7 @@
 Each prints its table and writes benchmarks/results/NAME.json. Run it on a quiet machine.
 """
 
+import importlib.util
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -11,7 +12,10 @@ from pathlib import Path
 import tyro
 
 FOLDER = Path(__file__).parent
-BENCHMARKS = ("memory", "projection", "step", "seeds", "unlearn", "cold", "data", "scaling")
+BENCHMARKS = (
+    "memory", "projection", "step", "seeds", "unlearn", "cold", "data", "scaling", "peers",
+)  # fmt: skip
+NEEDS = {"peers": ("torch", "torchjd")}  # what is not installed with the library
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,11 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     for name in arguments.only:
+        missing = [need for need in NEEDS.get(name, ()) if importlib.util.find_spec(need) is None]
+        if missing:
+            fix = "pip install 'gsu-jax[bench]'"
+            print(f"\n== {name}: left out, it needs {' and '.join(missing)}: {fix}", flush=True)
+            continue
         command = [sys.executable, str(FOLDER / f"{name}.py")]
         print(f"\n== {name}\n", flush=True)
         if status := subprocess.run(command, check=False).returncode:

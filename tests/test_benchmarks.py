@@ -1,3 +1,4 @@
+import importlib.util
 import json
 import os
 import subprocess
@@ -134,6 +135,7 @@ def test_step_computes_in_bfloat16_and_times_the_named_kinds_beside_the_bases(tm
         ("cold.py", "--rounds 0", "rounds must be at least 1"),
         ("data.py", "--rounds 0", "rounds must be at least 1"),
         ("data.py", "--datasets mnist --data-dir none", "Give data_dir= (--data-dir)"),
+        ("peers.py", "--rounds 0", "rounds must be at least 1"),
         ("run.py", "--only speed", "no benchmark 'speed'"),
     ],
 )
@@ -216,14 +218,18 @@ def test_the_projection_is_held_against_the_bytes_that_it_moves(tmp_path):
 
 
 def test_run_knows_every_benchmark_of_the_folder(tmp_path):
-    own = {path.stem for path in (ROOT / "benchmarks").glob("*.py")} - {"paired", "run"}
+    own = {path.stem for path in (ROOT / "benchmarks").glob("*.py")} - {
+        "paired",
+        "run",
+        "in_pytorch",
+    }
     run = run_benchmark("run.py", "--only", "speed", folder=tmp_path)
     listed = run.stderr.split("There is:")[1]
     assert all(name in listed for name in own)
 
 
 def test_a_cold_request_is_the_sum_of_its_stages_and_a_second_one_compiles_nothing(tmp_path):
-    arguments = ["--rounds", "1", "--forget", "16", "--retain", "24"]
+    arguments = ["--rounds", "1", "--forget", "40", "--retain", "200"]
     done = run_benchmark("cold.py", *arguments, "--method", "gradient_ascent", folder=tmp_path)
     assert done.returncode == 0, done.stderr  # the request itself asserts that nothing is compiled
     cold, cached = written(tmp_path, "cold")["rows"]
@@ -246,9 +252,7 @@ def test_a_cached_reading_is_held_against_the_cold_one_of_its_round(tmp_path):
     assert row["speedup"]["max"] == pytest.approx(max(faster))
 
 
-def test_a_step_is_counted_against_its_formula_and_what_it_exchanges_read_from_the_program(
-    tmp_path,
-):
+def test_a_step_is_counted_and_what_it_exchanges_read_from_the_program(tmp_path):
     arguments = ("--widths", "16", "32", "--batch-size", "8", "--rounds", "2")
     run = run_benchmark("scaling.py", *arguments, folder=tmp_path)
     assert run.returncode == 0, run.stderr
@@ -269,3 +273,30 @@ def test_a_step_is_counted_against_its_formula_and_what_it_exchanges_read_from_t
     assert len(predicted) == 16
     assert predicted[1e10, 1, 1] is None  # does not fit
     assert predicted[1e8, 256, 512] < predicted[1e8, 256, 1] / 100
+
+
+HAS_PEERS = all(importlib.util.find_spec(name) is not None for name in ("torch", "torchjd"))
+
+
+@pytest.mark.skipif(not HAS_PEERS, reason="needs torch and torchjd: pip install 'gsu-jax[bench]'")
+def test_peers_compute_the_same_and_are_held_against_jax(tmp_path):
+    arguments = ["--rounds", "2", "--steps", "1", "--batch-size", "4"]
+    done = run_benchmark("peers.py", *arguments, folder=tmp_path)
+    assert done.returncode == 0, done.stderr  # it compares losses and gradients before it measures
+    rows = {row["kind"]: row for row in written(tmp_path, "peers")["rows"]}
+    bases = {"JAX, gradient_surgery", "JAX, conv VAE gradient"}
+    assert {row["base"] for row in rows.values()} == bases
+    assert {"PyTorch, surgery by hand", "TorchJD, PCGrad", "TorchJD, UPGrad"} <= set(rows)
+    for row in rows.values():
+        paired = [a / b for a, b in zip(row["rounds"], rows[row["base"]]["rounds"], strict=True)]
+        assert row["ratio"]["min"] == pytest.approx(min(paired))
+        assert row["ratio"]["max"] == pytest.approx(max(paired))
+
+
+@pytest.mark.skipif(HAS_PEERS, reason="torch and torchjd are installed")
+@pytest.mark.parametrize(("benchmark", "status"), [("peers.py", 2), ("run.py --only peers", 0)])
+def test_without_pytorch_its_benchmark_says_what_to_install(benchmark, status, tmp_path):
+    run = run_benchmark(*benchmark.split(), folder=tmp_path)
+    assert run.returncode == status
+    assert "pip install 'gsu-jax[bench]'" in run.stdout + run.stderr
+    assert "Traceback" not in run.stderr

@@ -91,6 +91,25 @@ def test_layer_may_be_mapped_over_members(layer, oracle, x_shape, kernel_shape):
     np.testing.assert_allclose(mapped, expected, atol=1e-4)
 
 
+@pytest.mark.parametrize(("layer", "oracle", "x_shape", "kernel_shape"), LAYERS[:2])
+def test_second_derivatives_are_those_of_the_convolution(layer, oracle, x_shape, kernel_shape):
+    x, kernel, direction = normal(*x_shape), normal(*kernel_shape), normal(*kernel_shape)
+
+    @jax.jit
+    def products(kernel):
+        found = []
+        for f in (layer, oracle):
+            slope = jax.grad(lambda k, f=f: jnp.sum(f(x, k) ** 3))
+            forward = jax.jvp(slope, (kernel,), (direction,))[1]
+            reverse = jax.grad(lambda k, slope=slope: jnp.vdot(slope(k), direction))(kernel)
+            found.append((forward, reverse))
+        return found
+
+    ours, theirs = products(kernel)
+    for found, expected in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
+
+
 # The model
 
 
