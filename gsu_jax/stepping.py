@@ -44,7 +44,7 @@ def stepper(
         return step(carry, jax.tree.map(lambda x: x[i], xs), shared)
 
     def lower(carry: Carry, xs: Any, shared: Any, *span: int) -> Callable[[], Program]:
-        first = jax.eval_shape(_take, carry, xs, 0) if members else (carry, xs)
+        first = jitted(_take)(carry, xs, 0) if members else (carry, xs)
         one = jax.jit(step_at, donate_argnums=0).trace(*first, shared, 0)
         if _convolves_on_a_cpu(one.jaxpr):
             return partial(_compile_one_by_one, one.lower(), first[0], members)

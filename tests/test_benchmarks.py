@@ -252,6 +252,7 @@ def test_a_cached_reading_is_held_against_the_cold_one_of_its_round(tmp_path):
     assert row["speedup"]["max"] == pytest.approx(max(faster))
 
 
+@pytest.mark.slow
 def test_a_step_is_counted_and_what_it_exchanges_read_from_the_program(tmp_path):
     arguments = ("--widths", "16", "32", "--batch-size", "8", "--rounds", "2")
     run = run_benchmark("scaling.py", *arguments, folder=tmp_path)

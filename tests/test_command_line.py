@@ -87,7 +87,7 @@ def test_success_prints_the_table_and_the_report_and_nothing_on_standard_error(r
         ("--dataset own.npz", "--dataset own.npz: the file own.npz does not exist."),
         (
             "--mesh data=16",
-            "--mesh data=16 asks for 16 devices, found 8 (cpu); give at most data=8",
+            "--mesh data=16 asks for 16 devices, found 8 (cpu); give at most 8",
         ),
         ("--mesh eight", "--mesh 'eight' is not of the form data=N"),
         (

@@ -79,6 +79,7 @@ def assert_same_figures(folder, expected):
                 assert row[name] == other[name]
 
 
+@pytest.mark.slow
 def test_a_study_killed_half_way_goes_on_with_one_process_as_with_two(cache, tmp_path, monkeypatch):
     log, out = tmp_path / "log.jsonl", tmp_path
     words = ["--processes", "2", PROGRAM, "study", str(out), str(cache), "data=2"]

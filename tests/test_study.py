@@ -486,6 +486,7 @@ def run_in_another_process(folder, cache, *moment, seconds=None):
     return run.returncode, printed
 
 
+@pytest.mark.slow
 def test_study_killed_again_and_again_ends_like_one_that_never_was(finished, tmp_path, cache):
     out = tmp_path / "out"
     for moment in (
