@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -84,7 +85,8 @@ def steps_on_mlp(arguments: Arguments) -> dict[str, Callable[[], float]]:
     check_same("MLP VAE", model, params, images, peer.MLPVAE(numpy(params)), peer.tensor(images))
     clocks = {}
     for name in ("gradient_ascent", "gradient_surgery"):
-        timed = step.compiled(model, step.KINDS[name], arguments)
+        sizes = (28, 28, 1), arguments.batch_size, arguments.steps
+        timed = step.compiled(model, step.KINDS[name], *sizes)
         clocks[f"JAX, {name}"] = partial(timed.milliseconds, arguments.steps)
     kinds = {
         "PyTorch, ascent by hand": peer.ascent,
@@ -93,12 +95,12 @@ def steps_on_mlp(arguments: Arguments) -> dict[str, Callable[[], float]]:
         "TorchJD, UPGrad": peer.by_torchjd("UPGrad"),
     }
     forget, retain = peer.tensor(random_images((2, arguments.batch_size, 28, 28, 1)))
-    for name, build in kinds.items():
+    for (name, build), fused in product(kinds.items(), (False, True)):
         network = peer.MLPVAE(numpy(params))
-        # Fused is the faster of PyTorch's on a CPU.
-        adam = peer.torch.optim.Adam(network.parameters(), lr=step.TINY, fused=True)
+        # As it comes, and as it is fastest on a CPU.
+        adam = peer.torch.optim.Adam(network.parameters(), lr=step.TINY, fused=fused)
         one = partial(build(network, adam), forget, retain)
-        clocks[name] = partial(peer.milliseconds, one, arguments.steps)
+        clocks[name + ", fused Adam" * fused] = partial(peer.milliseconds, one, arguments.steps)
     return {name: rested(clock) for name, clock in clocks.items()}
 
 
