@@ -58,7 +58,7 @@ class UnlearningResult:
         other steps).
       seconds: the steady run with the device synchronised, `prepare` and the data's way to the
         device included, compilation not.
-      compile_seconds: spent on compiling; 0 for a second run of the same shapes.
+      compile_seconds: spent on compiling; 0 for a later request like the first, see `unlearn`.
       steps: how many were taken.
       stopped: whether the stop rule ended the run.
     """
@@ -92,7 +92,11 @@ def unlearn(
 
     An epoch visits every image of the set that the method visits (the forget set, for most)
     exactly once, in batches of a fixed size; the last one is filled up and masked. Retained images
-    are drawn beside it, without replacement until all were seen. All images stay on the device.
+    are drawn beside it, without replacement until all were seen. All images stay on the device; of
+    a mesh each device is given its part of every epoch's batches.
+
+    A later request to the same model with about as many images in all compiles nothing, however
+    many of them are to be forgotten (`gsu_jax.image_sets.capacity`, `gsu_jax.batches.room_for`).
 
     Args:
       model: the generative model.
