@@ -45,7 +45,8 @@ def room_for(sizes: EpochSizes, batch_size: int, images: int, devices: int = 1) 
     the next multiple of the devices), so that at most half of them are masked; rows there are 256,
     or the next power of two.
     """
-    batch = -(-min(batch_size, _power_of_two(sizes.batch)) // devices) * devices
+    batch = max(min(batch_size, _power_of_two(sizes.batch)), sizes.batch)
+    batch = -(-batch // devices) * devices
     steps = max(256, _power_of_two(sizes.steps))
     return EpochRoom(steps, batch, sizes.retain_batch, images)
 

@@ -115,6 +115,7 @@ def test_room_is_shared_by_sets_of_a_like_batch():
 
     assert room(6742, 128) == room(5421, 108) == EpochRoom(256, 128, 64, 20_000)
     assert room(40_000, 128).steps == 512
+    assert room(600, 200).batch == 200  # a method's own, larger than its batch_size
     assert room(120, 2).batch == 2
     assert room(150, 3).batch == 4
     assert room(120, 8, devices=8).batch == 8
