@@ -49,7 +49,9 @@ def stepper(
         if _convolves_on_a_cpu(one.jaxpr):
             return partial(_compile_one_by_one, one.lower(), first[0], members)
         together = jax.vmap(step, (0, 0, None)) if members else step
-        loop = jax.jit(partial(_loop, together) if span else partial(_scan, together))
+        lead = jax.tree.leaves(xs)[0].shape[: 1 + members]
+        loop = partial(_loop, together, one.out_info[1], lead) if span else partial(_scan, together)
+        loop = jax.jit(loop)
         lowered = loop.lower(carry, xs, shared, *span)
         return lambda: _within(lowered.compile())
 
@@ -80,17 +82,26 @@ def _scan(step: Step, carry: Carry, xs: Any, shared: Any) -> tuple[Carry, Any]:
 
 
 def _loop(
-    step: Step, carry: Carry, xs: Any, shared: Any, first: jax.Array, last: jax.Array
+    step: Step,
+    y: Any,
+    lead: tuple[int, ...],
+    carry: Carry,
+    xs: Any,
+    shared: Any,
+    first: jax.Array,
+    last: jax.Array,
 ) -> tuple[Carry, Any]:
-    """`_scan` from `first` to before `last`; the `y`s of other steps are zeros."""
+    """`_scan` from `first` to before `last`; the `y`s of other steps are zeros.
+
+    `y` has the shapes of one member's, to which the `ys` add the axes `lead`.
+    """
 
     def take(i: jax.Array, carry_and_ys: tuple[Carry, Any]) -> tuple[Carry, Any]:
         carry, ys = carry_and_ys
         carry, y = step(carry, jax.tree.map(lambda x: x[i], xs), shared)
         return carry, jax.tree.map(lambda all_, one: all_.at[i].set(one), ys, y)
 
-    _, ys = jax.eval_shape(partial(_scan, step), carry, xs, shared)
-    zeros = jax.tree.map(lambda y: jnp.zeros(y.shape, y.dtype), ys)
+    zeros = jax.tree.map(lambda y: jnp.zeros((*lead, *y.shape), y.dtype), y)
     return jax.lax.fori_loop(first, last, take, (carry, zeros))
 
 
