@@ -27,6 +27,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from gsu_jax.processes import put
+
 FORMAT = "gsu_jax checkpoint"
 VERSION = 1
 MANIFEST = "manifest.json"
@@ -187,7 +189,9 @@ def _empty(description: dict) -> np.ndarray:
 def _place(array: np.ndarray, like: Any) -> Any:
     if isinstance(like, (np.ndarray, np.generic, bool, int, float, complex)):
         return array
-    return jax.device_put(array, getattr(like, "sharding", None))
+    sharding = getattr(like, "sharding", None)
+    # Over several processes each gives its devices their part.
+    return jax.device_put(array) if sharding is None else put(array, sharding)
 
 
 def _compare(path: Path, saved: dict, wanted: dict) -> None:
