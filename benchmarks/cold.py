@@ -21,6 +21,8 @@ from typing import Annotated, Any
 import paired
 import tyro
 
+from gsu_jax.methods import get_method
+
 COLD, CACHED = "cold", "programs cached"
 STAGES = ("start", "read", "compile", "run", "second request")
 REQUEST = """
@@ -80,6 +82,7 @@ class Arguments:
 
     def __post_init__(self) -> None:
         paired.check_counts(self, "forget", "retain", "rounds")
+        get_method(self.method)  # before a process is started for it
 
 
 def main(arguments: Arguments) -> None:

@@ -45,6 +45,8 @@ class Arguments:
         paired.check_counts(self, "epochs", "forget", "retain", "rounds")
         if not self.methods:
             raise ValueError("methods must name at least one.")
+        for name in self.methods:
+            get_method(name)  # before a retraining is timed
 
 
 def main(arguments: Arguments) -> None:
