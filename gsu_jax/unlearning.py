@@ -149,7 +149,7 @@ def unlearn(
     jax.block_until_ready((params, sets))
     run = _Run(stop, callback, stop_key, time.perf_counter() - start)
     program = _program(model, method, optimizer, room, place)
-    if mesh is None and sizes.steps:  # on a mesh, where a part leaves its arrays is up to XLA
+    if mesh is None:  # on a mesh, where a part leaves its arrays is up to XLA
         run.compile_seconds += program.compile(params, sets, sizes, start_key)
     carry, prepared = run.timed(program.begin, params, sets, steps, start_key)
     shared = (sets, steps, prepared, step_key)
@@ -293,6 +293,8 @@ class _Program(NamedTuple):
         """Compiles all parts for arguments like these, or their shapes; returns the seconds."""
         if self.begin.compiled_for(params, sets, sizes.steps, key):
             return 0.0
+        if not sizes.steps:  # the method has none
+            return self.begin.compile(params, sets, sizes.steps, key)
         carry, prepared = self.begin.shapes(params, sets, sizes.steps, key)
         xs = self.order.shapes(key, 0, sizes)
         shared = (sets, sizes.steps, prepared, key)

@@ -16,6 +16,7 @@ from gsu_jax import (
     GradientAscent,
     GradientSurgery,
     RedirectSurgery,
+    SynapticDampening,
     unlearn,
 )
 from gsu_jax.unlearning import compile_ahead
@@ -332,3 +333,10 @@ def test_what_is_compiled_ahead_is_not_compiled_again():
         result = unlearn(given, params, *sets, method=method, key=KEY)
     assert compiled == []
     assert result.compile_seconds == 0
+
+
+def test_a_method_without_steps_is_compiled_ahead_too():
+    method, sets = SynapticDampening(threshold=7.5), (images(1, 20, offset=0.3), images(2, 20))
+    assert compile_ahead(MODEL, (2, 2, 1), 20, 20, method=method, dtype=np.float32) > 0
+    result = unlearn(MODEL, PARAMS, *sets, method=method, key=KEY)
+    assert (result.steps, result.compile_seconds) == (0, 0)
