@@ -18,9 +18,8 @@ from typing import Annotated, Any
 import paired
 import tyro
 
-from gsu_jax.data import load
-from gsu_jax.data.dataset import Source
-from gsu_jax.data.prepared import locate
+from gsu_jax.data import Source
+from gsu_jax.data.sources import load, locate
 
 COLD, CACHED = "cold", "cached"
 DIGITS, USUAL = "digits", "mnist"

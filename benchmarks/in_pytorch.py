@@ -22,7 +22,7 @@ def tensor(array: Any) -> torch.Tensor:
 
 
 class MLPVAE(nn.Module):
-    """`gsu_jax.models.mlp_vae` with the Bernoulli likelihood."""
+    """`gsu_jax.networks` with the Bernoulli likelihood."""
 
     def __init__(self, params: dict) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class MLPVAE(nn.Module):
 
 
 class ConvVAE(nn.Module):
-    """`gsu_jax.models.conv_vae` with the Gaussian likelihood of variance 0.02, images NCHW."""
+    """`gsu_jax.networks` with the Gaussian likelihood of variance 0.02, images NCHW."""
 
     def __init__(self, params: dict) -> None:
         super().__init__()

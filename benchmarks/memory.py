@@ -14,11 +14,10 @@ import paired
 import tyro
 from step import MODELS, build, steps_of
 
-from gsu_jax.generative import GenerativeModel
-from gsu_jax.gradients import forget_retain_grads
-from gsu_jax.losses import over_masked
-from gsu_jax.methods import METHODS, GradientSurgery, Method, StepGradients, get_method
-from gsu_jax.methods.gradient_surgery import negative
+from gsu_jax.methods import METHODS, GradientSurgery, Method, StepGradients, get_method, negative
+from gsu_jax.methods.ingredients import over_masked
+from gsu_jax.models import GenerativeModel
+from gsu_jax.surgery import forget_retain_grads
 
 MIB = 2**20
 BASE = "gradient_surgery"

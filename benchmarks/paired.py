@@ -15,8 +15,8 @@ from typing import Any
 
 import tyro
 
-from gsu_jax.environment import describe_environment
-from gsu_jax.report.files import write_whole
+from gsu_jax.runtime import describe_environment
+from gsu_jax.storage import write_whole
 
 Round = dict[str, float]
 

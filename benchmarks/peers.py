@@ -22,9 +22,9 @@ import paired
 import step
 import tyro
 
-from gsu_jax.generative import GenerativeModel
-from gsu_jax.models import conv_vae, mlp_vae
-from gsu_jax.stepping import stepper
+from gsu_jax.models import GenerativeModel
+from gsu_jax.networks import conv_vae, mlp_vae
+from gsu_jax.runtime import stepper
 
 SURGERY, CONVOLUTIONS = "JAX, gradient_surgery", "JAX, conv VAE gradient"
 # A thread of OpenMP's waits for more work by spinning, on a core that the next kind needs.

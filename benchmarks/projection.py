@@ -19,7 +19,7 @@ import paired
 import tyro
 from jax.flatten_util import ravel_pytree
 
-from gsu_jax.transforms import project_conflicting
+from gsu_jax.surgery import project_conflicting
 
 LEAVES = 8
 FLOOR, LEAFWISE, RAVELLED, SPAN = "floor", "leaf by leaf", "ravelled", "span"

@@ -22,14 +22,18 @@ import numpy as np
 import paired
 import tyro
 
-from gsu_jax.batches import EpochRoom, EpochSizes, epoch_order
-from gsu_jax.collectives import collectives
-from gsu_jax.image_sets import join
-from gsu_jax.meshes import make_mesh
+from gsu_jax.data import concatenate
 from gsu_jax.methods import GradientAscent, GradientSurgery, Method
-from gsu_jax.models import MLPVAEConfig, mlp_vae
-from gsu_jax.placement import Placement
-from gsu_jax.unlearning_step import begin, take_step, with_images
+from gsu_jax.networks import MLPVAEConfig, mlp_vae
+from gsu_jax.runtime import Placement, collectives, make_mesh
+from gsu_jax.unlearning import (
+    EpochShape,
+    EpochSizes,
+    epoch_order,
+    initialize,
+    take_step,
+    with_images,
+)
 
 SHAPE = (28, 28, 1)
 TINY = 1e-9  # a rate at which ascent does not diverge while it is timed
@@ -115,12 +119,12 @@ def compiled(
     model = mlp_vae(MLPVAEConfig(image_shape=SHAPE, widths=(width, width)))
     place, key = Placement(mesh), jax.random.key(0)
     pixels = np.random.default_rng(0).integers(0, 256, (2, batch, *SHAPE), np.uint8)
-    joined = join(*pixels, place.devices)
+    joined = concatenate(*pixels, place.devices)
     sets = joined._replace(rows=place.rows(joined.rows))
-    sizes, room = EpochSizes(batch, batch, batch, batch, 1), EpochRoom(1, batch, batch, batch)
+    sizes, room = EpochSizes(batch, batch, batch, batch, 1), EpochShape(1, batch, batch, batch)
     params = place.parameters(jax.jit(model.init)(key))
     run = (model, method, None, place)
-    carry, prepared = jax.jit(partial(begin, *run))(params, sets, 1, key)
+    carry, prepared = jax.jit(partial(initialize, *run))(params, sets, 1, key)
     xs = epoch_order(key, 0, sizes, room)
     if mesh is not None:
         xs = with_images(xs, method, joined, sizes, place)

@@ -15,8 +15,8 @@ import numpy as np
 import paired
 import tyro
 
-from gsu_jax.models import mlp_vae
-from gsu_jax.training import Recipe, start_training, train_epoch
+from gsu_jax.networks import mlp_vae
+from gsu_jax.study import Recipe, start_training, train_epoch
 
 TOGETHER, APART = "together", "one after the other"
 

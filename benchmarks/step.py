@@ -22,16 +22,13 @@ import paired
 import tyro
 from jax.flatten_util import ravel_pytree
 
-from gsu_jax.batches import EpochRoom, EpochSizes, epoch_order
-from gsu_jax.compiled import Compiled
-from gsu_jax.generative import GenerativeModel
-from gsu_jax.image_sets import join
+from gsu_jax.data import concatenate
 from gsu_jax.methods import UNO, GradientAscent, GradientSurgery, Method, RedirectSurgery
-from gsu_jax.models import ConvVAEConfig, MLPVAEConfig, conv_vae, mlp_vae
-from gsu_jax.placement import Placement
-from gsu_jax.stepping import stepper
-from gsu_jax.transforms import add_retain_gradient, project_conflicting
-from gsu_jax.unlearning_step import begin, take_step
+from gsu_jax.models import ConvVAEConfig, GenerativeModel, MLPVAEConfig
+from gsu_jax.networks import conv_vae, mlp_vae
+from gsu_jax.runtime import Compiled, Placement, stepper
+from gsu_jax.surgery import add_retain_gradient, project_conflicting
+from gsu_jax.unlearning import EpochShape, EpochSizes, epoch_order, initialize, take_step
 
 # Dozens of steps of ascent at a real rate give a diverged network, and time its infinities.
 TINY = 1e-9
@@ -197,11 +194,11 @@ def steps_of(
     images = steps * batch_size
     key = jax.random.key(0)
     pixels = np.random.default_rng(0).integers(0, 256, (2, images, *shape), np.uint8)
-    sets = jax.tree.map(jnp.asarray, join(*pixels))
+    sets = jax.tree.map(jnp.asarray, concatenate(*pixels))
     sizes = EpochSizes(images, forget_batch, images, retain_batch, steps)
-    room = EpochRoom(steps, forget_batch, retain_batch, images)
+    room = EpochShape(steps, forget_batch, retain_batch, images)
     run = (model, method, None, Placement())
-    carry, prepared = jax.jit(partial(begin, *run))(jax.jit(model.init)(key), sets, steps, key)
+    carry, prepared = jax.jit(partial(initialize, *run))(jax.jit(model.init)(key), sets, steps, key)
     call = (carry, epoch_order(key, 0, sizes, room), (sets, steps, prepared, key))
     return partial(take_step, *run), call, sizes
 

@@ -18,8 +18,8 @@ import tyro
 
 from gsu_jax import unlearn
 from gsu_jax.methods import get_method
-from gsu_jax.models import mlp_vae
-from gsu_jax.training import Recipe, start_training, train_epoch
+from gsu_jax.networks import mlp_vae
+from gsu_jax.study import Recipe, start_training, train_epoch
 
 EPOCH, TINY = "an epoch of retraining", 1e-9
 

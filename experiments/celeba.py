@@ -10,7 +10,7 @@ from typing import Literal
 
 from gsu_jax import METHODS as LIBRARY
 from gsu_jax import FeatureUnlearning, GradientAscent, GradientSurgery
-from gsu_jax.command_line import Arguments, main
+from gsu_jax.cli import Arguments, main
 
 DEFAULTS = Arguments(forget="Male", dataset="celeb_a", seeds=3, epochs=1, out=Path("runs/celeba"))
 
@@ -98,8 +98,7 @@ def config(arguments: Arguments):
     """The study, with its settings."""
     # Imported here: Flax and its company take seconds that --help should not.
     from gsu_jax.models import ConvVAEConfig, ResNetConfig
-    from gsu_jax.study import StudyConfig
-    from gsu_jax.training import Recipe
+    from gsu_jax.study import Recipe, StudyConfig
 
     chosen = DATASETS.get(arguments.dataset, DATASETS["celeb_a"])
     size = arguments.size or chosen.size

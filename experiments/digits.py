@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from gsu_jax.command_line import Arguments, main
+from gsu_jax.cli import Arguments, main
 
 DEFAULTS = Arguments(
     forget="1",
@@ -25,8 +25,7 @@ def config(arguments: Arguments):
     """The study, with its settings."""
     # Imported here: Flax and its company take seconds that --help should not.
     from gsu_jax.models import MLPVAEConfig
-    from gsu_jax.study import StudyConfig
-    from gsu_jax.training import Recipe
+    from gsu_jax.study import Recipe, StudyConfig
 
     return StudyConfig(
         experiment="digits",

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from gsu_jax import METHODS as LIBRARY
 from gsu_jax import GradientSurgery
-from gsu_jax.command_line import Arguments, main
+from gsu_jax.cli import Arguments, main
 
 DEFAULTS = Arguments(forget="1", dataset="mnist", seeds=3, epochs=1, out=Path("runs/mnist138"))
 
@@ -46,8 +46,7 @@ def config(arguments: Arguments):
     """The study, with its settings."""
     # Imported here: Flax and its company take seconds that --help should not.
     from gsu_jax.models import MLPVAEConfig
-    from gsu_jax.study import StudyConfig
-    from gsu_jax.training import Recipe
+    from gsu_jax.study import Recipe, StudyConfig
 
     return StudyConfig(
         experiment="mnist138",

@@ -10,7 +10,7 @@ from pathlib import Path
 import mnist138
 
 from gsu_jax import Before, GradientAscent, GradientSurgery, Retrain
-from gsu_jax.command_line import Arguments, main
+from gsu_jax.cli import Arguments, main
 
 DEFAULTS = Arguments(forget="1", dataset="mnist", seeds=5, epochs=1, out=Path("runs/readings"))
 

@@ -13,7 +13,7 @@ import digits
 import mnist
 import tyro
 
-from gsu_jax.command_line import answer, read_images, width
+from gsu_jax.cli import answer, read_images, width
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def config(arguments: Arguments):
 
 def run(arguments: Arguments) -> str:
     """Runs the sweep and returns its table."""
-    from gsu_jax.sweep_study import run_sweep
+    from gsu_jax.study import run_sweep
 
     study = config(arguments)
     return run_sweep(

@@ -16,11 +16,16 @@ import tyro
 from jax.flatten_util import ravel_pytree
 
 from gsu_jax import project
-from gsu_jax.curvature import ComposedLoss, hessian_product
-from gsu_jax.data import load
-from gsu_jax.influence import group_removal, influence_on_params, loss_change
-from gsu_jax.losses import kl_to_standard_normal
-from gsu_jax.models import MLPVAEConfig, mlp_vae
+from gsu_jax.curvature import (
+    ComposedLoss,
+    group_removal,
+    hessian_product,
+    influence_on_params,
+    loss_change,
+)
+from gsu_jax.data.sources import load
+from gsu_jax.models import MLPVAEConfig, kl_to_standard_normal
+from gsu_jax.networks import mlp_vae
 from gsu_jax.surgery import measure
 
 FORGET, PENALTY = 1, 1e-2

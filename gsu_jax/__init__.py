@@ -5,11 +5,6 @@ The core (everything named here) needs jax, optax and numpy alone. `gsu_jax.data
 `pip install "gsu-jax[experiments]"`.
 """
 
-from gsu_jax.classifier import Classifier, Prediction
-from gsu_jax.combine import cagrad, gru, pcgrad, project_retain, projected_adam
-from gsu_jax.cone import project_cone
-from gsu_jax.generative import GenerativeModel
-from gsu_jax.gradients import ForgetRetainGrads, forget_retain_grads
 from gsu_jax.methods import (
     METHODS,
     SCRUB,
@@ -29,8 +24,19 @@ from gsu_jax.methods import (
     SelectiveAmnesia,
     SynapticDampening,
 )
-from gsu_jax.surgery import Conflict, project, project_subspace
-from gsu_jax.transforms import add_retain_gradient, measure_conflict, project_conflicting
+from gsu_jax.models import Classifier, GenerativeModel, Prediction
+from gsu_jax.surgery import (
+    Conflict,
+    ForgetRetainGrads,
+    add_retain_gradient,
+    forget_retain_grads,
+    measure_conflict,
+    project,
+    project_cone,
+    project_conflicting,
+    project_subspace,
+)
+from gsu_jax.surgery.rules import cagrad, gru, pcgrad, project_retain, projected_adam
 from gsu_jax.unlearning import StopRule, UnlearningResult, unlearn
 
 __version__ = "0.1.0.dev0"

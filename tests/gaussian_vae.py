@@ -3,8 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from gsu_jax.generative import GenerativeModel, scale_images
-from gsu_jax.losses import elbo_terms, gaussian_log_likelihood
+from gsu_jax.data import scale_images
+from gsu_jax.models import GenerativeModel, elbo_terms, gaussian_log_likelihood
 
 SHAPE = (2, 2, 1)
 VARIANCE = 0.5

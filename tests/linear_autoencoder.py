@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gsu_jax.generative import GenerativeModel, scale_images
+from gsu_jax.data import scale_images
+from gsu_jax.models import GenerativeModel
 
 SHAPE = (2, 2, 1)
 

@@ -1,4 +1,4 @@
-"""Programs for tests/test_processes.py, each run as several processes by `gsu_jax.launch`.
+"""Programs for tests/test_processes.py, each run as several processes by `gsu_jax.cli`.
 
 python tests/process_program.py study OUT CACHE MESH [SECONDS]   waiting so long after each epoch
 python tests/process_program.py sums OUT                         sums over all devices, for ever
@@ -17,12 +17,14 @@ import numpy as np
 import tiny_study
 from tiny_study import compiled_programs_kept_in
 
-from gsu_jax import processes, study, trained
-from gsu_jax.classifier import Classifier, Prediction
-from gsu_jax.command_line import answer
-from gsu_jax.generative import scale_images
-from gsu_jax.meshes import make_mesh
-from gsu_jax.training import Recipe
+from gsu_jax.cli import answer
+from gsu_jax.data import scale_images
+from gsu_jax.models import Classifier, Prediction
+from gsu_jax.runtime import _processes as processes
+from gsu_jax.runtime import make_mesh
+from gsu_jax.study import Recipe
+from gsu_jax.study import _checkpointed_runs as trained
+from gsu_jax.study import _study as study
 
 
 @dataclass(frozen=True)
@@ -77,17 +79,19 @@ def facts(out: str) -> str:
     own = jax.process_index()
     sharding = jax.NamedSharding(make_mesh(f"data={jax.device_count()}"), jax.P("data"))
     tree = {"a": np.array([-0.0, np.nan, own], np.float32), "b": jax.numpy.full((2, 2), own)}
-    first = processes.arrays_from_first(lambda: tree, tree)
+    first = processes.broadcast_arrays(lambda: tree, tree)
     said = {
-        "from_all": processes.from_all({"own": own}),
-        "from_first": processes.from_first(lambda: own + 10),
-        "nested": processes.from_first(lambda: processes.from_first(lambda: own)),
+        "from_all": processes.all_gather_json({"own": own}),
+        "from_first": processes.broadcast_from_first(lambda: own + 10),
+        "nested": processes.broadcast_from_first(
+            lambda: processes.broadcast_from_first(lambda: own)
+        ),
         "bits": np.asarray(first["a"]).tobytes().hex(),
         "kinds": [isinstance(first["a"], np.ndarray), isinstance(first["b"], jax.Array)],
         "to_host": processes.to_host(processes.put(np.arange(4), sharding)).tolist(),
     }
     try:
-        processes.from_first(lambda: (Path(out) / "none").read_text())
+        processes.broadcast_from_first(lambda: (Path(out) / "none").read_text())
     except OSError as error:
         said["error"] = str(error)
     Path(out, f"facts-{own}.json").write_text(json.dumps(said))

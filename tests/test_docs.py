@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-import gsu_jax.transforms
+import gsu_jax.surgery
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -42,6 +42,6 @@ def test_the_page_on_transforms_has_examples():
 
 
 def test_the_example_in_the_docstring_of_the_transform_runs():
-    found = doctest.testmod(gsu_jax.transforms)
+    found = doctest.testmod(gsu_jax.surgery)
     assert found.attempted > 0
     assert found.failed == 0

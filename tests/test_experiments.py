@@ -11,10 +11,9 @@ from dataclasses import replace
 import pytest
 import tiny_study
 
-from gsu_jax.data import load
+from gsu_jax.data.sources import load
 from gsu_jax.models import AllCNNConfig, MLPVAEConfig
-from gsu_jax.study import StudyConfig, run_study
-from gsu_jax.training import Recipe
+from gsu_jax.study import Recipe, StudyConfig, run_study
 
 pytestmark = pytest.mark.slow
 

@@ -13,11 +13,11 @@ from pathlib import Path
 import jax
 from jax.experimental.compilation_cache import compilation_cache
 
-from gsu_jax import GradientAscent, trained
-from gsu_jax.data import load
+from gsu_jax import GradientAscent
+from gsu_jax.data.sources import load
 from gsu_jax.models import AllCNNConfig, MLPVAEConfig
-from gsu_jax.study import StudyConfig, run_study
-from gsu_jax.training import Recipe
+from gsu_jax.study import Recipe, StudyConfig, run_study
+from gsu_jax.study import _checkpointed_runs as trained
 
 DIVERGING = GradientAscent(label="diverging", learning_rate=1e30)
 METHODS = ("before", "retrain", "gradient_ascent", DIVERGING)

@@ -9,9 +9,18 @@ Importing this package needs NumPy alone; TensorFlow Datasets, scikit-learn and 
 by the sources that use them.
 """
 
-from gsu_jax.data.dataset import Dataset, Source
-from gsu_jax.data.parsing import parse_request
-from gsu_jax.data.requests import (
+from gsu_jax.data._dataset import Dataset, Source
+from gsu_jax.data._image_sets import (
+    Count,
+    ForgetRetainSets,
+    ImageSet,
+    concatenate,
+    padded_size,
+    random_order,
+)
+from gsu_jax.data._images import check_images, check_pair, scale_images
+from gsu_jax.data._request_text import parse_request
+from gsu_jax.data._requests import (
     ForgetAttribute,
     ForgetClass,
     ForgetIndices,
@@ -20,18 +29,25 @@ from gsu_jax.data.requests import (
     Split,
     split,
 )
-from gsu_jax.data.sources import load
 
 __all__ = [
+    "Count",
     "Dataset",
     "ForgetAttribute",
     "ForgetClass",
     "ForgetIndices",
+    "ForgetRetainSets",
     "ForgetWhere",
+    "ImageSet",
     "Request",
     "Source",
     "Split",
-    "load",
+    "check_images",
+    "check_pair",
+    "concatenate",
+    "padded_size",
     "parse_request",
+    "random_order",
+    "scale_images",
     "split",
 ]

@@ -1,23 +1,35 @@
 """Metrics: what a judge sees in a model's samples, and what the model makes of test images."""
 
-from gsu_jax.metrics.coverage import coverage_density, neighbour_radii
-from gsu_jax.metrics.evaluation import (
-    METRICS,
-    Reference,
-    evaluate,
-    make_reference,
+from gsu_jax.metrics._coverage import coverage_density, neighbour_radii
+from gsu_jax.metrics._evaluation import METRICS, Reference, evaluate, make_reference
+from gsu_jax.metrics._feature_ratio import FeatureRatio, feature_ratio, mean_probability
+from gsu_jax.metrics._frechet import GaussianFit, fit_gaussian, frechet_distance
+from gsu_jax.metrics._inception_score import inception_score
+from gsu_jax.metrics._judging import judge_predictions
+from gsu_jax.metrics._likelihood import negative_elbo
+from gsu_jax.metrics._seeds import (
+    LARGER_IS_BETTER,
+    YARDSTICKS,
+    Interval,
+    best,
+    bootstrap_interval,
+    by_seed,
+    paired_test,
+    position,
+    prediction_interval,
 )
-from gsu_jax.metrics.feature_ratio import FeatureRatio, feature_ratio, mean_probability
-from gsu_jax.metrics.frechet import GaussianFit, fit_gaussian, frechet_distance
-from gsu_jax.metrics.inception_score import inception_score
-from gsu_jax.metrics.judging import judge_predictions
-from gsu_jax.metrics.likelihood import negative_elbo
 
 __all__ = [
+    "LARGER_IS_BETTER",
     "METRICS",
+    "YARDSTICKS",
     "FeatureRatio",
     "GaussianFit",
+    "Interval",
     "Reference",
+    "best",
+    "bootstrap_interval",
+    "by_seed",
     "coverage_density",
     "evaluate",
     "feature_ratio",
@@ -29,4 +41,7 @@ __all__ = [
     "mean_probability",
     "negative_elbo",
     "neighbour_radii",
+    "paired_test",
+    "position",
+    "prediction_interval",
 ]

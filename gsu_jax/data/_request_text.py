@@ -1,0 +1,60 @@
+"""The command line's `--forget` as a request."""
+
+import re
+from pathlib import Path
+
+from gsu_jax.checks import listing, near, unknown
+from gsu_jax.data._dataset import FLAG, Source
+from gsu_jax.data._requests import ForgetAttribute, ForgetClass, ForgetIndices, Request
+
+INDICES = "indices:"
+
+
+def parse_request(text: str, source: Source) -> Request:
+    """The request that `text` (the command line's `--forget`) means for `source`.
+
+    - `1`: a class of the source's label;
+    - `Male`, `Male=False`, `shape=heart`: an attribute, with a value;
+    - `indices:0,5,17` or `indices:@FILE`: training images, in a file apart by spaces, commas or
+      lines.
+
+    Raises:
+      ValueError: it is none of these; the message names what is near and what there is.
+    """
+    text = text.strip()
+    label_classes = source.classes[source.label]
+    if text.startswith(INDICES):
+        return ForgetIndices(_parse_indices(text.removeprefix(INDICES)))
+    if text in label_classes:
+        return ForgetClass(text)
+    name, equals, value = (part.strip() for part in text.partition("="))
+    if name in source.classes:
+        if source.classes[name] == FLAG and value.capitalize() in FLAG:
+            value = value.capitalize()
+        request = ForgetAttribute(name, value if equals and value != "True" else True)
+        request.mask(source.train, source)
+        return request
+    if equals:
+        raise unknown("forget", "attribute", name, source.classes)
+    raise ValueError(
+        f"forget: {text!r} is no class or attribute of {source.name}."
+        f"{near(text, [*label_classes, *source.classes])} Classes of {source.label}: "
+        f"{listing(label_classes)}. Attributes: {listing(source.classes)}. Or indices:0,5,17."
+    )
+
+
+def _parse_indices(text: str) -> list[int]:
+    if text.startswith("@"):
+        path = Path(text[1:]).expanduser()
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"forget: cannot read the indices in {path} ({error}).") from error
+    words = [word for word in re.split(r"[\s,]+", text) if word]
+    wrong = [word for word in words if not re.fullmatch(r"-?\d{1,18}", word)]
+    if wrong:
+        raise ValueError(
+            f"forget: indices must be whole numbers such as {INDICES}0,5,17, found "
+            f"{listing(repr(word) for word in wrong)}."
+        )
+    return [int(word) for word in words]

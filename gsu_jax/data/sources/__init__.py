@@ -1,0 +1,9 @@
+"""Where images come from: digits, TFDS, `.npz`, a folder."""
+
+from gsu_jax.data.sources._load import load
+from gsu_jax.data.sources._tfds_folder import locate
+
+__all__ = [
+    "load",
+    "locate",
+]

@@ -1,0 +1,31 @@
+"""scikit-learn's handwritten digits: 1,797 real images of 8x8 pixels that need no download."""
+
+from importlib.metadata import PackageNotFoundError, version
+
+import numpy as np
+
+from gsu_jax.checks import import_extra
+from gsu_jax.data._dataset import Dataset, Source
+from gsu_jax.data.sources._holdout import hold_out
+
+GRAY_LEVELS = 16.0
+
+
+def digits_key() -> dict[str, str]:
+    """What the decoded digits depend on."""
+    try:
+        return {"scikit-learn": version("scikit-learn")}
+    except PackageNotFoundError:
+        return {}
+
+
+def read_digits() -> Source:
+    """The digits 0..9, float32 [n, 8, 8, 1]: the gray levels 0..16 over 16, which is exact.
+
+    Source: E. Alpaydin and C. Kaynak (1998), Optical Recognition of Handwritten Digits, UCI
+    (its test part, as scikit-learn's `load_digits` carries it).
+    """
+    raw = import_extra("sklearn.datasets", "scikit-learn", 'the source "digits"').load_digits()
+    images = (raw.images / GRAY_LEVELS).astype(np.float32)[..., None]
+    train, test = hold_out(Dataset(images, {"label": raw.target.astype(np.int32)}), "label")
+    return Source("digits", train, test, {"label": tuple("0123456789")}, "label")

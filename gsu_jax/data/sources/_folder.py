@@ -1,0 +1,125 @@
+"""A user's own images as files: `folder/CLASS/*.png`, or `folder/{train,test}/CLASS/*.png`."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gsu_jax.checks import import_extra
+from gsu_jax.data._dataset import Dataset, Source
+from gsu_jax.data._resize import resize_picture
+from gsu_jax.data.sources._holdout import hold_out
+
+SUFFIXES = (".png", ".jpg", ".jpeg")
+GRAY_MODES = ("1", "L")
+COLOUR_MODES = ("P", "PA", "LA", "RGB", "RGBA", "CMYK", "YCbCr")
+Files = list[tuple[Path, str]]
+Progress = Callable[[int, int], None]
+
+
+def find_files(folder: Path) -> dict[str, Files]:
+    """{"train": [(file, class), ...], "test": ...}, or {"all": ...} without a test part.
+
+    Raises:
+      ValueError: no class folders with .png or .jpg files, or a test part without a train part.
+    """
+    parts = {part: _class_files(folder / part) for part in ("train", "test")}
+    if not parts["train"] and not parts["test"]:
+        parts = {"all": _class_files(folder)}
+    elif not parts["test"]:
+        parts = {"all": parts["train"]}
+    if not next(iter(parts.values())):
+        raise ValueError(
+            f"{folder}: no images found. Expected one folder for each class with files that end "
+            f"in {', '.join(SUFFIXES)}: {folder.name}/CLASS/*.png, or {folder.name}/train/CLASS/ "
+            f"and {folder.name}/test/CLASS/."
+        )
+    return parts
+
+
+def folder_key(folder: Path) -> list[Any]:
+    """What the decoded folder depends on: every file's place, size and time of change."""
+    files = [file for part in find_files(folder).values() for file, _ in part]
+    states = [(file, file.stat()) for file in files]
+    return [
+        str(folder.resolve()),
+        [[str(f.relative_to(folder)), s.st_size, s.st_mtime_ns] for f, s in states],
+    ]
+
+
+def read_folder(folder: Path, image_size: int | None, progress: Progress | None) -> Source:
+    """The source in `folder`: uint8 images, gray where all of them are, else RGB.
+
+    Raises:
+      ImportError: Pillow is not installed.
+      TypeError: an image with other than 8 bits a channel.
+      ValueError: a file that is no image, or images of several sizes without `image_size`.
+    """
+    pillow = import_extra("PIL.Image", "pillow", "a folder of images")
+    parts = find_files(folder)
+    files = [entry for part in parts.values() for entry in part]
+    mode = _common_mode(pillow, [file for file, _ in files], image_size)
+    names = sorted({name for _, name in files}, key=_numbers_first)
+    images = None
+    for i, (file, _) in enumerate(files):
+        try:
+            with pillow.open(file) as picture:
+                image = np.asarray(resize_picture(picture.convert(mode), image_size))
+        except OSError as error:
+            raise ValueError(f"{file}: cannot be decoded ({error}).") from error
+        if images is None:
+            images = np.empty((len(files), *image.shape[:2], 1 if mode == "L" else 3), np.uint8)
+        images[i] = image.reshape(images.shape[1:])
+        if progress is not None and (i % 1000 == 999 or i + 1 == len(files)):
+            progress(i + 1, len(files))
+    labels = np.array([names.index(name) for _, name in files], np.int32)
+    everything = Dataset(images, {"label": labels})
+    if "all" in parts:
+        train, test = hold_out(everything, "label")
+    else:
+        is_test = np.arange(len(files)) >= len(parts["train"])
+        train, test = everything.take(~is_test), everything.take(is_test)
+    return Source(folder.resolve().name, train, test, {"label": tuple(names)}, "label")
+
+
+def _class_files(folder: Path) -> Files:
+    if not folder.is_dir():
+        return []
+    return [
+        (file, class_folder.name)
+        for class_folder in sorted(folder.iterdir())
+        if class_folder.is_dir() and not class_folder.name.startswith(".")
+        for file in sorted(class_folder.iterdir())
+        if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
+    ]
+
+
+def _common_mode(pillow: Any, files: list[Path], image_size: int | None) -> str:
+    """The mode "L" or "RGB" for all files, from their headers, before anything is decoded."""
+    first_size, mode = None, "L"
+    for file in files:
+        try:
+            with pillow.open(file) as picture:
+                size, found = picture.size, picture.mode
+        except OSError as error:
+            raise ValueError(f"{file}: no image that Pillow can read ({error}).") from error
+        if found not in GRAY_MODES + COLOUR_MODES:
+            raise TypeError(
+                f"{file}: images must have 8 bits a channel, found mode {found!r}. Convert it, "
+                "for example with Pillow's Image.point and Image.convert."
+            )
+        if found in COLOUR_MODES:
+            mode = "RGB"
+        first_size = first_size or size
+        if image_size is None and size != first_size:
+            raise ValueError(
+                f"{file.parent.parent}: images must be of one size, found "
+                f"{first_size[0]}x{first_size[1]} ({files[0].name}) and {size[0]}x{size[1]} "
+                f"({file.name}). Give image_size= to crop and resize them."
+            )
+    return mode
+
+
+def _numbers_first(name: str) -> tuple[int, int, str]:
+    return (0, int(name), name) if name.isdecimal() else (1, 0, name)

@@ -1,0 +1,18 @@
+"""What several methods share: masked losses, guides, transport, SSIM."""
+
+from gsu_jax.methods.ingredients._guide import resolve_guide
+from gsu_jax.methods.ingredients._masked import MaskedBatch, masked_mean, over_masked, training_loss
+from gsu_jax.methods.ingredients._ssim import ms_ssim
+from gsu_jax.methods.ingredients._transport import Transport, find_neighbours, fit_transport
+
+__all__ = [
+    "MaskedBatch",
+    "Transport",
+    "find_neighbours",
+    "fit_transport",
+    "masked_mean",
+    "ms_ssim",
+    "over_masked",
+    "resolve_guide",
+    "training_loss",
+]

@@ -1,0 +1,74 @@
+"""Posteriors q(z|x) of many images."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from gsu_jax.data import Count, ImageSet
+from gsu_jax.models._generative import GenerativeModel, Params
+
+
+def encode_in_parts(
+    model: GenerativeModel, params: Params, images: ImageSet, size: int = 1024
+) -> tuple[jax.Array, jax.Array]:
+    """Mean and log variance of q(z|x) of a set's images, so many at a time: memory stays bounded.
+
+    Returns:
+      Both `[capacity, latent]`; rows from `count` on are zeros or of images that are there already.
+    """
+    parts, size = images.parts(size)
+
+    def encode_one(image: jax.Array) -> tuple[jax.Array, jax.Array]:
+        mean, log_variance = model.encode(params, image[None])
+        return mean[0], log_variance[0]
+
+    def add(number: jax.Array, encoded: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, ...]:
+        part = jax.vmap(encode_one)(images.part(number, size)[0])
+        return jax.tree.map(
+            lambda all_, some: jax.lax.dynamic_update_slice_in_dim(all_, some, number * size, 0),
+            encoded, part,
+        )  # fmt: skip
+
+    one = jax.eval_shape(encode_one, jax.eval_shape(lambda: images.rows[0]))
+    room = -(-images.capacity // size) * size
+    zeros = jax.tree.map(lambda x: jnp.zeros((room, *x.shape), x.dtype), one)
+    encoded = jax.lax.fori_loop(0, parts, add, zeros)
+    return tuple(x[: images.capacity] for x in encoded)
+
+
+class Posteriors(NamedTuple):
+    """q(z|x) of some images: `mean` and `log_variance`, each `[n, latent]`.
+
+    Only the first `count` rows are there, where it is given; it may be traced.
+    """
+
+    mean: jax.Array
+    log_variance: jax.Array
+    count: Count | None = None
+
+    @property
+    def size(self) -> Count:
+        """How many there are."""
+        return len(self.mean) if self.count is None else self.count
+
+    @property
+    def present(self) -> jax.Array:
+        """`[n]`, true for the rows that are there."""
+        return jnp.arange(len(self.mean)) < self.size
+
+    def those(self, indices: jax.Array, count: Count | None = None) -> "Posteriors":
+        """Some of them, of which the first `count` are there."""
+        return Posteriors(self.mean[indices], self.log_variance[indices], count)
+
+    def moments(self, weights: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
+        """Mean `[latent]` and covariance `[latent, latent]` of the mixture of these q(z|x).
+
+        Images count by `weights` `[n]`, which sum to 1; all the same by default.
+        """
+        if weights is None:
+            weights = (self.present / self.size).astype(self.mean.dtype)
+        mean = weights @ self.mean
+        centred = self.mean - mean
+        within = jnp.diag(weights @ jnp.exp(self.log_variance))
+        return mean, (centred * weights[:, None]).T @ centred + within

@@ -1,0 +1,23 @@
+"""Ready-made generators and judges in Flax NNX."""
+
+from gsu_jax.models import AllCNNConfig, ConvVAEConfig, MLPVAEConfig, ResNetConfig
+from gsu_jax.networks._allcnn import allcnn
+from gsu_jax.networks._conv_vae import conv_vae
+from gsu_jax.networks._mlp_vae import mlp_vae
+from gsu_jax.networks._registry import CLASSIFIERS, GENERATORS, classifier, generator
+from gsu_jax.networks._resnet import resnet18
+
+__all__ = [
+    "CLASSIFIERS",
+    "GENERATORS",
+    "AllCNNConfig",
+    "ConvVAEConfig",
+    "MLPVAEConfig",
+    "ResNetConfig",
+    "allcnn",
+    "classifier",
+    "conv_vae",
+    "generator",
+    "mlp_vae",
+    "resnet18",
+]

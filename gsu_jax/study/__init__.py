@@ -1,0 +1,15 @@
+"""The paper's protocol, resumable; and sweeps of settings."""
+
+from gsu_jax.study._config import StudyConfig
+from gsu_jax.study._pretraining import Recipe, start_training, train_epoch
+from gsu_jax.study._study import run_study
+from gsu_jax.study._sweep import run_sweep
+
+__all__ = [
+    "Recipe",
+    "StudyConfig",
+    "run_study",
+    "run_sweep",
+    "start_training",
+    "train_epoch",
+]

@@ -1,0 +1,131 @@
+"""Digits, arguments and the two records: what is read, what is refused."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from gsu_jax.data import Dataset, Source
+from gsu_jax.data.sources import load
+from gsu_jax.data.sources._holdout import HOLDOUT_SEED
+
+GRAY = np.random.default_rng(0).integers(0, 256, (20, 6, 5, 1), np.uint8)
+LABELS = np.array([3, 8] * 10)
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    return load("digits", cache_dir=tmp_path_factory.mktemp("cache"))
+
+
+def test_digits_are_all_there_and_scaled_exactly(digits):
+    from sklearn.datasets import load_digits
+
+    raw = load_digits()
+    assert len(digits.train) + len(digits.test) == 1_797
+    assert digits.image_shape == (8, 8, 1)
+    both = np.concatenate([digits.train.images, digits.test.images])[..., 0] * 16
+    assert sorted(map(bytes, both.astype(np.uint8))) == sorted(
+        map(bytes, raw.images.astype(np.uint8))
+    )
+
+
+def test_digits_are_split_the_same_way_everywhere(digits):
+    assert HOLDOUT_SEED == 138
+    assert digits.fingerprint == "376bf1b52670e5ce"
+    train, test = (np.bincount(p.attributes["label"]) for p in (digits.train, digits.test))
+    np.testing.assert_array_equal(test, np.round((train + test) / 5))
+
+
+def test_classes_are_kept_in_the_given_order_with_their_names(digits, tmp_path):
+    some = load("digits", cache_dir=tmp_path, classes=(8, 1))
+    assert some.classes["label"] == ("8", "1")
+    for kept, number in ((0, 8), (1, 1)):
+        np.testing.assert_array_equal(
+            some.train.images[some.train.attributes["label"] == kept],
+            digits.train.images[digits.train.attributes["label"] == number],
+        )
+    assert set(some.test.attributes["label"]) == {0, 1}
+
+
+def test_resized_digits_stay_in_range(tmp_path):
+    big = load("digits", cache_dir=tmp_path, image_size=12)
+    assert big.image_shape == (12, 12, 1)
+    assert big.train.images.dtype == np.float32
+    assert big.train.images.min() == 0
+    assert big.train.images.max() == 1
+
+
+def test_digits_ask_for_scikit_learn_where_it_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    with pytest.raises(ImportError, match=r'scikit-learn.*pip install "gsu-jax\[experiments\]"'):
+        load("digits", cache_dir=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"classes": "138"}, TypeError, "classes must be a list of names"),
+        ({"classes": 3}, TypeError, "classes must be a list of names"),
+        ({"classes": ()}, ValueError, "at least one class"),
+        ({"classes": ("1", 1)}, ValueError, "each once"),
+        ({"classes": ("one",)}, ValueError, "no class of label 'one'. There is: 0, 1"),
+        ({"image_size": 0}, ValueError, "image_size must be a number of pixels"),
+        ({"image_size": True}, ValueError, "image_size must be a number of pixels"),
+        ({"image_size": 6.5}, ValueError, "image_size must be a number of pixels"),
+        ({"name": 3}, TypeError, "name must be a string or a path"),
+    ],
+)
+def test_unusable_arguments_are_named(tmp_path, options, error, message):
+    with pytest.raises(error, match=message):
+        load(**{"name": "digits", "cache_dir": tmp_path, **options})
+
+
+def test_a_misspelt_name_without_any_data_folder_still_gets_a_hint(tmp_path):
+    with pytest.raises(ValueError, match="Did you mean 'digits'"):
+        load("digit", data_dir=tmp_path)
+    with pytest.raises(ValueError, match="Did you mean 'digits'"):
+        load("digit", data_dir=tmp_path / "gone")
+
+
+def test_take_keeps_images_and_attributes_together():
+    dataset = Dataset(GRAY, {"label": LABELS})
+    taken = dataset.take([4, 1])
+    np.testing.assert_array_equal(taken.images, GRAY[[4, 1]])
+    np.testing.assert_array_equal(taken.attributes["label"], LABELS[[4, 1]])
+    assert len(dataset.take([])) == 0
+    assert len(dataset.take(LABELS == 3)) == 10
+    assert repr(dataset) == "Dataset(20 images 6x5x1 uint8; attributes: label)"
+
+
+@pytest.mark.parametrize(
+    ("images", "attributes", "error", "message"),
+    [
+        ([1, 2], {}, TypeError, "must be a numpy array .*found list"),
+        (GRAY / 255, {}, TypeError, r"float64.*astype\(np.float32\)"),
+        (GRAY[:, :0], {}, ValueError, "must have pixels"),
+        (GRAY, {"label": list(LABELS)}, TypeError, "'label' must be a numpy array.*list"),
+        (GRAY, {"label": LABELS / 2}, TypeError, "integers or booleans, found float64"),
+        (GRAY, {"label": LABELS[:3]}, ValueError, r"each of the 20 images, found shape \(3,\)"),
+    ],
+)
+def test_a_dataset_that_does_not_fit_together_is_refused(images, attributes, error, message):
+    with pytest.raises(error, match=message):
+        Dataset(images, attributes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"label": "shape"}, "label='shape' is none of its attributes: label"),
+        ({"classes": {"label": ("3",)}}, "1 class names, found values 0 to 1"),
+        ({"classes": {}}, "must name the same attributes"),
+        ({"train": Dataset(GRAY[:0], {"label": LABELS[:0]})}, "train holds no images"),
+        ({"test": Dataset(GRAY[:, :3], {"label": LABELS})}, "must be alike"),
+    ],
+)
+def test_a_source_that_does_not_fit_together_is_refused(changes, message):
+    part = Dataset(GRAY, {"label": (LABELS == 8).astype(int)})
+    fields = {"train": part, "test": part, "classes": {"label": ("3", "8")}, "label": "label"}
+    with pytest.raises(ValueError, match=message):
+        Source("own", **{**fields, **changes})
