@@ -18,8 +18,8 @@ from typing import Annotated, Any
 import paired
 import tyro
 
-from gsu_jax.data import Source
-from gsu_jax.data.sources import load, locate
+from gsu_jax.data import Source, load
+from gsu_jax.data.sources import locate
 
 COLD, CACHED = "cold", "cached"
 DIGITS, USUAL = "digits", "mnist"

@@ -23,7 +23,7 @@ from gsu_jax.curvature import (
     influence_on_params,
     loss_change,
 )
-from gsu_jax.data.sources import load
+from gsu_jax.data import load
 from gsu_jax.models import MLPVAEConfig, kl_to_standard_normal
 from gsu_jax.networks import mlp_vae
 from gsu_jax.surgery import measure

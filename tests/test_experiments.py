@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 import tiny_study
 
-from gsu_jax.data.sources import load
+from gsu_jax.data import load
 from gsu_jax.models import AllCNNConfig, MLPVAEConfig
 from gsu_jax.study import Recipe, StudyConfig, run_study
 

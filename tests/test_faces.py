@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 import tiny_study
 
-from gsu_jax.data import parse_request
+from gsu_jax.data import load, parse_request
 from gsu_jax.data._resize import resize_images
-from gsu_jax.data.sources import load
 from gsu_jax.study import Recipe, run_study
 
 RNG = np.random.default_rng(0)

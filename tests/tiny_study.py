@@ -14,7 +14,7 @@ import jax
 from jax.experimental.compilation_cache import compilation_cache
 
 from gsu_jax import GradientAscent
-from gsu_jax.data.sources import load
+from gsu_jax.data import load
 from gsu_jax.models import AllCNNConfig, MLPVAEConfig
 from gsu_jax.study import Recipe, StudyConfig, run_study
 from gsu_jax.study import _checkpointed_runs as trained

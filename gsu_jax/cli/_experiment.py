@@ -125,7 +125,7 @@ def _run(
 
 def read_images(study: Any, data_dir: Path | None) -> Any:
     """The images of a `StudyConfig`, as `gsu_jax.data.load` gives them."""
-    from gsu_jax.data.sources import load
+    from gsu_jax.data import load
     from gsu_jax.runtime import stage
 
     with stage("read images", 1) as advance:

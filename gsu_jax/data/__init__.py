@@ -29,6 +29,7 @@ from gsu_jax.data._requests import (
     Split,
     split,
 )
+from gsu_jax.data.sources import load
 
 __all__ = [
     "Count",
@@ -45,6 +46,7 @@ __all__ = [
     "check_images",
     "check_pair",
     "concatenate",
+    "load",
     "padded_size",
     "parse_request",
     "random_order",

@@ -56,7 +56,7 @@ class RedirectSurgery(Method):
 
         l(theta) = -E log p(Dec*(T z) | Dec(z)) + w E[-log p(x | Dec_held(z')) + KL(q(z'|x) || p)]
 
-    - T is the optimal transport map between two Gaussians (`gsu_jax.methods.ingredients`): that of the
+    - T is the optimal transport map between two Gaussians (`fit_transport`): that of the
       forgotten latents, and that of the retained ones that receive them: all of these, so that the
       place of the forgotten is filled with the variety of the retained, and their neighbours more
       than others, in so far as those lie among the forgotten (a, of `find_neighbours`). It goes

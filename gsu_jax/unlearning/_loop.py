@@ -44,7 +44,7 @@ def unlearn(
     a mesh each device is given its part of every epoch's batches.
 
     A later request to the same model with about as many images in all compiles nothing, however
-    many of them are to be forgotten (`gsu_jax.data.padded_size`, `gsu_jax.unlearning.padded_shape`).
+    many of them are to be forgotten (`gsu_jax.data.padded_size`).
 
     Args:
       model: the generative model.

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from gsu_jax.data import load
 from gsu_jax.data.sources import _cache as cache
-from gsu_jax.data.sources import load
 
 KEY = {"version": 1}
 ARRAYS = {"a": np.arange(5000, dtype=np.int32), "b": np.ones((3, 2), bool)}

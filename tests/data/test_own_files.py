@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gsu_jax.data.sources import load
+from gsu_jax.data import load
 
 GRAY = np.random.default_rng(0).integers(0, 256, (20, 6, 5, 1), np.uint8)
 LABELS = np.array([3, 8] * 10)

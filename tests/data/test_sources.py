@@ -5,8 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from gsu_jax.data import Dataset, Source
-from gsu_jax.data.sources import load
+from gsu_jax.data import Dataset, Source, load
 from gsu_jax.data.sources._holdout import HOLDOUT_SEED
 
 GRAY = np.random.default_rng(0).integers(0, 256, (20, 6, 5, 1), np.uint8)

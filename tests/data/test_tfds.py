@@ -9,8 +9,8 @@ import time
 import numpy as np
 import pytest
 
-from gsu_jax.data import ForgetClass, parse_request, split
-from gsu_jax.data.sources import load, locate
+from gsu_jax.data import ForgetClass, load, parse_request, split
+from gsu_jax.data.sources import locate
 from gsu_jax.data.sources._tfds import read_tfds
 
 

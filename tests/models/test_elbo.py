@@ -6,8 +6,8 @@ from scipy import integrate, special, stats
 
 from gsu_jax.data import check_images, scale_images
 from gsu_jax.methods.ingredients import MaskedBatch
-from gsu_jax.models import GenerativeModel, MLPVAEConfig
 from gsu_jax.methods.ingredients import _masked as masked
+from gsu_jax.models import GenerativeModel, MLPVAEConfig
 from gsu_jax.models import _elbo as losses
 from gsu_jax.networks import mlp_vae
 

@@ -13,8 +13,7 @@ import pytest
 import tiny_study
 
 from gsu_jax import METHODS, Classifier, GradientSurgery, Prediction, UnlearningResult
-from gsu_jax.data import scale_images
-from gsu_jax.data.sources import load
+from gsu_jax.data import load, scale_images
 from gsu_jax.report import best, pareto, points, sweep_front
 from gsu_jax.study import Recipe, run_sweep
 from gsu_jax.study import _study as study

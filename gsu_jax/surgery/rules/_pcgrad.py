@@ -1,4 +1,4 @@
-"""PCGrad: each gradient projected off the other where they conflict; and S, the retain gradient alone."""
+"""PCGrad, and S: the retain gradient without its component along the update."""
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +15,7 @@ from gsu_jax.surgery.rules._leaves import like_updates, widened
 def pcgrad(*, axis_name: AxisName | None = None) -> optax.GradientTransformationExtraArgs:
     """PCGrad: u and r, each projected off the other where they conflict, and added.
 
-    See `gsu_jax.surgery.rules.project_both`. Descends the retained loss too, so no `add_retain_gradient`
-    is needed.
+    See `project_both`. It descends the retained loss too, so no `add_retain_gradient` is needed.
 
     Args:
         axis_name: under `pmap` or `shard_map`, the axis over which both gradients are averaged.
