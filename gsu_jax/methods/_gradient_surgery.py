@@ -42,7 +42,7 @@ class GradientSurgery(GradientAscent):
     Attributes:
       learning_rate, loss, through: as in `GradientAscent`; l_r is of the same kind as l_f.
       rule: how a and r make one update: "project", the paper's; "metric", the same on Adam's steps
-        in Adam's metric (`projected_adam`); "pcgrad", "cagrad", "gru", "s" (`gsu_jax.surgery.rules`).
+        in Adam's metric; "pcgrad", "cagrad", "gru", "s": `gsu_jax.surgery.rules`.
       sign: "ascend" l_f, as the paper's eq. 1; "descend" is the other reading, a = grad l_f.
       when: project "always" (the paper) or only on "conflict", a.r < 0 (PCGrad).
       scope: one inner product for the whole model ("global"), for each "module" (the arrays that
