@@ -17,6 +17,7 @@ from gsu_jax.runtime._processes import (
     broadcast_from_first,
     is_first,
     join,
+    on_first_process,
     put,
     to_host,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "jitted",
     "join",
     "make_mesh",
+    "on_first_process",
     "on_one_device",
     "put",
     "select",

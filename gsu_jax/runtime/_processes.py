@@ -5,6 +5,7 @@ devices of all. Process 0 alone writes, draws and judges, and the others hear fr
 read: no disk need be shared. With a single process all of this costs nothing.
 """
 
+import functools
 import itertools
 import json
 import os
@@ -103,6 +104,32 @@ def broadcast_from_first(function: Callable[[], Any]) -> Any:
         kinds = {kind.__name__: kind for kind in ERRORS}
         raise kinds.get(said["kind"], RuntimeError)(said["error"])
     return said["value"]
+
+
+def on_first_process(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Makes `function` run on process 0 alone and answer on every process.
+
+    A decorator for functions and methods that read or write files, draw or print. The answer must
+    fit JSON; an error is raised on every process. See `broadcast_from_first`.
+
+    Args:
+        function: called on process 0 with the arguments that process 0 was given.
+
+    Example:
+        >>> import os
+        >>> from gsu_jax.runtime import on_first_process
+        >>> @on_first_process
+        ... def exists(path):
+        ...     return os.path.exists(path)
+        >>> exists("/nowhere")
+        False
+    """
+
+    @functools.wraps(function)
+    def answered(*args: Any, **kwargs: Any) -> Any:
+        return broadcast_from_first(lambda: function(*args, **kwargs))
+
+    return answered
 
 
 def broadcast_arrays(function: Callable[[], Any], like: Any) -> Any:
