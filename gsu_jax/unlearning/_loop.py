@@ -99,7 +99,7 @@ def unlearn(
     program = program_of(model, method, optimizer, room, place)
     if mesh is None:  # on a mesh, where a part leaves its arrays is up to XLA
         run.compile_seconds += program.compile(params, sets, sizes, start_key)
-    carry, prepared = run.timed(program.begin, params, sets, steps, start_key)
+    carry, prepared = run.timed(program.initialize, params, sets, steps, start_key)
     shared = (sets, steps, prepared, step_key)
     for epoch in range(epochs if sizes.steps else 0):
         xs = run.timed(program.order, order_key, epoch, sizes)

@@ -25,16 +25,16 @@ class Program(NamedTuple):
         self, params: Params, sets: ForgetRetainSets, sizes: EpochSizes, key: jax.Array
     ) -> float:
         """Compiles all parts for arguments like these, or their shapes; returns the seconds."""
-        if self.begin.compiled_for(params, sets, sizes.steps, key):
+        if self.initialize.compiled_for(params, sets, sizes.steps, key):
             return 0.0
         if not sizes.steps:  # the method has none
-            return self.begin.compile(params, sets, sizes.steps, key)
-        carry, prepared = self.begin.shapes(params, sets, sizes.steps, key)
+            return self.initialize.compile(params, sets, sizes.steps, key)
+        carry, prepared = self.initialize.shapes(params, sets, sizes.steps, key)
         xs = self.order.shapes(key, 0, sizes)
         shared = (sets, sizes.steps, prepared, key)
         return compile_together(
             (self.steps, (carry, xs, shared, 0, sizes.steps)),
-            (self.begin, (params, sets, sizes.steps, key)),
+            (self.initialize, (params, sets, sizes.steps, key)),
             (self.order, (key, 0, sizes)),
         )
 
