@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from gsu_jax.checks import check_choice
+from gsu_jax.checks import choice
 from gsu_jax.surgery import check_floating
 
 Params = Any
@@ -70,7 +70,7 @@ def gauss_newton_product(loss: ComposedLoss, params: Params, batch: Batch) -> Pr
 
 def curvature_product(curvature: Curvature, loss: Loss, params: Params, batch: Batch) -> Product:
     """The product named by `curvature`; raises ValueError for another name."""
-    check_choice("curvature", curvature, ("hessian", "gauss_newton"))
+    choice(("hessian", "gauss_newton"), curvature=curvature)
     check_floating(params, "params")
     chosen = hessian_product if curvature == "hessian" else gauss_newton_product
     return chosen(loss, params, batch)

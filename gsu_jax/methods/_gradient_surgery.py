@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 import jax
 import optax
 
-from gsu_jax.checks import check_choice
+from gsu_jax.checks import choice
 from gsu_jax.data import Count
 from gsu_jax.methods._gradient_ascent import GradientAscent
 from gsu_jax.methods._method import Batch, StepGradients
@@ -67,9 +67,9 @@ class GradientSurgery(GradientAscent):
     def check(self, model: GenerativeModel) -> None:
         """Settings that would do nothing, or something else, are refused."""
         super().check(model)
-        check_choice("rule", self.rule, tuple(UNUSED))
-        check_choice("sign", self.sign, ("ascend", "descend"))
-        check_choice("scope", self.scope, ("global", "module", "leaf"))
+        choice(tuple(UNUSED), rule=self.rule)
+        choice(("ascend", "descend"), sign=self.sign)
+        choice(("global", "module", "leaf"), scope=self.scope)
         for name in UNUSED[self.rule]:
             if getattr(self, name) != getattr(GradientSurgery, name):
                 raise ValueError(f"{name} means nothing with rule={self.rule!r}: leave it out.")

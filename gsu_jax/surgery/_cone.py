@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from gsu_jax.checks import check_choice
+from gsu_jax.checks import choice
 from gsu_jax.surgery._conflict import Conflict, mean_of_set, measure
 from gsu_jax.surgery._gramian import Rows, along, inner
 from gsu_jax.surgery._inner_products import accumulator, scale_by_power_of_two
@@ -57,8 +57,8 @@ def project_set_and_measure(
         incoming: "gradients", or "steps" where `updates` are what an optimiser returned: those
             point the other way, and the cone is <d, r_i> <= 0.
     """
-    check_choice("when", when, ("always", "conflict"))
-    check_choice("incoming", incoming, ("gradients", "steps"))
+    choice(("always", "conflict"), when=when)
+    choice(("gradients", "steps"), incoming=incoming)
     if when == "always":
         return project_subspace_and_measure(updates, retain_grads)
     check_floating(updates, "updates")

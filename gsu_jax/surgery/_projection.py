@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from gsu_jax.checks import check_choice
+from gsu_jax.checks import choice
 from gsu_jax.surgery._conflict import (
     Conflict,
     conflict_of_products,
@@ -116,8 +116,8 @@ def project_and_measure(
             point the other way, and "conflict" then means <u, r> > 0.
     """
     check_trees(updates, retain_grads)
-    check_choice("when", when, ("always", "conflict"))
-    check_choice("incoming", incoming, ("gradients", "steps"))
+    choice(("always", "conflict"), when=when)
+    choice(("gradients", "steps"), incoming=incoming)
     us, structure = jax.tree.flatten(updates)
     groups = _groups(updates, scope)
     products = inner_products(us, jax.tree.leaves(retain_grads), groups)
@@ -194,7 +194,7 @@ def _groups(updates: Tree, scope: str | Tree) -> tuple[int, ...]:
     """The index of the group of each leaf."""
     leaves, structure = jax.tree.flatten(updates)
     if isinstance(scope, str):
-        check_choice("scope", scope, ("global", "leaf"), "a tree of labels")
+        choice(("global", "leaf"), "a tree of labels", scope=scope)
         return tuple(range(len(leaves))) if scope == "leaf" else (0,) * len(leaves)
     try:
         labels: list[Hashable] = structure.flatten_up_to(jax.tree.broadcast(scope, updates))

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from gsu_jax.checks import check_choice
+from gsu_jax.checks import choice
 from gsu_jax.surgery._cone import project_set_and_measure
 from gsu_jax.surgery._conflict import ProjectConflictingState, conflict_state, measure, no_conflict
 from gsu_jax.surgery._inner_products import accumulator
@@ -102,10 +102,10 @@ def project_conflicting(
         <https://arxiv.org/abs/2307.04550>`_, 2023. Yu et al., `Gradient Surgery for Multi-Task
         Learning <https://arxiv.org/abs/2001.06782>`_, 2020.
     """
-    check_choice("when", when, ("always", "conflict"))
-    check_choice("incoming", incoming, ("gradients", "steps"))
+    choice(("always", "conflict"), when=when)
+    choice(("gradients", "steps"), incoming=incoming)
     if isinstance(scope, str):
-        check_choice("scope", scope, ("global", "leaf"), "a tree of labels")
+        choice(("global", "leaf"), "a tree of labels", scope=scope)
     fixed = retain_grads
 
     def init(params: Tree) -> ProjectConflictingState:

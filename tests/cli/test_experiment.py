@@ -74,7 +74,7 @@ def test_success_prints_the_table_and_the_report_and_nothing_on_standard_error(r
         ("--forget 11", "forget: '11' is no class or attribute of digits. Did you mean '1'?"),
         ("--forget Male", "'Male' is no class or attribute of digits"),
         ("--forget indices:0,5", "a study judges samples by a class or an attribute"),
-        ("--methods redirect_surgry", "--methods: there is no method 'redirect_surgry'. Did you"),
+        ("--methods redirect_surgry", "--methods: unknown method 'redirect_surgry'. Did you"),
         ("--methods", "--methods: name at least one, or all"),
         ("--seeds 0", "seeds must be at least 1, found 0."),
         ("--seeds -2", "seeds must be at least 1, found -2."),
@@ -135,7 +135,7 @@ def test_unknown_attribute_is_refused_with_the_near_ones(run):
     assert "'Smilling' is no class or attribute of own. Did you mean 'Smiling'?" in errors
     status, _, errors = run("--dataset", "own.npz", "--forget", "Yung=True")
     assert status == 2
-    assert "there is no attribute 'Yung'. Did you mean 'Young'?" in errors
+    assert "unknown attribute 'Yung'. Did you mean 'Young'?" in errors
     assert not Path("out").exists()
 
 
@@ -182,7 +182,7 @@ def test_methods_of_an_experiment_are_the_ones_that_can_be_named(run, monkeypatc
     assert seen["methods"] == list(readings)
     run("--methods", "all", "fast", methods=readings)
     assert seen["methods"] == list(readings)
-    assert "There is: gradient_ascent, fast." in run("--methods", "before", methods=readings)[2]
+    assert "Known: gradient_ascent, fast" in run("--methods", "before", methods=readings)[2]
 
 
 def test_mesh_of_the_command_line_is_that_of_the_study(run, monkeypatch):

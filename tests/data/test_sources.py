@@ -68,7 +68,7 @@ def test_digits_ask_for_scikit_learn_where_it_is_missing(tmp_path, monkeypatch):
         ({"classes": 3}, TypeError, "classes must be a list of names"),
         ({"classes": ()}, ValueError, "at least one class"),
         ({"classes": ("1", 1)}, ValueError, "each once"),
-        ({"classes": ("one",)}, ValueError, "no class of label 'one'. There is: 0, 1"),
+        ({"classes": ("one",)}, ValueError, "unknown class of label 'one'. Known: 0, 1"),
         ({"image_size": 0}, ValueError, "image_size must be a number of pixels"),
         ({"image_size": True}, ValueError, "image_size must be a number of pixels"),
         ({"image_size": 6.5}, ValueError, "image_size must be a number of pixels"),

@@ -181,7 +181,7 @@ def test_projected_adam_steps_are_orthogonal_to_the_retain_gradient_and_adams_ow
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"scope": "layer"}, 'scope must be "global" or "module" or "leaf"; got \'layer\''),
+        ({"scope": "layer"}, r"scope .*got 'layer'"),
         ({"when": "never"}, 'when must be "always" or "conflict"'),
         ({"incoming": "updates"}, 'incoming must be "gradients" or "steps"'),
         ({"loss": "mse"}, "loss must be one of elbo, reconstruction, found 'mse'"),
@@ -191,7 +191,7 @@ def test_projected_adam_steps_are_orthogonal_to_the_retain_gradient_and_adams_ow
         ({"retain_weight": 1.0, "incoming": "steps"}, "retain_weight=1.0 has no effect where"),
         ({"retain_weight": 1.0, "rule": "metric"}, "retain_weight=1.0 has no effect where"),
         ({"rule": "mean"}, 'rule must be "project" or "metric" or "gru" or'),
-        ({"sign": "up"}, 'sign must be "ascend" or "descend"; got \'up\''),
+        ({"sign": "up"}, r"sign .*got 'up'"),
         ({"rule": "gru", "when": "conflict"}, "when means nothing with rule='gru'"),
         ({"rule": "metric", "incoming": "steps"}, "incoming means nothing with rule='metric'"),
         (

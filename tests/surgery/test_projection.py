@@ -379,9 +379,9 @@ def test_leaves_that_are_not_floating_are_named():
 
 
 def test_unknown_options_are_refused_with_the_choices():
-    with pytest.raises(ValueError, match='when must be "always" or "conflict"; got \'never\''):
+    with pytest.raises(ValueError, match=r"when .*got 'never'"):
         project(jnp.ones(2), jnp.ones(2), when="never")
-    with pytest.raises(ValueError, match='"global" or "leaf" or a tree of labels; got \'module\''):
+    with pytest.raises(ValueError, match=r"scope .*got 'module'"):
         project(jnp.ones(2), jnp.ones(2), scope="module")
     with pytest.raises(ValueError, match="scope is not a tree of labels for the updates"):
         project({"a": jnp.ones(2)}, {"a": jnp.ones(2)}, scope={"b": 0})

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from gsu_jax.checks import check_choice
+from gsu_jax.checks import choice
 from gsu_jax.surgery._cone import project_set_and_measure
 from gsu_jax.surgery._conflict import (
     Conflict,
@@ -77,7 +77,7 @@ def projected_adam(
     Raises:
         ValueError: unknown `when`. ValueError, TypeError: from `update`, as `project_conflicting`.
     """
-    check_choice("when", when, ("always", "conflict"))
+    choice(("always", "conflict"), when=when)
     adam = optax.scale_by_adam(b1, b2, eps)
 
     def init(params: Tree) -> ProjectedAdamState:
