@@ -30,7 +30,7 @@ import json, sys, threading, time
 method, folder, forget, retain = json.loads(sys.argv[1])
 import jax, numpy as np
 import gsu_jax
-from gsu_jax.data import ForgetClass, load, split
+from gsu_jax.data import ForgetClass, load
 from gsu_jax.models import mlp_vae
 from gsu_jax.unlearning import compile_ahead
 imported = time.time()
@@ -40,7 +40,7 @@ compiling = threading.Thread(target=compile_ahead, kwargs=ahead)
 compiling.start()
 if folder:
     source = load("mnist", data_dir=folder, classes=("1", "3", "8"))
-    parts = split(source.train, ForgetClass("1"), source)
+    parts = ForgetClass("1").split(source).train
     forget, retain = parts.forget.images, parts.retain.images
 else:
     pixels = np.random.default_rng(0).integers(0, 256, (forget + retain, 28, 28, 1), np.uint8)

@@ -120,7 +120,7 @@ def compiled(
     place, key = Placement(mesh), jax.random.key(0)
     pixels = np.random.default_rng(0).integers(0, 256, (2, batch, *SHAPE), np.uint8)
     joined = concatenate(*pixels, place.devices)
-    sets = joined._replace(rows=place.rows(joined.rows))
+    sets = joined._replace(images=place.rows(joined.images))
     sizes, room = EpochSizes(batch, batch, batch, batch, 1), EpochShape(1, batch, batch, batch)
     params = place.parameters(jax.jit(model.init)(key))
     run = (model, method, None, place)

@@ -19,14 +19,14 @@ def mean_squared_gradient(
         grads = jax.grad(loss)(params, image[None], key)
         return jax.tree.map(lambda g: jnp.square(g.astype(jnp.float32)), grads)
 
-    parts, at_once = images.parts(at_once)
+    chunks, at_once = images.chunks(at_once)
 
     def add(number: jax.Array, total: Params) -> Params:
-        some, mask = images.part(number, at_once)
+        some, mask = images.chunk(number, at_once)
         keys = jax.random.split(jax.random.fold_in(key, number), at_once)
         squares = jax.vmap(squared)(some, keys)
         weights = mask / images.count
         return jax.tree.map(lambda t, s: t + jnp.tensordot(weights, s, 1), total, squares)
 
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), params)
-    return jax.lax.fori_loop(0, parts, add, zeros)
+    return jax.lax.fori_loop(0, chunks, add, zeros)

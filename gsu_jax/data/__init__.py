@@ -1,12 +1,11 @@
-"""Images with labels, where they come from, and which of them are to be forgotten.
+"""Images with labels, where they come from, and which of them to forget.
 
-    source = load("mnist", classes=("1", "3", "8"))     # train and test images with attributes
-    request = parse_request("1", source)                 # what `--forget 1` means
-    train = split(source.train, request, source)         # train.forget, train.retain
+    source = load("mnist", classes=("1", "3", "8"))     # training and test images, with attributes
+    train, test = parse_request("1", source).split(source)      # what `--forget 1` means
     print(train.describe())
 
-Importing this package needs NumPy alone; TensorFlow Datasets, scikit-learn and Pillow are imported
-by the sources that use them.
+Importing this package needs the core alone. A source imports TensorFlow Datasets, scikit-learn or
+Pillow when it is loaded.
 """
 
 from gsu_jax.data._dataset import Dataset, Source
@@ -26,8 +25,8 @@ from gsu_jax.data._requests import (
     ForgetIndices,
     ForgetWhere,
     Request,
+    SourceSplit,
     Split,
-    split,
 )
 from gsu_jax.data.sources import load
 
@@ -42,6 +41,7 @@ __all__ = [
     "ImageSet",
     "Request",
     "Source",
+    "SourceSplit",
     "Split",
     "check_images",
     "check_pair",
@@ -51,5 +51,4 @@ __all__ = [
     "parse_request",
     "random_order",
     "scale_images",
-    "split",
 ]

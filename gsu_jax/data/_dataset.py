@@ -1,4 +1,4 @@
-"""`Dataset` and `Source`: images with attributes, and the train and test parts of one origin."""
+"""`Dataset` and `Source`: images with attributes, and the training and test sets of one origin."""
 
 import hashlib
 import json
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from gsu_jax.checks import listing, unknown
+from gsu_jax.data._images import check_images
 
 Attributes = Mapping[str, np.ndarray]
 Classes = Mapping[str, tuple[str, ...]]
@@ -17,33 +18,40 @@ FLAG = ("False", "True")
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
-    """Images and what is known about each of them.
+    """Images and their attributes.
 
     Attributes:
-      images: `[n, height, width, channels]`, uint8, or float32 in [0, 1].
-      attributes: name -> `[n]`, integers (the number of a class) or booleans.
+        images: `[n, height, width, channels]`, uint8, or float32 in [0, 1].
+        attributes: Name -> `[n]`, class numbers (integers) or booleans.
 
     Raises:
-      TypeError: images or an attribute of another type or dtype.
-      ValueError: images of another shape or range, an attribute of another length.
+        TypeError: The images or an attribute have an unsupported type or dtype.
+        ValueError: The images have an unsupported shape or range, or an attribute another length.
+
+    Example:
+        >>> images = np.zeros((4, 8, 8, 1), np.uint8)
+        >>> dataset = Dataset(images, {"label": np.array([0, 1, 1, 0])})
+        >>> dataset
+        Dataset(4 images 8x8x1 uint8; attributes: label)
+        >>> len(dataset.take(dataset.attributes["label"] == 1))
+        2
     """
 
     images: np.ndarray
     attributes: Attributes
 
     def __post_init__(self):
-        check_pixels(self.images)
+        check_stored_images(self.images)
         for name, values in self.attributes.items():
             if not isinstance(values, np.ndarray) or values.dtype.kind not in "biu":
-                found = getattr(values, "dtype", type(values).__name__)
+                got = getattr(values, "dtype", type(values).__name__)
                 raise TypeError(
-                    f"attribute {name!r} must be a numpy array of integers or booleans, "
-                    f"found {found}."
+                    f"attribute {name!r} must be a numpy array of integers or booleans, got {got}"
                 )
             if values.shape != (len(self.images),):
                 raise ValueError(
                     f"attribute {name!r} must have one value for each of the "
-                    f"{len(self.images):,} images, found shape {values.shape}."
+                    f"{len(self.images):,} images, got shape {values.shape}"
                 )
 
     def __len__(self) -> int:
@@ -57,7 +65,7 @@ class Dataset:
         )
 
     def take(self, indices: Any) -> "Dataset":
-        """The images at `indices` (integers, or a boolean mask `[n]`) with their attributes."""
+        """Returns the images at `indices` (integers or a mask `[n]`) with their attributes."""
         indices = np.asarray(indices)
         if indices.size == 0 and indices.dtype != bool:
             indices = indices.astype(np.int64)
@@ -69,21 +77,26 @@ class Dataset:
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """The train and test images of one origin.
+    """Training and test images of one origin.
 
     Attributes:
-      name: what it was loaded as, for reports.
-      train: the images a model is trained on.
-      test: the images it is judged with.
-      classes: attribute -> names of its classes: integer k of the attribute is the k-th name;
-        booleans have the names "False" and "True".
-      label: the attribute that a bare class name means, and that a judge is trained on.
-      fingerprint: 16 hexadecimal digits, a SHA-256 of every array and class name: equal
-        fingerprints are equal data. Computed where it is not given.
+        name: The name it was loaded as, for reports.
+        train: The images that models are trained on.
+        test: The images that models are evaluated on.
+        classes: Attribute -> class names. Integer k of the attribute is the k-th name; the names
+            of a boolean attribute are "False" and "True".
+        label: The attribute that a bare class name refers to, and that a judge learns.
+        fingerprint: 16 hexadecimal digits of the SHA-256 of all arrays and class names: equal
+            fingerprints mean equal data. Computed if empty.
 
     Raises:
-      ValueError: train and test differ in image shape or attributes, or `classes` or `label` do
-        not fit them.
+        ValueError: `train` and `test` differ in image shape, dtype or attributes, or `classes` or
+            `label` do not match them.
+
+    Example:
+        >>> dataset = Dataset(np.zeros((4, 8, 8, 1), np.uint8), {"pet": np.array([0, 1, 1, 0])})
+        >>> Source("pets", dataset, dataset, {"pet": ("cat", "dog")}, "pet").image_shape
+        (8, 8, 1)
     """
 
     name: str
@@ -95,33 +108,30 @@ class Source:
 
     def __post_init__(self):
         if not len(self.train):
-            raise ValueError(f"{self.name}: train holds no images.")
+            raise ValueError(f"{self.name}: train is empty; expected at least one image")
         if (self.train.images.shape[1:], self.train.images.dtype) != (
             self.test.images.shape[1:],
             self.test.images.dtype,
         ):
             raise ValueError(
-                f"{self.name}: train and test images must be alike, found "
+                f"{self.name}: train and test images must have one shape and dtype, got "
                 f"{self.train.images.shape[1:]} {self.train.images.dtype} and "
-                f"{self.test.images.shape[1:]} {self.test.images.dtype}."
+                f"{self.test.images.shape[1:]} {self.test.images.dtype}"
             )
         if not set(self.classes) == set(self.train.attributes) == set(self.test.attributes):
             raise ValueError(
-                f"{self.name}: train, test and classes must name the same attributes, found "
+                f"{self.name}: train, test and classes must name the same attributes, got "
                 f"{sorted(self.train.attributes)}, {sorted(self.test.attributes)} and "
-                f"{sorted(self.classes)}."
+                f"{sorted(self.classes)}"
             )
         if self.label not in self.classes:
-            raise ValueError(
-                f"{self.name}: label={self.label!r} is none of its attributes: "
-                f"{listing(self.classes)}."
-            )
+            raise unknown("label", f"attribute of {self.name}", self.label, self.classes)
         for name, names in self.classes.items():
             for values in (self.train.attributes[name], self.test.attributes[name]):
                 if len(values) and not 0 <= int(values.min()) <= int(values.max()) < len(names):
                     raise ValueError(
-                        f"{self.name}: attribute {name!r} has {len(names)} class names, found "
-                        f"values {int(values.min())} to {int(values.max())}."
+                        f"{self.name}: attribute {name!r} has {len(names)} class names, got "
+                        f"values {int(values.min())} to {int(values.max())}"
                     )
         if not self.fingerprint:
             object.__setattr__(self, "fingerprint", _fingerprint(self))
@@ -133,7 +143,7 @@ class Source:
 
 
 def class_numbers(classes: Sequence[str], names: Sequence[str], label: str) -> list[int]:
-    """The numbers of `classes` among `names`; ValueError for one that is not there."""
+    """Returns the numbers of `classes` among `names`, or raises ValueError for an unknown one."""
     for name in classes:
         if name not in names:
             raise unknown("classes", f"class of {label}", name, names)
@@ -141,7 +151,7 @@ def class_numbers(classes: Sequence[str], names: Sequence[str], label: str) -> l
 
 
 def keep_classes(source: Source, classes: Sequence[str] | None) -> Source:
-    """`source` with only these `classes` of its label, re-numbered 0..k-1 in the given order."""
+    """Returns `source` with only these `classes` of its label, renumbered in the given order."""
     if classes is None:
         return source
     names = source.classes[source.label]
@@ -149,9 +159,9 @@ def keep_classes(source: Source, classes: Sequence[str] | None) -> Source:
     new_number = np.full(len(names), -1, np.int32)
     new_number[old_number] = np.arange(len(classes))
 
-    def keep(part: Dataset) -> Dataset:
-        numbers = new_number[part.attributes[source.label].astype(np.int64)]
-        kept = part.take(numbers >= 0)
+    def keep(dataset: Dataset) -> Dataset:
+        numbers = new_number[dataset.attributes[source.label].astype(np.int64)]
+        kept = dataset.take(numbers >= 0)
         return Dataset(kept.images, {**kept.attributes, source.label: numbers[numbers >= 0]})
 
     return Source(
@@ -166,8 +176,8 @@ def keep_classes(source: Source, classes: Sequence[str] | None) -> Source:
 def _fingerprint(source: Source) -> str:
     names = [source.label, sorted((name, list(c)) for name, c in source.classes.items())]
     digest = hashlib.sha256(json.dumps(names).encode())
-    for part in (source.train, source.test):
-        for name, array in [("", part.images), *sorted(part.attributes.items())]:
+    for dataset in (source.train, source.test):
+        for name, array in [("", dataset.images), *sorted(dataset.attributes.items())]:
             digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
             digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
     return digest.hexdigest()[:16]
@@ -176,44 +186,23 @@ def _fingerprint(source: Source) -> str:
 MOST_CHANNELS = 4
 
 
-def check_pixels(images: Any, argument: str = "images") -> None:
-    """Raises where `images` are not NHWC in uint8 or in float32 between 0 and 1.
-
-    Raises:
-      TypeError: not a NumPy array, or of another dtype.
-      ValueError: another rank, no pixels, more than four channels (NCHW?), NaN, outside [0, 1].
-    """
+def check_stored_images(images: Any, argument: str = "images") -> None:
+    """`check_images` for a `Dataset`: NumPy, uint8 or float32, 1 to 4 channels; may be empty."""
     if not isinstance(images, np.ndarray):
         raise TypeError(
             f"{argument} must be a numpy array [n, height, width, channels], "
-            f"found {type(images).__name__}."
+            f"got {type(images).__name__}"
         )
     if images.dtype not in (np.uint8, np.float32):
         fix = "float32" if images.dtype.kind == "f" else "uint8"
         raise TypeError(
-            f"{argument} must be uint8 in 0..255 or float32 in [0, 1], found {images.dtype}. "
-            f"Convert them with images.astype(np.{fix})."
+            f"{argument} must be uint8 in 0..255 or float32 in [0, 1], got {images.dtype}. "
+            f"Convert them with images.astype(np.{fix})"
         )
-    if images.ndim != 4:
+    check_images(images, argument, allow_empty=True)
+    if 0 in images.shape[1:] or images.shape[3] > MOST_CHANNELS:
         raise ValueError(
-            f"{argument} must have four axes [n, height, width, channels], found shape "
-            f"{images.shape}. Gray images need a last axis of 1: images[..., None]."
+            f"{argument} must be [n, height, width, channels] with pixels and 1 to "
+            f"{MOST_CHANNELS} channels, got shape {images.shape}. From [n, channels, height, "
+            "width]: images.transpose(0, 2, 3, 1)"
         )
-    if 0 in images.shape[1:]:
-        raise ValueError(f"{argument} must have pixels, found shape {images.shape}.")
-    if images.shape[3] > MOST_CHANNELS:
-        raise ValueError(
-            f"{argument} must be [n, height, width, channels] with 1 to {MOST_CHANNELS} channels, "
-            f"found shape {images.shape}. From [n, channels, height, width]: "
-            "images.transpose(0, 2, 3, 1)."
-        )
-    if images.dtype == np.float32 and len(images):
-        low, high = images.min(), images.max()
-        if np.isnan(low) or np.isnan(high):
-            bad = int(np.isnan(images).any(axis=(1, 2, 3)).sum())
-            raise ValueError(f"{argument} must be finite, found NaN in {bad} of {len(images)}.")
-        if low < 0 or high > 1:
-            raise ValueError(
-                f"{argument} must lie in [0, 1] where they are float, found {low:g} to {high:g}. "
-                "Scale them, for example images / 255."
-            )

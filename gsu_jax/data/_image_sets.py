@@ -1,4 +1,4 @@
-"""Sets of images whose number is no part of a program's shapes: other sizes compile nothing."""
+"""Padded image sets with a traced length, so one compiled program serves sets of any size."""
 
 from typing import NamedTuple, Self
 
@@ -12,100 +12,118 @@ Count = jax.Array | int
 
 
 class ImageSet(NamedTuple):
-    """The images in rows `first` to `first + count - 1` of an array that has more of them.
+    """`count` consecutive images of a padded array, from `first` on.
 
-    `first` and `count` may be traced: a program that takes a set serves every set of that array.
+    `first` and `count` may be traced, so a compiled program takes every set of arrays of one shape.
 
     Attributes:
-      rows: `[capacity, h, w, c]`, uint8 or float in [0, 1].
-      first: the row of the first image.
-      count: how many there are, at least one.
+        images: `[capacity, height, width, channels]`, uint8 or float in [0, 1].
+        first: The position of the first image of the set in `images`.
+        count: The number of images in the set, at least one.
+
+    Example:
+        >>> images = ImageSet.of(np.zeros((10, 8, 8, 1), np.uint8))
+        >>> images.take(jnp.array([0, 9])).shape
+        (2, 8, 8, 1)
     """
 
-    rows: jax.Array
+    images: jax.Array
     first: Count
     count: Count
 
     @classmethod
     def of(cls, images: "ImageSet | jax.Array | np.ndarray") -> Self:
-        """All images of an array as a set; a set as it is."""
+        """Returns all images of an array as a set, and a set unchanged."""
         if isinstance(images, cls):
             return images
         return cls(jnp.asarray(images), 0, len(images))
 
     @property
     def capacity(self) -> int:
-        """A bound of `count` that is no tracer."""
-        return self.rows.shape[0]
+        """The length of the padded array: a static bound of `count`."""
+        return self.images.shape[0]
 
-    def take(self, places: jax.Array) -> jax.Array:
-        """The images at `places`, from 0 to count - 1."""
-        return self.rows[self.first + places]
+    def take(self, indices: jax.Array) -> jax.Array:
+        """Returns the images at `indices`, each from 0 to `count - 1`."""
+        return self.images[self.first + indices]
 
     def draw(self, key: jax.Array, at_most: int) -> "ImageSet":
-        """So many images drawn without replacement; all of them in a random order if fewer."""
-        places = random_order(key, self.count, self.capacity)[:at_most]
-        return ImageSet(self.take(places), 0, jnp.minimum(at_most, self.count))
+        """Draws `at_most` images without replacement, or all in a random order if fewer."""
+        indices = random_order(key, self.count, self.capacity)[:at_most]
+        return ImageSet(self.take(indices), 0, jnp.minimum(at_most, self.count))
 
-    def parts(self, size: int) -> tuple[Count, int]:
-        """How many parts of `size` images cover the set, and that size, less in a small array."""
+    def chunks(self, size: int) -> tuple[Count, int]:
+        """Returns the number of chunks that cover the set, and their size: at most `size`."""
         size = min(size, self.capacity)
         return -(-self.count // size), size
 
-    def part(self, number: jax.Array, size: int) -> tuple[jax.Array, jax.Array]:
-        """Part `number` of `size` images, and a mask that is 0 where the last one is filled up."""
-        places = number * size + jnp.arange(size)
-        return self.take(places % self.count), (places < self.count).astype(jnp.float32)
+    def chunk(self, number: jax.Array, size: int) -> tuple[jax.Array, jax.Array]:
+        """Returns the `size` images of chunk `number`, and a mask that is 0 for padding."""
+        indices = number * size + jnp.arange(size)
+        return self.take(indices % self.count), (indices < self.count).astype(jnp.float32)
 
 
 class ForgetRetainSets(NamedTuple):
-    """Forgotten images and retained ones in one array, padded: one shape for every division.
+    """The images to forget and to retain in one padded array, whose shape hides both numbers.
 
     Attributes:
-      rows: `[capacity, h, w, c]`: the forgotten images, then the retained, then zeros.
-      n_forget: how many are to be forgotten.
-      n_retain: how many are retained.
+        images: `[capacity, height, width, channels]`: images to forget, to retain, then padding.
+        n_forget: The number of images to forget.
+        n_retain: The number of images to retain.
     """
 
-    rows: jax.Array | np.ndarray
+    images: jax.Array | np.ndarray
     n_forget: Count
     n_retain: Count
 
     @property
     def forget(self) -> ImageSet:
-        """The images to be forgotten."""
-        return ImageSet(self.rows, 0, self.n_forget)
+        """The images to forget."""
+        return ImageSet(self.images, 0, self.n_forget)
 
     @property
     def retain(self) -> ImageSet:
-        """The images to be retained."""
-        return ImageSet(self.rows, self.n_forget, self.n_retain)
+        """The images to retain."""
+        return ImageSet(self.images, self.n_forget, self.n_retain)
 
 
 def concatenate(
     forget: jax.Array | np.ndarray, retain: jax.Array | np.ndarray, multiple: int = 1
 ) -> ForgetRetainSets:
-    """Both sets in one host array whose rows are a multiple of `multiple`, by `capacity`.
+    """Concatenates both sets on the host and pads them with zeros.
 
-    One of uint8 and one of floats become float32 in [0, 1].
+    If only one set is uint8, both become float32 in [0, 1].
+
+    Args:
+        forget: `[n, height, width, channels]`.
+        retain: `[m, height, width, channels]`.
+        multiple: The padded length is a multiple of this number.
+
+    Returns:
+        Both sets, with `padded_size(n + m)` images rounded up to `multiple`.
+
+    Example:
+        >>> sets = concatenate(np.zeros((3, 8, 8, 1)), np.ones((30, 8, 8, 1)))
+        >>> sets.images.shape, sets.n_forget, sets.n_retain
+        ((36, 8, 8, 1), 3, 30)
     """
     if forget.dtype != retain.dtype:
         forget, retain = (scale_images(images).astype(jnp.float32) for images in (forget, retain))
     total = len(forget) + len(retain)
-    rows = -(-padded_size(total) // multiple) * multiple
-    padding = np.zeros((rows - total, *forget.shape[1:]), forget.dtype)
-    joined = np.concatenate([np.asarray(forget), np.asarray(retain), padding])
-    return ForgetRetainSets(joined, len(forget), len(retain))
+    capacity = -(-padded_size(total) // multiple) * multiple
+    padding = np.zeros((capacity - total, *forget.shape[1:]), forget.dtype)
+    images = np.concatenate([np.asarray(forget), np.asarray(retain), padding])
+    return ForgetRetainSets(images, len(forget), len(retain))
 
 
-def padded_size(images: int) -> int:
-    """Room for so many images: at most an eighth more, eight sizes for each doubling."""
-    step = max(1, 2 ** (images.bit_length() - 4))
-    return -(-images // step) * step
+def padded_size(n: int) -> int:
+    """Returns a length for `n` images: at most an eighth longer, eight lengths per doubling."""
+    step = max(1, 2 ** (n.bit_length() - 4))
+    return -(-n // step) * step
 
 
-def random_order(key: jax.Array, count: Count, room: int) -> jax.Array:
-    """`[room]`: the numbers below `count` in a random order, then the others."""
-    place = jnp.arange(room)
-    bits = jax.random.bits(key, (room,))
-    return jax.lax.sort((place >= count, bits, place), num_keys=2)[-1]
+def random_order(key: jax.Array, count: Count, size: int) -> jax.Array:
+    """Returns `[size]` indices: a random order of those below `count`, then the rest."""
+    indices = jnp.arange(size)
+    bits = jax.random.bits(key, (size,))
+    return jax.lax.sort((indices >= count, bits, indices), num_keys=2)[-1]

@@ -8,44 +8,65 @@ import numpy as np
 
 
 def scale_images(images: jax.Array) -> jax.Array:
-    """Images as floats in [0, 1]: uint8 is divided by 255, in float32; floats are left alone."""
+    """Scales images to floats in [0, 1]: uint8 is divided by 255 in float32, floats are kept.
+
+    Raises:
+        TypeError: The images are neither uint8 nor floating.
+
+    Example:
+        >>> scale_images(np.array([0, 255], np.uint8))
+        Array([0., 1.], dtype=float32)
+    """
     images = jnp.asarray(images)
     if images.dtype == jnp.uint8:
         return images.astype(jnp.float32) / 255.0
     if not jnp.issubdtype(images.dtype, jnp.floating):
-        raise TypeError(f"images must be uint8 or floating in [0, 1], found {images.dtype}.")
+        raise TypeError(f"images must be uint8 or floating in [0, 1], got {images.dtype}")
     return images
 
 
-def check_images(name: str, images: Any) -> jax.Array | np.ndarray:
-    """Returns `images` as an array, or says what is wrong with the argument `name`."""
+def check_images(
+    images: Any, argument: str, *, allow_empty: bool = False
+) -> jax.Array | np.ndarray:
+    """Returns `images` as an array after checking rank, dtype and range.
+
+    Args:
+        images: Anything that NumPy or JAX takes for `[n, height, width, channels]`.
+        argument: The name of the argument, for errors.
+        allow_empty: Whether n may be 0.
+
+    Raises:
+        TypeError: The dtype is neither uint8 nor floating.
+        ValueError: The rank is not 4, there are no images, or floats lie outside [0, 1].
+    """
     if not isinstance(images, jax.Array):
         images = np.asarray(images)
     if images.ndim != 4:
         raise ValueError(
-            f"{name} must be images [n, height, width, channels], found shape {images.shape}."
+            f"{argument} must have four axes [n, height, width, channels], got shape "
+            f"{images.shape}. Gray images need a last axis of 1: images[..., None]"
         )
-    if len(images) == 0:
-        raise ValueError(f"{name} holds no images; there is nothing to {name}.")
-    if images.dtype == np.uint8:
+    if images.dtype != np.uint8 and not jnp.issubdtype(images.dtype, jnp.floating):
+        raise TypeError(f"{argument} must be uint8 or floating in [0, 1], got {images.dtype}")
+    if len(images) == 0 and not allow_empty:
+        raise ValueError(f"{argument} is empty; expected at least one image")
+    if images.dtype == np.uint8 or images.size == 0:
         return images
-    if not jnp.issubdtype(images.dtype, jnp.floating):
-        raise TypeError(f"{name} must be uint8 or floating in [0, 1], found {images.dtype}.")
     low, high = float(images.min()), float(images.max())
     if not np.isfinite(low + high):
-        raise ValueError(f"{name} must lie in [0, 1], found NaN or infinite values; drop them.")
+        raise ValueError(f"{argument} must lie in [0, 1], got NaN or infinity; drop those images")
     if low < 0.0 or high > 1.0:
         raise ValueError(
-            f"{name} must lie in [0, 1], found values from {low:g} to {high:g}; divide by 255, or "
-            "give uint8."
+            f"{argument} must lie in [0, 1], got values from {low:g} to {high:g}. Scale them, for "
+            "example images / 255, or pass uint8"
         )
     return images
 
 
 def check_pair(forget: Any, retain: Any) -> None:
-    """Raises ValueError where the images of both sets have not one shape."""
+    """Raises ValueError unless the images of both sets have the same shape."""
     if forget.shape[1:] != retain.shape[1:]:
         raise ValueError(
-            f"forget and retain must hold images of one shape, found {forget.shape[1:]} and "
-            f"{retain.shape[1:]}."
+            "forget and retain must hold images of one shape, got "
+            f"{forget.shape[1:]} and {retain.shape[1:]}"
         )

@@ -1,4 +1,4 @@
-"""The command line's `--forget` as a request."""
+"""Parses the command line's `--forget`."""
 
 import re
 from pathlib import Path
@@ -11,15 +11,29 @@ INDICES = "indices:"
 
 
 def parse_request(text: str, source: Source) -> Request:
-    """The request that `text` (the command line's `--forget`) means for `source`.
+    """Parses the text of `--forget`.
 
     - `1`: a class of the source's label;
-    - `Male`, `Male=False`, `shape=heart`: an attribute, with a value;
-    - `indices:0,5,17` or `indices:@FILE`: training images, in a file apart by spaces, commas or
-      lines.
+    - `Male`, `Male=False`, `shape=heart`: an attribute, with or without a value;
+    - `indices:0,5,17` or `indices:@FILE`: training images. In the file spaces, commas or newlines
+      separate them.
+
+    Args:
+        text: The text.
+        source: The source whose classes and attributes the text names.
+
+    Returns:
+        A request that is valid for `source`, except that indices may be too large.
 
     Raises:
-      ValueError: it is none of these; the message names what is near and what there is.
+        ValueError: The text is none of these; the error suggests similar names and lists all.
+
+    Example:
+        >>> from gsu_jax.data import load
+        >>> parse_request("1", load("digits"))
+        ForgetClass(value='1', attribute=None)
+        >>> parse_request("indices:0,5,17", load("digits"))
+        ForgetIndices(indices=(0, 5, 17))
     """
     text = text.strip()
     label_classes = source.classes[source.label]
@@ -27,19 +41,19 @@ def parse_request(text: str, source: Source) -> Request:
         return ForgetIndices(_parse_indices(text.removeprefix(INDICES)))
     if text in label_classes:
         return ForgetClass(text)
-    name, equals, value = (part.strip() for part in text.partition("="))
+    name, equals, value = (word.strip() for word in text.partition("="))
     if name in source.classes:
         if source.classes[name] == FLAG and value.capitalize() in FLAG:
             value = value.capitalize()
         request = ForgetAttribute(name, value if equals and value != "True" else True)
-        request.mask(source.train, source)
+        request.masks(source)
         return request
     if equals:
         raise unknown("forget", "attribute", name, source.classes)
     raise ValueError(
         f"forget: {text!r} is no class or attribute of {source.name}."
         f"{near(text, [*label_classes, *source.classes])} Classes of {source.label}: "
-        f"{listing(label_classes)}. Attributes: {listing(source.classes)}. Or indices:0,5,17."
+        f"{listing(label_classes)}. Attributes: {listing(source.classes)}. Or indices:0,5,17"
     )
 
 
@@ -49,12 +63,12 @@ def _parse_indices(text: str) -> list[int]:
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise ValueError(f"forget: cannot read the indices in {path} ({error}).") from error
+            raise ValueError(f"forget: cannot read the indices in {path} ({error})") from error
     words = [word for word in re.split(r"[\s,]+", text) if word]
     wrong = [word for word in words if not re.fullmatch(r"-?\d{1,18}", word)]
     if wrong:
         raise ValueError(
-            f"forget: indices must be whole numbers such as {INDICES}0,5,17, found "
-            f"{listing(repr(word) for word in wrong)}."
+            f"forget: indices must be integers such as {INDICES}0,5,17, got "
+            f"{listing(repr(word) for word in wrong)}"
         )
     return [int(word) for word in words]

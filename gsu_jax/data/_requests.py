@@ -1,7 +1,10 @@
-"""What is to be forgotten, and the one way in which it splits a data set in two."""
+"""Which images to forget, and how a request splits the training and test sets of a source."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -9,210 +12,243 @@ from gsu_jax.checks import listing, unknown
 from gsu_jax.data._dataset import FLAG, Dataset, Source
 
 
+@dataclass(frozen=True, eq=False)
+class Split:
+    """A data set in two: the images to forget and the images to retain, both in order.
+
+    Attributes:
+        dataset: All images.
+        mask: Which images to forget, bool `[n]`.
+        description: What is forgotten, in words.
+    """
+
+    dataset: Dataset
+    mask: np.ndarray
+    description: str
+
+    @cached_property
+    def forget(self) -> Dataset:
+        """The images to forget."""
+        return self.dataset.take(self.mask)
+
+    @cached_property
+    def retain(self) -> Dataset:
+        """The images to retain."""
+        return self.dataset.take(~self.mask)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The number of images on each side: `{"forget": ..., "retain": ...}`."""
+        n_forget = int(self.mask.sum())
+        return {"forget": n_forget, "retain": len(self.mask) - n_forget}
+
+    def describe(self) -> str:
+        """Returns both sides in words: "forget: 6,742 images (class 1); retain: 11,982 images"."""
+        forget, retain = (f"{n:,} image{'' if n == 1 else 's'}" for n in self.counts.values())
+        return f"forget: {forget} ({self.description}); retain: {retain}"
+
+
+class SourceSplit(NamedTuple):
+    """The splits of a source by one request.
+
+    Attributes:
+        train: The split of the training set. Neither side is empty.
+        test: The split of the test set. A side may be empty.
+    """
+
+    train: Split
+    test: Split
+
+
+class Request(ABC):
+    """What is to be forgotten; a subclass says which images of a source match."""
+
+    @abstractmethod
+    def describe(self, source: Source) -> str:
+        """Returns the request in words, for reports."""
+
+    @abstractmethod
+    def masks(self, source: Source) -> tuple[np.ndarray, np.ndarray]:
+        """Returns which training and which test images to forget, two boolean arrays."""
+
+    def split(self, source: Source) -> SourceSplit:
+        """Splits the training and the test set of `source`.
+
+        Raises:
+            TypeError: A predicate returned something else than a mask.
+            ValueError: The class or attribute is unknown, an index is out of range, or all or none
+                of the training images match.
+
+        Example:
+            >>> from gsu_jax.data import ForgetIndices, load
+            >>> train, test = ForgetIndices([0, 5, 17]).split(load("digits"))
+            >>> train.describe()
+            'forget: 3 images (3 listed images); retain: 1,435 images'
+            >>> test.counts
+            {'forget': 0, 'retain': 359}
+        """
+        train, test = self.masks(source)
+        description = self.describe(source)
+        if not train.any():
+            raise ValueError(
+                f"forget: no training image of {source.name} matches ({description}); nothing to "
+                "forget"
+            )
+        if train.all():
+            raise ValueError(
+                f"forget: all {len(train):,} training images of {source.name} match "
+                f"({description}); nothing to retain"
+            )
+        return SourceSplit(
+            Split(source.train, train, description), Split(source.test, test, description)
+        )
+
+
 @dataclass(frozen=True)
-class ForgetClass:
+class ForgetClass(Request):
     """Forget every image of one class.
 
     Attributes:
-      value: the name of the class; 1 is the class named "1", whatever its number is.
-      attribute: which attribute's class; by default the source's label.
+        value: The name of the class; 1 is the class named "1", whatever its number is.
+        attribute: The attribute that has this class; the source's label if None.
+
+    Example:
+        >>> from gsu_jax.data import load
+        >>> ForgetClass(1).split(load("digits")).train.counts
+        {'forget': 146, 'retain': 1292}
     """
 
     value: str | int
     attribute: str | None = None
 
     def describe(self, source: Source) -> str:
-        """The words for reports: "class 1", "shape heart"."""
+        """Returns "class 1", or "shape heart" for an attribute other than the label."""
         plain = self.attribute in (None, source.label)
         return f"class {self.value}" if plain else f"{self.attribute} {self.value}"
 
-    def mask(self, dataset: Dataset, source: Source) -> np.ndarray:
-        """Which images of `dataset` are to be forgotten, bool [n]."""
+    def masks(self, source: Source) -> tuple[np.ndarray, np.ndarray]:
+        """Returns which training and which test images to forget, two boolean arrays."""
         attribute = source.label if self.attribute is None else self.attribute
         names = _classes(attribute, source)
         if str(self.value) not in names:
             raise unknown("forget", f"class of {attribute}", self.value, names)
-        return _values(dataset, attribute) == names.index(str(self.value))
+        number = names.index(str(self.value))
+        train, test = (set_.attributes[attribute] == number for set_ in (source.train, source.test))
+        return train, test
 
 
 @dataclass(frozen=True)
-class ForgetAttribute:
+class ForgetAttribute(Request):
     """Forget every image with an attribute: `ForgetAttribute("Male")`.
 
     Attributes:
-      name: the attribute.
-      value: True or False, or the name of a class where the attribute is not boolean.
+        name: The name of the attribute.
+        value: True or False for a boolean attribute, the name of a class for another.
     """
 
     name: str
     value: bool | str | int = True
 
     def describe(self, source: Source) -> str:
-        """The words for reports: "Male", "Male=False", "shape=heart"."""
+        """Returns "Male", "Male=False" or "shape=heart"."""
         return self.name if self.value is True else f"{self.name}={self.value}"
 
-    def mask(self, dataset: Dataset, source: Source) -> np.ndarray:
-        """Which images of `dataset` are to be forgotten, bool [n]."""
+    def masks(self, source: Source) -> tuple[np.ndarray, np.ndarray]:
+        """Returns which training and which test images to forget, two boolean arrays."""
         names = _classes(self.name, source)
         if self.value is True and names != FLAG:
             raise ValueError(
-                f"forget: {self.name} is not a yes-or-no attribute; say which value: "
-                f"{self.name}={names[0]}. There is: {listing(names)}."
+                f"forget: {self.name} is not boolean; give a value, such as "
+                f"{self.name}={names[0]}. Known: {listing(names)}"
             )
-        return ForgetClass(str(self.value), self.name).mask(dataset, source)
+        return ForgetClass(str(self.value), self.name).masks(source)
 
 
 @dataclass(frozen=True)
-class ForgetIndices:
-    """Forget these training images, as people withdraw theirs.
+class ForgetIndices(Request):
+    """Forget single training images, such as those of people who withdraw consent.
 
     Attributes:
-      indices: positions in `source.train`, whole numbers from 0, each once; kept as a tuple.
+        indices: Positions in `source.train`, from 0, without duplicates; stored as a tuple.
 
     Raises:
-      TypeError: something else than whole numbers.
-      ValueError: none, a negative one, or one twice. (Too large ones: when it is split.)
+        TypeError: The indices are not integers.
+        ValueError: There are none, one is negative, or one occurs twice. (`split` refuses an index
+            that is too large.)
     """
 
     indices: Iterable[int]
 
     def __post_init__(self):
-        found = np.asarray(self.indices if hasattr(self.indices, "__len__") else list(self.indices))
-        if found.size == 0:
-            raise ValueError("forget: the list of indices is empty; name at least one image.")
-        if found.ndim != 1 or found.dtype.kind not in "iu":
+        got = np.asarray(self.indices if hasattr(self.indices, "__len__") else list(self.indices))
+        if got.size == 0:
+            raise ValueError("forget: indices is empty; expected at least one index")
+        if got.ndim != 1 or got.dtype.kind not in "iu":
             raise TypeError(
-                "forget: indices must be a flat list of whole numbers, found "
-                f"{found.dtype} of shape {found.shape}. For a mask: np.flatnonzero(mask)."
+                f"forget: indices must be a flat list of integers, got {got.dtype} of shape "
+                f"{got.shape}. For a mask: np.flatnonzero(mask)"
             )
-        if found.min() < 0:
-            raise ValueError(
-                f"forget: indices must not be negative, found {found.min()}; they count from 0."
-            )
-        values, counts = np.unique(found, return_counts=True)
+        if got.min() < 0:
+            raise ValueError(f"forget: indices must be at least 0, got {got.min()}")
+        values, counts = np.unique(got, return_counts=True)
         if counts.max() > 1:
-            raise ValueError(
-                f"forget: each index once; found twice or more: "
-                f"{listing(str(v) for v in values[counts > 1])}."
-            )
-        object.__setattr__(self, "indices", tuple(found.tolist()))
+            twice = listing(str(value) for value in values[counts > 1])
+            raise ValueError(f"forget: indices must not repeat, got twice or more: {twice}")
+        object.__setattr__(self, "indices", tuple(got.tolist()))
 
     def describe(self, source: Source) -> str:
-        """The words for reports: "3 listed images"."""
+        """Returns "3 listed images"."""
         return f"{len(self.indices):,} listed image{'s' if len(self.indices) > 1 else ''}"
 
-    def mask(self, dataset: Dataset, source: Source) -> np.ndarray:
-        """Which images of `dataset` are to be forgotten, bool [n]: none of the test images."""
-        mask = np.zeros(len(dataset), bool)
-        if dataset is source.test:
-            return mask
-        if dataset is not source.train:
+    def masks(self, source: Source) -> tuple[np.ndarray, np.ndarray]:
+        """Returns which training images to forget, and that no test image is."""
+        train, test = (np.zeros(len(dataset), bool) for dataset in (source.train, source.test))
+        if max(self.indices) >= len(train):
             raise ValueError(
-                "forget: indices count the images of source.train; the data set to split is "
-                "neither source.train nor source.test."
+                f"forget: indices must be below {len(train):,}, the number of training images, got "
+                f"{max(self.indices):,}"
             )
-        if max(self.indices) >= len(dataset):
-            raise ValueError(
-                f"forget: index {max(self.indices):,} is out of range: train has "
-                f"{len(dataset):,} images, 0 to {len(dataset) - 1:,}."
-            )
-        mask[list(self.indices)] = True
-        return mask
+        train[list(self.indices)] = True
+        return train, test
 
 
 @dataclass(frozen=True)
-class ForgetWhere:
-    """Forget the images that a function picks.
+class ForgetWhere(Request):
+    """Forget the images that a function selects.
 
     Attributes:
-      predicate: `predicate(dataset) -> bool [n]`, from images and attributes.
-      description: the words for reports, such as "dark images".
+        predicate: `predicate(dataset) -> bool [n]`, from images and attributes.
+        description: The request in words, such as "dark images".
+
+    Example:
+        >>> from gsu_jax.data import load
+        >>> dark = ForgetWhere(lambda dataset: dataset.images.mean((1, 2, 3)) < 0.25, "dark images")
+        >>> dark.split(load("digits")).train.describe()
+        'forget: 16 images (dark images); retain: 1,422 images'
     """
 
     predicate: Callable[[Dataset], np.ndarray]
     description: str
 
     def describe(self, source: Source) -> str:
-        """The words for reports."""
+        """Returns `description`."""
         return self.description
 
-    def mask(self, dataset: Dataset, source: Source) -> np.ndarray:
-        """Which images of `dataset` are to be forgotten, bool [n]."""
+    def masks(self, source: Source) -> tuple[np.ndarray, np.ndarray]:
+        """Returns which training and which test images to forget, two boolean arrays."""
+        return self._mask(source.train), self._mask(source.test)
+
+    def _mask(self, dataset: Dataset) -> np.ndarray:
         mask = np.asarray(self.predicate(dataset))
         if mask.dtype != bool or mask.shape != (len(dataset),):
             raise TypeError(
                 f"forget: the predicate of {self.description!r} must return bool "
-                f"[{len(dataset)}], found {mask.dtype} of shape {mask.shape}."
+                f"[{len(dataset)}], got {mask.dtype} of shape {mask.shape}"
             )
         return mask
-
-
-Request = ForgetClass | ForgetAttribute | ForgetIndices | ForgetWhere
-
-
-@dataclass(frozen=True, eq=False)
-class Split:
-    """A data set in two.
-
-    Attributes:
-      forget: the images whose influence is to go.
-      retain: the others.
-      description: what is forgotten, in words.
-    """
-
-    forget: Dataset
-    retain: Dataset
-    description: str
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """The number of images on each side: {"forget": ..., "retain": ...}."""
-        return {"forget": len(self.forget), "retain": len(self.retain)}
-
-    def describe(self) -> str:
-        """Both sides in words: "forget: 6,742 images (class 1); retain: 11,982 images"."""
-        forget, retain = (f"{n:,} image{'' if n == 1 else 's'}" for n in self.counts.values())
-        return f"forget: {forget} ({self.description}); retain: {retain}"
-
-
-def split(dataset: Dataset, request: Request, source: Source) -> Split:
-    """Splits `dataset` into what `request` forgets and what is retained, both in order.
-
-    The same request splits `source.train` and `source.test`. A list of indices means training
-    images, so that all test images are then retained; the forget side may be empty for
-    `source.test` alone.
-
-    Raises:
-      TypeError: `request` is none of the request types.
-      ValueError: an unknown class or attribute, indices out of range, nothing to forget, or
-        nothing left to retain.
-    """
-    if not isinstance(request, Request):
-        raise TypeError(
-            f"request must be ForgetClass, ForgetAttribute, ForgetIndices or ForgetWhere, found "
-            f"{type(request).__name__}. From text: parse_request(text, source)."
-        )
-    mask = request.mask(dataset, source)
-    result = Split(dataset.take(mask), dataset.take(~mask), request.describe(source))
-    if not mask.any() and dataset is not source.test:
-        raise ValueError(
-            f"forget: no image of {source.name} matches ({result.description}); nothing to forget."
-        )
-    if mask.all():
-        raise ValueError(
-            f"forget: all {len(dataset):,} images of {source.name} match ({result.description}); "
-            "nothing would be retained."
-        )
-    return result
 
 
 def _classes(attribute: str, source: Source) -> tuple[str, ...]:
     if attribute not in source.classes:
         raise unknown("forget", "attribute", attribute, source.classes)
     return source.classes[attribute]
-
-
-def _values(dataset: Dataset, attribute: str) -> np.ndarray:
-    if attribute not in dataset.attributes:
-        raise unknown("dataset", "attribute", attribute, dataset.attributes)
-    return dataset.attributes[attribute]

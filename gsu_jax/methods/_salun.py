@@ -120,16 +120,16 @@ def whole_gradient(
     loss: Loss, params: Params, images: ImageSet, key: jax.Array, batch_size: int
 ) -> Params:
     """The gradient of the mean of `loss` over all images, in batches: memory stays bounded."""
-    parts, batch_size = images.parts(batch_size)
+    chunks, batch_size = images.chunks(batch_size)
 
     def add(number: jax.Array, total: Params) -> Params:
-        batch = MaskedBatch(*images.part(number, batch_size))
+        batch = MaskedBatch(*images.chunk(number, batch_size))
         grads = jax.grad(over_masked(loss))(params, batch, jax.random.fold_in(key, number))
         share = batch.mask.sum() / images.count
         return jax.tree.map(lambda t, g: t + share * g, total, grads)
 
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), params)
-    return jax.lax.fori_loop(0, parts, add, zeros)
+    return jax.lax.fori_loop(0, chunks, add, zeros)
 
 
 def largest_share(tree: Params, share: float) -> Params:

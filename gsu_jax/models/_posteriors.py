@@ -17,23 +17,23 @@ def encode_in_parts(
     Returns:
       Both `[capacity, latent]`; rows from `count` on are zeros or of images that are there already.
     """
-    parts, size = images.parts(size)
+    chunks, size = images.chunks(size)
 
     def encode_one(image: jax.Array) -> tuple[jax.Array, jax.Array]:
         mean, log_variance = model.encode(params, image[None])
         return mean[0], log_variance[0]
 
     def add(number: jax.Array, encoded: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, ...]:
-        part = jax.vmap(encode_one)(images.part(number, size)[0])
+        part = jax.vmap(encode_one)(images.chunk(number, size)[0])
         return jax.tree.map(
             lambda all_, some: jax.lax.dynamic_update_slice_in_dim(all_, some, number * size, 0),
             encoded, part,
         )  # fmt: skip
 
-    one = jax.eval_shape(encode_one, jax.eval_shape(lambda: images.rows[0]))
+    one = jax.eval_shape(encode_one, jax.eval_shape(lambda: images.images[0]))
     room = -(-images.capacity // size) * size
     zeros = jax.tree.map(lambda x: jnp.zeros((room, *x.shape), x.dtype), one)
-    encoded = jax.lax.fori_loop(0, parts, add, zeros)
+    encoded = jax.lax.fori_loop(0, chunks, add, zeros)
     return tuple(x[: images.capacity] for x in encoded)
 
 

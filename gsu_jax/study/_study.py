@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from gsu_jax.data import ForgetAttribute, ForgetClass, Source, Split, parse_request, split
+from gsu_jax.data import ForgetAttribute, ForgetClass, Source, parse_request
 from gsu_jax.methods import METHODS, Method, get_method
 from gsu_jax.metrics import Reference, evaluate, make_reference
 from gsu_jax.networks import classifier, generator
@@ -110,8 +110,8 @@ class Study:
             )
         attribute = request.name if isinstance(request, ForgetAttribute) else request.attribute
         self.attribute = attribute or source.label
-        self.split: Split = split(source.train, request, source)
-        self.forgotten = request.mask(source.test, source)
+        self.split, test = request.split(source)
+        self.forgotten = test.mask
         self.feature = int(self.split.forget.attributes[self.attribute][0])
         classes, channels = len(source.classes[self.attribute]), source.image_shape[-1]
         self.config = config = replace(

@@ -81,7 +81,7 @@ def unlearn(
     method.check(model)
     if guide is not None:
         method = _with_guide(method, guide)
-    forget, retain = check_images("forget", forget), check_images("retain", retain)
+    forget, retain = check_images(forget, "forget"), check_images(retain, "retain")
     if not isinstance(optimizer, optax.GradientTransformation | None):
         raise TypeError(f"optimizer must be an optax transform, found {optimizer!r}.")
     check_pair(forget, retain)
@@ -93,7 +93,7 @@ def unlearn(
     sizes, room = epoch_sizes(method, joined, epochs, batch_size, retain_batch_size, mesh)
     steps = sizes.steps * epochs
     params, start_key, step_key = place.parameters((params, start_key, step_key))
-    sets = joined._replace(rows=place.rows(joined.rows))
+    sets = joined._replace(images=place.rows(joined.images))
     jax.block_until_ready((params, sets))
     run = Run(stop, callback, stop_key, time.perf_counter() - start)
     program = program_of(model, method, optimizer, room, place)
@@ -150,8 +150,8 @@ def compile_ahead(
     """
     method = get_method(method)
     method.check(model)
-    rows = jax.ShapeDtypeStruct((padded_size(n_forget + n_retain), *image_shape), dtype)
-    sets = ForgetRetainSets(rows, n_forget, n_retain)
+    images = jax.ShapeDtypeStruct((padded_size(n_forget + n_retain), *image_shape), dtype)
+    sets = ForgetRetainSets(images, n_forget, n_retain)
     sizes, room = epoch_sizes(method, sets, epochs, batch_size, retain_batch_size)
     key = jax.random.key(0)
     params, sets = on_one_device((params or jax.eval_shape(model.init, key), sets))

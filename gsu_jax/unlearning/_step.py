@@ -47,7 +47,7 @@ def epoch_sizes(
     retain_batch_size = fit_batch(retain_batch_size, sets.n_retain, mesh)
     steps = 0 if method.visits == "nothing" else -(-images // batch_size)
     sizes = EpochSizes(images, batch_size, sets.n_retain, retain_batch_size, steps)
-    return sizes, padded_shape(sizes, wanted[0], sets.rows.shape[0], Placement(mesh).devices)
+    return sizes, padded_shape(sizes, wanted[0], sets.images.shape[0], Placement(mesh).devices)
 
 
 def visited(method: Method, sets: ForgetRetainSets) -> ImageSet:
@@ -82,7 +82,7 @@ def with_images(
     xs = [np.asarray(x)[: padded_size(sizes.steps)] for x in xs]
     _, indices, _, retained = xs
     places = visited(method, sets).first + indices, sets.n_forget + retained
-    return place.batches(xs) + [place.look_up(sets.rows, rows) for rows in places]
+    return place.batches(xs) + [place.look_up(sets.images, rows) for rows in places]
 
 
 def take_step(

@@ -64,7 +64,7 @@ def sweep(
     """
     method = get_method(method)
     method.check(model)
-    forget, retain = check_images("forget", forget), check_images("retain", retain)
+    forget, retain = check_images(forget, "forget"), check_images(retain, "retain")
     check_pair(forget, retain)
     sets = concatenate(forget, retain)
     sizes, room = epoch_sizes(method, sets, epochs)

@@ -1,4 +1,4 @@
-"""Requests: what `--forget` means, how many images each side has, what is refused."""
+"""Requests: what `--forget` means, which images each side has, what is refused."""
 
 import numpy as np
 import pytest
@@ -11,11 +11,10 @@ from gsu_jax.data import (
     ForgetWhere,
     Source,
     parse_request,
-    split,
 )
 
 
-def part(n):
+def dataset(n):
     images = np.arange(n, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 1), np.uint8)
     index = np.arange(n)
     return Dataset(
@@ -30,7 +29,7 @@ def source():
         "Male": ("False", "True"),
         "shape": ("square", "heart"),
     }
-    return Source("toy", part(30), part(9), classes, "label")
+    return Source("toy", dataset(30), dataset(9), classes, "label")
 
 
 @pytest.mark.parametrize(
@@ -49,8 +48,8 @@ def source():
     ],
 )
 def test_text_and_request_pick_the_same_images(source, text, request_, forget, description):
-    parsed = split(source.train, parse_request(text, source), source)
-    built = split(source.train, request_, source)
+    parsed = parse_request(text, source).split(source).train
+    built = request_.split(source).train
     assert parsed.description == description
     for result in (parsed, built):
         assert result.forget.images[:, 0, 0, 0].tolist() == list(forget)
@@ -65,31 +64,27 @@ def test_indices_may_come_from_a_file(source, tmp_path):
     assert parse_request(f"indices:@{file}", source) == ForgetIndices((3, 4, 5, 6))
 
 
-def test_a_split_says_how_many_images_each_side_has(source):
-    result = split(source.train, ForgetIndices([4]), source)
-    assert result.counts == {"forget": 1, "retain": 29}
-    assert result.describe() == "forget: 1 image (1 listed image); retain: 29 images"
+def test_a_split_counts_the_images_of_each_side(source):
+    train = ForgetIndices([4]).split(source).train
+    assert train.counts == {"forget": 1, "retain": 29}
+    assert train.describe() == "forget: 1 image (1 listed image); retain: 29 images"
 
 
-def test_the_same_request_splits_the_test_images(source):
-    assert split(source.test, ForgetClass("1"), source).counts == {"forget": 3, "retain": 6}
+def test_one_request_splits_training_and_test_images(source):
+    assert ForgetClass("1").split(source).test.counts == {"forget": 3, "retain": 6}
 
 
 def test_indices_retain_every_test_image(source):
-    request = ForgetIndices([0, 20])
-    assert split(source.test, request, source).counts == {"forget": 0, "retain": 9}
-    with pytest.raises(ValueError, match=r"neither source\.train nor source\.test"):
-        split(source.train.take(range(25)), request, source)
+    assert ForgetIndices([0, 20]).split(source).test.counts == {"forget": 0, "retain": 9}
 
 
 def test_a_predicate_sees_images_and_attributes(source):
-    request = ForgetWhere(
+    train, test = ForgetWhere(
         lambda d: (d.images.max(axis=(1, 2, 3)) > 20) & d.attributes["Male"], "bright men"
-    )
-    result = split(source.train, request, source)
-    assert result.forget.images[:, 0, 0, 0].tolist() == [22, 24, 26, 28]
-    assert result.describe().startswith("forget: 4 images (bright men)")
-    assert split(source.test, request, source).counts == {"forget": 0, "retain": 9}
+    ).split(source)
+    assert train.forget.images[:, 0, 0, 0].tolist() == [22, 24, 26, 28]
+    assert train.describe().startswith("forget: 4 images (bright men)")
+    assert test.counts == {"forget": 0, "retain": 9}
 
 
 def test_requests_of_equal_meaning_are_equal_and_hashable():
@@ -100,23 +95,23 @@ def test_requests_of_equal_meaning_are_equal_and_hashable():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("2", "'2' is no class or attribute of toy.*Classes of label: 1, 3, 8"),
+        ("2", "'2'.*Classes of label: 1, 3, 8"),
         ("male", "Did you mean 'Male'.*Attributes: label, Male, shape"),
-        ("", "'' is no class or attribute"),
-        ("shap=heart", "unknown attribute 'shap'. Did you mean 'shape'"),
-        ("shape=hart", "unknown class of shape 'hart'. Did you mean 'heart'"),
-        ("shape=", "unknown class of shape ''"),
-        ("shape", "not a yes-or-no attribute; say which value: shape=square"),
-        ("shape=True", "not a yes-or-no attribute"),
-        ("Male=maybe", "unknown class of Male 'maybe'. Known: False, True"),
-        ("indices:", "list of indices is empty"),
-        ("indices:1,x,2.5", "whole numbers such as indices:0,5,17, found 'x', '2.5'"),
-        ("indices:-1,3", "must not be negative, found -1"),
-        ("indices:4,3,4", "each index once; found twice or more: 4"),
-        ("indices:@nowhere.txt", "cannot read the indices in nowhere.txt"),
+        ("", "forget: ''"),
+        ("shap=heart", "'shap'. Did you mean 'shape'"),
+        ("shape=hart", "'hart'. Did you mean 'heart'"),
+        ("shape=", "''.*square, heart"),
+        ("shape", "shape=square"),
+        ("shape=True", "shape=square"),
+        ("Male=maybe", "'maybe'.*False, True"),
+        ("indices:", "indices is empty"),
+        ("indices:1,x,2.5", "got 'x', '2.5'"),
+        ("indices:-1,3", "indices.*got -1"),
+        ("indices:4,3,4", "indices.*: 4$"),
+        ("indices:@nowhere.txt", "nowhere.txt"),
     ],
 )
-def test_text_that_means_nothing_is_refused(source, text, message):
+def test_meaningless_text_is_refused(source, text, message):
     with pytest.raises(ValueError, match=message):
         parse_request(text, source)
 
@@ -124,23 +119,22 @@ def test_text_that_means_nothing_is_refused(source, text, message):
 @pytest.mark.parametrize(
     ("request_", "error", "message"),
     [
-        (ForgetClass("2"), ValueError, "unknown class of label '2'"),
-        (ForgetClass("1", "colour"), ValueError, "unknown attribute 'colour'"),
-        (ForgetAttribute("colour"), ValueError, "unknown attribute 'colour'"),
-        (ForgetIndices([3, 30]), ValueError, "index 30 is out of range: train has 30 images, 0 to"),
-        (ForgetIndices(range(30)), ValueError, "all 30 images of toy match.*nothing would be"),
+        (ForgetClass("2"), ValueError, "class of label '2'"),
+        (ForgetClass("1", "color"), ValueError, "attribute 'color'"),
+        (ForgetAttribute("color"), ValueError, "attribute 'color'"),
+        (ForgetIndices([3, 30]), ValueError, "indices must be below 30.*got 30"),
+        (ForgetIndices(range(30)), ValueError, "nothing to retain"),
         (ForgetWhere(lambda d: d.attributes["label"] > 7, "none"), ValueError, "nothing to forget"),
-        (ForgetWhere(lambda d: d.attributes["label"], "numbers"), TypeError, "must return bool"),
-        (ForgetWhere(lambda d: np.array(True), "one"), TypeError, r"shape \(\)"),
-        ("1", TypeError, r"found str. From text: parse_request\(text, source\)"),
+        (ForgetWhere(lambda d: d.attributes["label"], "numbers"), TypeError, "'numbers'.*got int"),
+        (ForgetWhere(lambda d: np.array(True), "one"), TypeError, r"'one'.*got bool of shape \(\)"),
     ],
 )
 def test_a_request_that_cannot_be_met_is_refused(source, request_, error, message):
     with pytest.raises(error, match=message):
-        split(source.train, request_, source)
+        request_.split(source)
 
 
 @pytest.mark.parametrize("indices", [[0.5], [[1, 2]], [True, False], "12"])
-def test_indices_must_be_a_flat_list_of_whole_numbers(indices):
-    with pytest.raises(TypeError, match="indices must be a flat list of whole numbers"):
+def test_indices_must_be_a_flat_list_of_integers(indices):
+    with pytest.raises(TypeError, match=r"indices.*got"):
         ForgetIndices(indices)

@@ -1,15 +1,12 @@
-"""Digits, arguments and the two records: what is read, what is refused."""
+"""The digits, and the arguments of `load`."""
 
 import sys
 
 import numpy as np
 import pytest
 
-from gsu_jax.data import Dataset, Source, load
+from gsu_jax.data import load
 from gsu_jax.data.sources._holdout import HOLDOUT_SEED
-
-GRAY = np.random.default_rng(0).integers(0, 256, (20, 6, 5, 1), np.uint8)
-LABELS = np.array([3, 8] * 10)
 
 
 @pytest.fixture(scope="module")
@@ -85,46 +82,3 @@ def test_a_misspelt_name_without_any_data_folder_still_gets_a_hint(tmp_path):
         load("digit", data_dir=tmp_path)
     with pytest.raises(ValueError, match="Did you mean 'digits'"):
         load("digit", data_dir=tmp_path / "gone")
-
-
-def test_take_keeps_images_and_attributes_together():
-    dataset = Dataset(GRAY, {"label": LABELS})
-    taken = dataset.take([4, 1])
-    np.testing.assert_array_equal(taken.images, GRAY[[4, 1]])
-    np.testing.assert_array_equal(taken.attributes["label"], LABELS[[4, 1]])
-    assert len(dataset.take([])) == 0
-    assert len(dataset.take(LABELS == 3)) == 10
-    assert repr(dataset) == "Dataset(20 images 6x5x1 uint8; attributes: label)"
-
-
-@pytest.mark.parametrize(
-    ("images", "attributes", "error", "message"),
-    [
-        ([1, 2], {}, TypeError, "must be a numpy array .*found list"),
-        (GRAY / 255, {}, TypeError, r"float64.*astype\(np.float32\)"),
-        (GRAY[:, :0], {}, ValueError, "must have pixels"),
-        (GRAY, {"label": list(LABELS)}, TypeError, "'label' must be a numpy array.*list"),
-        (GRAY, {"label": LABELS / 2}, TypeError, "integers or booleans, found float64"),
-        (GRAY, {"label": LABELS[:3]}, ValueError, r"each of the 20 images, found shape \(3,\)"),
-    ],
-)
-def test_a_dataset_that_does_not_fit_together_is_refused(images, attributes, error, message):
-    with pytest.raises(error, match=message):
-        Dataset(images, attributes)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"label": "shape"}, "label='shape' is none of its attributes: label"),
-        ({"classes": {"label": ("3",)}}, "1 class names, found values 0 to 1"),
-        ({"classes": {}}, "must name the same attributes"),
-        ({"train": Dataset(GRAY[:0], {"label": LABELS[:0]})}, "train holds no images"),
-        ({"test": Dataset(GRAY[:, :3], {"label": LABELS})}, "must be alike"),
-    ],
-)
-def test_a_source_that_does_not_fit_together_is_refused(changes, message):
-    part = Dataset(GRAY, {"label": (LABELS == 8).astype(int)})
-    fields = {"train": part, "test": part, "classes": {"label": ("3", "8")}, "label": "label"}
-    with pytest.raises(ValueError, match=message):
-        Source("own", **{**fields, **changes})

@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from gsu_jax.data import ForgetClass, load, parse_request, split
+from gsu_jax.data import ForgetClass, load, parse_request
 from gsu_jax.data.sources import locate
 from gsu_jax.data.sources._tfds import read_tfds
 
@@ -43,10 +43,10 @@ def test_mnist_138_has_the_counts_of_the_paper(mnist138):
     assert mnist138.classes == {"label": ("1", "3", "8")}
     assert mnist138.train.images.dtype == np.uint8
     assert mnist138.image_shape == (28, 28, 1)
-    train = split(mnist138.train, ForgetClass("1"), mnist138)
+    train = ForgetClass("1").split(mnist138).train
     assert train.counts == {"forget": 6_742, "retain": 11_982}
     assert train.describe() == "forget: 6,742 images (class 1); retain: 11,982 images"
-    test = split(mnist138.test, parse_request("1", mnist138), mnist138)
+    test = parse_request("1", mnist138).split(mnist138).test
     assert test.counts == {"forget": 1_135, "retain": 3_119 - 1_135}
 
 
@@ -100,8 +100,8 @@ def test_faces_have_boolean_attributes_and_are_resized(tfds_dir, cache_dir, capf
     assert faces.image_shape == (32, 32, 3)
     assert calls == sorted(calls)
     assert calls[-1] == (7_420, 7_420)
-    for part, half in ((faces.train, 3_220), (faces.test, 490)):
-        assert split(part, parse_request("Male", faces), faces).counts["forget"] == half
+    splits = parse_request("Male", faces).split(faces)
+    assert [split.counts["forget"] for split in splits] == [3_220, 490]
     assert capfd.readouterr() == ("", "")
 
 
@@ -109,8 +109,7 @@ def test_sprites_are_asked_for_by_the_names_of_their_shapes(tfds_dir, cache_dir)
     options = {"data_dir": tfds_dir, "cache_dir": cache_dir, "classes": ("heart", "square")}
     sprites = load("sprites64", **options)
     assert len(sprites.train) == 7_200
-    request = parse_request("shape=heart", sprites)
-    hearts = split(sprites.train, request, sprites).forget
+    hearts = parse_request("shape=heart", sprites).split(sprites).train.forget
     assert set(hearts.attributes["shape"]) == {0}
     assert list(sprites.classes) == ["orientation", "scale", "shape", "x_position", "y_position"]
     other = load("sprites64", data_dir=tfds_dir, cache_dir=cache_dir, classes=("heart",))

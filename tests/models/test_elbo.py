@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from scipy import integrate, special, stats
 
-from gsu_jax.data import check_images, scale_images
 from gsu_jax.methods.ingredients import MaskedBatch
 from gsu_jax.methods.ingredients import _masked as masked
 from gsu_jax.models import GenerativeModel, MLPVAEConfig
@@ -217,39 +216,3 @@ def test_a_model_without_latents_is_told_what_it_lacks():
     assert masked.training_loss(model, "elbo", "model") is row_mean
     with pytest.raises(ValueError, match=r"salad needs a model with encode.*has no encode, decode"):
         masked.training_loss(model, "reconstruction", "model", needed_by="salad")
-
-
-# Images
-
-
-def test_scaled_images_are_float32_of_uint8_and_floats_as_they_were():
-    np.testing.assert_array_equal(scale_images(np.array([0, 255], np.uint8)), [0.0, 1.0])
-    assert scale_images(np.array([255], np.uint8)).dtype == jnp.float32
-    assert scale_images(jnp.ones(1, jnp.bfloat16)).dtype == jnp.bfloat16
-    with pytest.raises(TypeError, match="found int32"):
-        scale_images(np.array([1], np.int32))
-
-
-@pytest.mark.parametrize(
-    ("images", "error", "message"),
-    [
-        (IMAGES[0], ValueError, r"forget must be images .* found shape \(3, 3, 1\)"),
-        (IMAGES[:0], ValueError, "forget holds no images"),
-        (IMAGES * 255, ValueError, "forget must lie in .* divide by 255"),
-        (IMAGES - 1, ValueError, "forget must lie in .* found values from -"),
-        (np.full_like(IMAGES, np.nan), ValueError, "found NaN or infinite values"),
-        (np.full_like(IMAGES, -np.inf), ValueError, "found NaN or infinite values"),
-        (IMAGES.astype(np.int64), TypeError, "uint8 or floating in .* found int64"),
-        (IMAGES > 0.5, TypeError, "found bool"),
-        ("cat.png", ValueError, r"found shape \(\)"),
-    ],
-)
-def test_images_that_cannot_be_used_are_refused_with_what_was_found(images, error, message):
-    with pytest.raises(error, match=message):
-        check_images("forget", images)
-
-
-def test_lists_and_device_arrays_of_images_are_taken():
-    assert check_images("forget", IMAGES.tolist()).shape == IMAGES.shape
-    on_device = jnp.asarray(IMAGES)
-    assert check_images("forget", on_device) is on_device

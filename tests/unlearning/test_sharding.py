@@ -143,7 +143,7 @@ def exchanged(mesh):
     method, place = GradientSurgery(batch_size=8), Placement(make_mesh(mesh))
     joined = concatenate(FORGET, RETAIN, place.devices)
     sizes, room = epoch_sizes(method, joined, 1, mesh=place.mesh)
-    sets = joined._replace(rows=place.rows(joined.rows))
+    sets = joined._replace(images=place.rows(joined.images))
     params = place.parameters(jax.jit(model.init)(KEY))
     run = (model, method, None, place)
     carry, prepared = jax.jit(partial(initialize, *run))(params, sets, sizes.steps, KEY)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from gsu_jax.checks import listing
-from gsu_jax.data._dataset import FLAG, Dataset, Source, check_pixels
+from gsu_jax.data._dataset import FLAG, Dataset, Source, check_stored_images
 from gsu_jax.data.sources._holdout import hold_out
 
 TEST = "test_"
@@ -100,7 +100,7 @@ def _as_images(images: np.ndarray, argument: str) -> np.ndarray:
         images = images[..., None]
     if images.dtype in (np.float16, np.float64):
         images = images.astype(np.float32)
-    check_pixels(images, argument)
+    check_stored_images(images, argument)
     return images
 
 

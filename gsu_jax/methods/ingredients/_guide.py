@@ -63,7 +63,7 @@ def train_guide(
       ValueError: images of two shapes, or a batch without one image of each set.
     """
     forget, retain = ImageSet.of(forget), ImageSet.of(retain)
-    check_pair(forget.rows, retain.rows)
+    check_pair(forget.images, retain.images)
     if batch_size < 2 or steps < 1:
         raise ValueError(
             f"batch_size must be at least 2 and steps at least 1, found {batch_size} and {steps}."
@@ -87,7 +87,7 @@ def train_guide(
         return (optax.apply_updates(params, updates), state), None
 
     key, hidden_key, out_key = jax.random.split(key, 3)
-    pixels = forget.rows[0].size
+    pixels = forget.images[0].size
     params = GuideParams(
         jax.random.normal(hidden_key, (pixels, width)) * (2.0 / pixels) ** 0.5,
         jnp.zeros(width),
