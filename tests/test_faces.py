@@ -106,7 +106,7 @@ def test_the_judge_of_celeb_a_must_be_as_good_as_the_papers(celeba):
 
 
 def test_the_papers_protocol_is_beside_ours(celeba):
-    methods = {method.row: method for method in celeba.METHODS}
+    methods = {method.title: method for method in celeba.METHODS}
     for name in ("gradient_ascent", "gradient_surgery", "feature_unlearning"):
         assert methods[f"{name}-1e-5"].learning_rate == 1e-5
         assert methods[f"{name}-1e-5"].name == name

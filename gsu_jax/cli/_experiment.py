@@ -102,7 +102,7 @@ def _run(
     study = config(arguments)
     if arguments.size is not None:
         study = replace(study, image_size=arguments.size)
-    known = {method.row: method for method in methods or map(get_method, METHODS)}
+    known = {method.title: method for method in methods or map(get_method, METHODS)}
     if not arguments.methods:
         raise ValueError(f"--methods: name at least one, or all. There is: {listing(known)}.")
     if strangers := [name for name in arguments.methods if name not in ("all", *known)]:

@@ -16,6 +16,7 @@ class Before(Method):
     """The pre-trained model as it is: no steps."""
 
     name: ClassVar[str] = "before"
+    role: ClassVar[Literal["baseline", "yardstick", "method"]] = "baseline"
     visits: ClassVar[Literal["forget", "retain", "nothing"]] = "nothing"
 
 
@@ -42,6 +43,7 @@ class Retrain(FineTune):
     """
 
     name: ClassVar[str] = "retrain"
+    role: ClassVar[Literal["baseline", "yardstick", "method"]] = "yardstick"
 
     learning_rate: float = 1e-3
 

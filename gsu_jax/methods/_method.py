@@ -55,6 +55,8 @@ class Method:
 
     Attributes:
       name: as on the command line and in results.
+      role: what the results are compared with: "baseline" (the model before unlearning),
+        "yardstick" (retraining), or "method".
       visits: the set that an epoch visits.
       needs: the optional fields of `GenerativeModel` without which it cannot work.
       learning_rate: of the default optimiser, Adam.
@@ -64,6 +66,7 @@ class Method:
     """
 
     name: ClassVar[str]
+    role: ClassVar[Literal["baseline", "yardstick", "method"]] = "method"
     visits: ClassVar[Literal["forget", "retain", "nothing"]] = "forget"
     needs: ClassVar[tuple[str, ...]] = ()
 
@@ -73,8 +76,8 @@ class Method:
     label: str = ""
 
     @property
-    def row(self) -> str:
-        """The name of its row in a table."""
+    def title(self) -> str:
+        """The name of the method in results and tables: `label`, or `name` if there is none."""
         return self.label or self.name
 
     def check(self, model: GenerativeModel) -> None:
@@ -117,8 +120,8 @@ class Method:
         """The gradients of one step."""
         raise NotImplementedError
 
-    def batch(self, images: int, epochs: int) -> int:
-        """How many of `images` a step visits where `unlearn` is given no `batch_size`."""
+    def default_batch_size(self, images: int, epochs: int) -> int:
+        """The batch size for `images` visited images if `unlearn` gets no `batch_size`."""
         return self.batch_size
 
     def optimizer(self, steps: Count) -> optax.GradientTransformation:

@@ -143,7 +143,7 @@ class RedirectSurgery(Method):
         scale = self.scale(forget.count, retain.count)
         neighbours = find_neighbours(posteriors, receiving, forget.count / retain.count)
         transport = fit_transport(posteriors, receiving, neighbours, scale**2 * self.overshoot)
-        near = receiving.those(neighbours.indices, neighbours.count)
+        near = receiving.take(neighbours.indices, neighbours.count)
         return Prepared(params, posteriors, transport, near, neighbours.weight, scale)
 
     def gradients(
@@ -151,7 +151,7 @@ class RedirectSurgery(Method):
     ) -> StepGradients:
         """The gradients of the forget and of the retain loss above, both losses in the metrics."""
         teacher, transport = prepared.teacher, prepared.transport
-        mean, log_variance, _ = prepared.posteriors.those(batch.indices)
+        mean, log_variance, _ = prepared.posteriors.take(batch.indices)
         seen = self.seen_by_encoder(len(batch.indices))
 
         def forget_loss(params: Params, batch: MaskedBatch, key: jax.Array) -> jax.Array:
@@ -183,7 +183,7 @@ class RedirectSurgery(Method):
             choice_key, noise_key = jax.random.split(key)
             near = prepared.neighbours
             some = jax.random.randint(choice_key, (self.held_images,), 0, near.count)
-            mean, log_variance, _ = near.those(some)
+            mean, log_variance, _ = near.take(some)
             z = sample_posterior(mean, log_variance, noise_key)
             drawn = model.mean(model.decode(teacher, z))
             return -model.log_likelihood(model.decode(params, z), drawn).mean()
@@ -206,7 +206,7 @@ class RedirectSurgery(Method):
             return 0
         return min(max(1, round(self.encoder_share * images)), images - 1)
 
-    def batch(self, images: int, epochs: int) -> int:
+    def default_batch_size(self, images: int, epochs: int) -> int:
         """`batch_size`, or less so that a run over a small set has its `least_steps`."""
         return max(1, min(self.batch_size, images * epochs // self.least_steps))
 

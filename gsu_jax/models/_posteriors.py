@@ -53,12 +53,12 @@ class Posteriors(NamedTuple):
         return len(self.mean) if self.count is None else self.count
 
     @property
-    def present(self) -> jax.Array:
-        """`[n]`, true for the rows that are there."""
+    def is_valid(self) -> jax.Array:
+        """`[n]`, true for the first `size` posteriors; the others are padding."""
         return jnp.arange(len(self.mean)) < self.size
 
-    def those(self, indices: jax.Array, count: Count | None = None) -> "Posteriors":
-        """Some of them, of which the first `count` are there."""
+    def take(self, indices: jax.Array, count: Count | None = None) -> "Posteriors":
+        """The posteriors at `indices`, of which the first `count` are valid."""
         return Posteriors(self.mean[indices], self.log_variance[indices], count)
 
     def moments(self, weights: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
@@ -67,7 +67,7 @@ class Posteriors(NamedTuple):
         Images count by `weights` `[n]`, which sum to 1; all the same by default.
         """
         if weights is None:
-            weights = (self.present / self.size).astype(self.mean.dtype)
+            weights = (self.is_valid / self.size).astype(self.mean.dtype)
         mean = weights @ self.mean
         centred = self.mean - mean
         within = jnp.diag(weights @ jnp.exp(self.log_variance))

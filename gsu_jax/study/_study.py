@@ -78,7 +78,7 @@ def run_study(
     if seeds < 1:
         raise ValueError(f"seeds must be at least 1, found {seeds}.")
     methods = [get_method(method) for method in methods]
-    rows = [method.row for method in methods]
+    rows = [method.title for method in methods]
     if not rows or len(set(rows)) < len(rows):
         raise ValueError(
             f"methods must name at least one, each once, found {', '.join(rows) or 'none'}; a "
@@ -128,8 +128,8 @@ class Study:
             check_batch(min(getattr(self.config, name).batch_size, images), self.mesh, name)
         for method in methods:
             if method.visits != "nothing":
-                check_batch(method.batch_size, self.mesh, method.row)
-                check_batch(method.retain_batch_size or method.batch_size, self.mesh, method.row)
+                check_batch(method.batch_size, self.mesh, method.title)
+                check_batch(method.retain_batch_size or method.batch_size, self.mesh, method.title)
 
     def open(
         self, out: str | Path, methods: Sequence[Method], seeds: int, lender: str | Path | None
@@ -141,7 +141,7 @@ class Study:
                 "forget": len(self.split.forget),
                 "retain": len(self.split.retain),
             },
-            "methods": {m.row: {"name": m.name} | asdict(m) for m in methods},
+            "methods": {m.title: {"name": m.name} | asdict(m) for m in methods},
             "seeds": seeds,
         }
         mesh = None if self.mesh is None else dict(self.mesh.shape)
@@ -161,7 +161,7 @@ class Study:
             method.check(self.model)
         self.workspace = Workspace(out, results, lender)
         config = self.workspace.results["config"]
-        known = {method.row: method for method in methods}
+        known = {method.title: method for method in methods}
         self.methods = [
             known.get(row) or _method_from(row, settings)
             for row, settings in config["methods"].items()
@@ -185,7 +185,7 @@ class Study:
             (method, seed)
             for method in self.methods
             for seed in self.seeds_of(method.name)
-            if not self.workspace.has_row(method.row, seed)
+            if not self.workspace.has_row(method.title, seed)
         ]
         report = self.workspace.folder / "report.html"
         if missing:
@@ -196,7 +196,7 @@ class Study:
                 self.train("retrain")
             with stage("unlearn, evaluate", len(missing)) as advance:
                 for method, seed in missing:
-                    advance(0, f"{method.row}, seed {seed}")
+                    advance(0, f"{method.title}, seed {seed}")
                     self.workspace.add_row(self.row(method, seed))
                     advance(1)
         if self.workspace.is_newer_than(report):
@@ -262,7 +262,7 @@ class Study:
     def row(self, method: Method, seed: int) -> dict:
         """One row of the results: unlearn if that is not done yet, draw, evaluate."""
         done = self.result(method, seed)
-        row = {"method": method.row, "seed": seed} | self.of_the_judge(
+        row = {"method": method.title, "seed": seed} | self.of_the_judge(
             lambda: evaluate(
                 self.model,
                 done.params,
@@ -288,10 +288,10 @@ class Study:
         """The unlearned model and its history; made if it is not there."""
         return unlearn_missing(
             self.workspace,
-            f"{method.row}-{seed}",
+            f"{method.title}-{seed}",
             lambda: self.unlearn(method, seed),
             self.network("before").params_like,
-            self.made_with("model", "pretraining", "forget", "epochs", method=method.row),
+            self.made_with("model", "pretraining", "forget", "epochs", method=method.title),
         )
 
     def unlearn(self, method: Method, seed: int) -> UnlearningResult:
@@ -311,7 +311,7 @@ class Study:
 
     def picture(self, method: Method, seed: int) -> Path:
         """Where the samples of a row are drawn."""
-        return self.workspace.folder / "samples" / f"{method.row}-{seed}.png"
+        return self.workspace.folder / "samples" / f"{method.title}-{seed}.png"
 
     def save_picture(self, method: Method, seed: int) -> None:
         """Draws samples of one model, on the same latents for every model."""
@@ -329,7 +329,7 @@ class Study:
             if not broadcast_from_first(self.picture(method, 0).exists):
                 self.save_picture(method, 0)
         histories = {
-            method.row: [self.unlearned(method, seed).history for seed in self.seeds]
+            method.title: [self.unlearned(method, seed).history for seed in self.seeds]
             for method in self.methods
             if method.name not in ("before", "retrain")
         }
@@ -337,7 +337,7 @@ class Study:
             lambda: write_report(
                 path,
                 self.workspace.results,
-                grids={method.row: self.picture(method, 0) for method in self.methods},
+                grids={method.title: self.picture(method, 0) for method in self.methods},
                 histories=histories,
                 published=self.config.published,
             )

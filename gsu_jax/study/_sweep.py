@@ -107,7 +107,7 @@ class _Sweep(Study):
         return [method for method in self.methods if isinstance(method, GradientSurgery)]
 
     def unlearn(self, method: Method, seed: int) -> UnlearningResult:
-        place = [m.row for m in self.grid].index(method.row), self.seeds.index(seed)
+        place = [m.title for m in self.grid].index(method.title), self.seeds.index(seed)
         result, runs = self.together, len(self.grid) * len(self.seeds)
         return UnlearningResult(
             jax.tree.map(lambda leaf: leaf[place], result.params),
@@ -151,8 +151,8 @@ def _check_numbers(
 
 def _check_same(study: _Sweep, grid: Sequence[Method]) -> None:
     """More of everything extends a sweep; fewer settings, or others, are another one."""
-    wanted = {method.row for method in grid}
-    if others := [method.row for method in study.grid if method.row not in wanted]:
+    wanted = {method.title for method in grid}
+    if others := [method.title for method in study.grid if method.title not in wanted]:
         raise ValueError(
             f"--out {study.workspace.folder} holds another sweep, with {', '.join(others)}: name "
             "its learning rates and retain weights too, or give another --out."
@@ -164,7 +164,7 @@ def _finish(study: _Sweep, budget: float, width: int | None) -> str:
     folder = study.workspace.folder
     results = read_results(folder / "results.json")
     rows = results["rows"]
-    found = points(rows, {method.row: asdict(method) for method in study.grid})
+    found = points(rows, {method.title: asdict(method) for method in study.grid})
     front = {point.row for point in pareto(found)}
     chosen, rule = best(found, budget), RULE.format(budget=budget)
 
@@ -196,7 +196,7 @@ def _finish(study: _Sweep, budget: float, width: int | None) -> str:
     if chosen is None:
         path.unlink(missing_ok=True)
         return "\n".join([*lines, f"best: none (the rule: {rule})"])
-    method = next(method for method in study.grid if method.row == chosen.row)
+    method = next(method for method in study.grid if method.title == chosen.row)
     _write_json(
         path,
         {

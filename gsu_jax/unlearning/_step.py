@@ -33,10 +33,10 @@ def epoch_sizes(
     """
     _check_count("epochs", epochs, 0)
     images = visited(method, sets).count
-    # Not what `method.batch` makes of them on a small set: that may be any number.
+    # Not what `method.default_batch_size` makes of them on a small set: that may be any number.
     wanted = batch_size or method.batch_size, retain_batch_size or method.retain_batch_size
     if batch_size is None:
-        batch_size = method.batch(images, epochs)
+        batch_size = method.default_batch_size(images, epochs)
     if retain_batch_size is None:
         retain_batch_size = method.retain_batch_size or batch_size
     _check_count("batch_size", batch_size, 1)

@@ -260,7 +260,7 @@ def test_help_of_an_experiment_answers_before_flax_is_imported(name, tmp_path):
 def test_readings_are_rows_of_different_settings(monkeypatch):
     monkeypatch.syspath_prepend(EXPERIMENTS)
     readings = runpy.run_path(str(EXPERIMENTS / "readings.py"))["READINGS"]
-    rows = [method.row for method in readings]
+    rows = [method.title for method in readings]
     assert len(set(rows)) == len(rows)
     # All of two moments, 1 or 4 retain gradients, three losses, before or after Adam.
     assert sum(row.startswith("surgery-") for row in rows) == 2 * 2 * 3 * 2

@@ -147,7 +147,7 @@ def test_best_is_a_method_that_can_be_built_again(finished):
     found = read(out / "best.json")
     method = METHODS[found["method"]](**found["settings"])
     assert isinstance(method, GradientSurgery)
-    assert f"best: {method.row}, in " in printed
+    assert f"best: {method.title}, in " in printed
     kept = next(s for s in read(out / "sweep.json")["settings"] if s["best"])
     assert method.learning_rate == kept["learning_rate"] == 1e-3
     assert method.retain_weight == kept["retain_weight"]

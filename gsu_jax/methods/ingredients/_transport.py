@@ -55,7 +55,7 @@ def find_neighbours(forget: Posteriors, retain: Posteriors, ratio: float | jax.A
 
     def squared_distances(latents: Posteriors) -> jax.Array:
         distances = jnp.square((latents.mean - mean) @ whitening).sum(-1)
-        return jnp.where(latents.present, distances, jnp.inf)
+        return jnp.where(latents.is_valid, distances, jnp.inf)
 
     n, distances = retain.size, squared_distances(retain)
     k = jnp.clip(jnp.round(ratio * n).astype(int), min(LEAST_NEIGHBOURS, len(retain.mean)), n)
@@ -98,7 +98,7 @@ def fit_transport(
     indices, k, weight = neighbours
     origin, covariance = forget.moments()
     near = jnp.where(jnp.arange(len(indices)) < k, weight / k, 0.0)
-    weights = jnp.where(retain.present, (1 - weight) / retain.size, 0.0).at[indices].add(near)
+    weights = jnp.where(retain.is_valid, (1 - weight) / retain.size, 0.0).at[indices].add(near)
     mean, receiving = retain.moments(weights)
     matrix = transport_matrix(covariance, receiving)
     return Transport(origin, mean + overshoot * (mean - origin), matrix)
