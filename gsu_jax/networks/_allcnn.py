@@ -8,6 +8,13 @@ from flax import nnx
 from gsu_jax.data import scale_images
 from gsu_jax.models import AllCNNConfig, Classifier, Prediction
 from gsu_jax.networks._functional import functional
+from gsu_jax.networks._patches import convolve
+
+
+def _convolve(images: jax.Array, kernel: jax.Array, strides, padding, **unused) -> jax.Array:
+    """`lax.conv_general_dilated` as `nnx.Conv` calls it, for the layers of this network."""
+    del padding, unused  # SAME, and no dilation or groups
+    return convolve(images, kernel, strides[0])
 
 
 class _AllCNN(nnx.Module):
@@ -21,6 +28,7 @@ class _AllCNN(nnx.Module):
                 (size, size),
                 strides=stride,
                 kernel_init=nnx.initializers.he_normal(),
+                conv_general_dilated=_convolve,
                 rngs=rngs,
             )
 

@@ -1,4 +1,4 @@
-"""Convolutions that keep, halve or double an image, each written as one matrix product.
+"""Convolutions that keep, halve or double an image, each as one matrix product.
 
 XLA's CPU backend runs a convolution's gradient 22 times slower inside a loop, its transposed
 convolution 4 to 8 times slower than this one even outside, and both slower still under `vmap`.
@@ -10,24 +10,25 @@ import jax.numpy as jnp
 from flax import nnx
 
 
-def keep(images: jax.Array, kernel: jax.Array) -> jax.Array:
-    """The convolution of stride 1 whose zero padding leaves the image as large as it is.
+def convolve(images: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
+    """The convolution with the zero padding that TensorFlow calls SAME.
 
-    Equal to `lax.conv_general_dilated(images, kernel, (1, 1), "SAME")` in NHWC and HWIO: the
-    shifted images side by side, multiplied with the kernel at once.
+    Equal to `lax.conv_general_dilated(images, kernel, (stride, stride), "SAME")` in NHWC and HWIO.
+    The shifted images stand side by side, and one matrix product applies the kernel to all of them.
 
     Args:
-      images: `[n, height, width, channels]`.
-      kernel: `[k, k, channels, features]`, k odd.
+        images: `[n, height, width, channels]`.
+        kernel: `[k, k, channels, features]`.
+        stride: step from one patch to the next, in rows and in columns.
 
     Returns:
-      `[n, height, width, features]`.
+        `[n, ceil(height / stride), ceil(width / stride), features]`.
     """
-    _, height, width, _ = images.shape
-    size = len(kernel)
-    border = (size // 2, size // 2)
-    padded = jnp.pad(images, ((0, 0), border, border, (0, 0)))
-    shifted = [padded[:, i : height + i, j : width + j] for i in range(size) for j in range(size)]
+    size, shape = len(kernel), images.shape[1:3]
+    pads = jax.lax.padtype_to_pads(shape, (size, size), (stride, stride), "SAME")
+    padded = jnp.pad(images, ((0, 0), *pads, (0, 0)))
+    rows, columns = ([slice(i, i + side, stride) for i in range(size)] for side in shape)
+    shifted = [padded[:, i, j] for i in rows for j in columns]
     return jnp.concatenate(shifted, axis=-1) @ kernel.reshape(-1, kernel.shape[-1])
 
 

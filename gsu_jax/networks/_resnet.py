@@ -10,7 +10,7 @@ from flax import nnx
 from gsu_jax.data import scale_images
 from gsu_jax.models import Classifier, Prediction, ResNetConfig
 from gsu_jax.networks._functional import functional
-from gsu_jax.networks._patches import halve, keep
+from gsu_jax.networks._patches import convolve, halve
 
 STAGES = (1, 2, 4, 8)  # channels of the four stages of two blocks each, in units of the first
 # The standard deviation of relu(x), x ~ N(0, 1): dividing by it keeps a variance of 1.
@@ -36,8 +36,8 @@ class _Conv(nnx.Module):
         fan_in = kernel[..., 0].size
         centred = kernel - kernel.mean((0, 1, 2))
         scale = jax.lax.rsqrt(fan_in * jnp.mean(centred**2, (0, 1, 2)) + 1e-4)
-        convolve = halve if len(kernel) == 4 else keep
-        return convolve(x, centred * scale * self.gain[...]) + self.bias[...]
+        apply = halve if len(kernel) == 4 else convolve
+        return apply(x, centred * scale * self.gain[...]) + self.bias[...]
 
 
 def _relu(x: jax.Array) -> jax.Array:

@@ -1,6 +1,7 @@
 """Convolutions as matrix products, and the VAE made of them."""
 
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ from scipy import special, stats
 
 from gsu_jax.models import ConvVAEConfig
 from gsu_jax.networks import conv_vae, generator
-from gsu_jax.networks._patches import Double, Halve, double, halve, keep
+from gsu_jax.networks._patches import Double, Halve, convolve, double, halve
 
 RNG = np.random.default_rng(0)
 KEY = jax.random.key(0)
@@ -44,8 +45,12 @@ def lax_halve(x, kernel):
     return lax.conv_general_dilated(x, kernel, (2, 2), ((1, 1), (1, 1)), dimension_numbers=NHWC)
 
 
-def lax_keep(x, kernel):
-    return lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=NHWC)
+def lax_convolve(x, kernel, stride=1):
+    return lax.conv_general_dilated(x, kernel, (stride, stride), "SAME", dimension_numbers=NHWC)
+
+
+def strided(stride):
+    return partial(convolve, stride=stride), partial(lax_convolve, stride=stride)
 
 
 def lax_double(x, kernel):
@@ -57,9 +62,10 @@ def lax_double(x, kernel):
 LAYERS = [
     pytest.param(halve, lax_halve, (2, 6, 10, 3), (4, 4, 3, 5), id="halve"),
     pytest.param(double, lax_double, (2, 3, 5, 5), (4, 4, 3, 5), id="double"),
-    pytest.param(keep, lax_keep, (2, 6, 5, 3), (3, 3, 3, 4), id="keep 3x3"),
-    pytest.param(keep, lax_keep, (2, 2, 1, 3), (5, 5, 3, 4), id="keep, kernel beyond the image"),
-    pytest.param(keep, lax_keep, (2, 6, 5, 3), (1, 1, 3, 4), id="keep 1x1"),
+    pytest.param(convolve, lax_convolve, (2, 6, 5, 3), (3, 3, 3, 4), id="3x3"),
+    pytest.param(*strided(2), (2, 6, 5, 3), (3, 3, 3, 4), id="3x3, stride 2, even and odd sides"),
+    pytest.param(convolve, lax_convolve, (2, 2, 1, 3), (5, 5, 3, 4), id="kernel beyond the image"),
+    pytest.param(convolve, lax_convolve, (2, 6, 5, 3), (1, 1, 3, 4), id="1x1"),
 ]
 
 

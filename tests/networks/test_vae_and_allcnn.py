@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import lax
 from scipy import special, stats
 
 from gsu_jax.models import AllCNNConfig, MLPVAEConfig
@@ -163,6 +164,39 @@ def test_the_judge_takes_images_of_any_size(judge, size):
     prediction = jax.eval_shape(judge.apply, params, jnp.zeros((5, size, size, 1)))
     assert prediction.logits.shape == (5, 3)
     assert prediction.features.shape == (5, 6)
+
+
+@pytest.mark.parametrize("side", [8, 7])
+def test_judge_is_the_network_of_lax_convolutions(judge, side):
+    judge, params = judge
+    images = np.random.default_rng(0).random((2, side, side, 1)).astype(np.float32)
+
+    @jax.jit
+    def by_convolutions(params, x):
+        def convolve(x, layer, stride=1):
+            return layer["bias"] + lax.conv_general_dilated(
+                x, layer["kernel"], (stride, stride), "SAME",
+                dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            )  # fmt: skip
+
+        for stack in ("first", "second"):
+            for number, stride in ((0, 1), (1, 1), (2, 2)):
+                x = jax.nn.relu(convolve(x, params[stack][number], stride))
+        for number in (0, 1):
+            x = jax.nn.relu(convolve(x, params["third"][number]))
+        return convolve(x, params["last"]).mean((1, 2)), x.mean((1, 2))
+
+    found, expected = jax.jit(judge.apply)(params, images), by_convolutions(params, images)
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_judge_trains_without_a_convolution(judge):
+    judge, params = judge
+    batch = np.zeros((2, 8, 8, 1), np.float32), np.array([0, 1])
+    assert "conv_general_dilated" not in str(
+        jax.make_jaxpr(jax.grad(judge.loss))(params, batch, KEY)
+    )
 
 
 def test_the_judge_names_its_features(judge):
