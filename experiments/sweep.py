@@ -51,11 +51,12 @@ def config(arguments: Arguments):
 
 
 def run(arguments: Arguments) -> str:
-    """Runs the sweep and returns its table."""
+    """Runs the sweep and returns its table, and where the front and the best setting are."""
+    from gsu_jax.report import terminal_table
     from gsu_jax.study import run_sweep
 
     study = config(arguments)
-    return run_sweep(
+    results, sweep, best = run_sweep(
         study,
         read_images(study, arguments.data_dir),
         arguments.out,
@@ -64,8 +65,10 @@ def run(arguments: Arguments) -> str:
         seeds=arguments.seeds,
         budget=arguments.budget,
         models_from=arguments.models_from,
-        width=width(),
     )
+    table, front = terminal_table(results, width=width()), arguments.out / "front.png"
+    chosen = f"{best['settings']['label']}, in {arguments.out / 'best.json'}" if best else "none"
+    return f"{table}\n\nfront: {front}\nbest: {chosen} (the rule: {sweep['rule']})"
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from gsu_jax.report._grids import image_grid, save_grid
 from gsu_jax.report._markdown import markdown_table
 from gsu_jax.report._page import write_report
 from gsu_jax.report._results import read_results, summarise, write_results
+from gsu_jax.report._sweep_files import write_sweep_files
 from gsu_jax.report._sweep_front import RULE, Point, best, pareto, points, sweep_front
 from gsu_jax.report._terminal import terminal_table
 
@@ -30,4 +31,5 @@ __all__ = [
     "terminal_table",
     "write_report",
     "write_results",
+    "write_sweep_files",
 ]

@@ -6,10 +6,23 @@ from pathlib import Path
 
 
 def write_whole(path: str | os.PathLike, content: bytes | str) -> None:
-    """Replaces the file `path` by `content` (text as UTF-8) in one step; parents are made.
+    """Replaces the file `path` by `content` in one step.
+
+    The content goes to a draft beside `path`, reaches the disk, and takes the place of `path`.
+
+    Args:
+        path: the file to write; missing parent folders are made.
+        content: bytes, or text that is written as UTF-8.
 
     Raises:
-      OSError: it cannot be written; the file that was there is as it was.
+        OSError: `path` cannot be written; the earlier file is unchanged.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> folder = pathlib.Path(tempfile.mkdtemp())
+        >>> write_whole(folder / "notes" / "a.txt", "whole")
+        >>> (folder / "notes" / "a.txt").read_text()
+        'whole'
     """
     path = Path(path)
     data = content.encode() if isinstance(content, str) else content
@@ -28,7 +41,7 @@ def write_whole(path: str | os.PathLike, content: bytes | str) -> None:
             Path(draft).unlink(missing_ok=True)
         if isinstance(error, OSError):
             raise OSError(
-                f"cannot write {path}: {error.strerror or error}. Check free space and "
-                "permissions, or choose another folder."
+                f"cannot write {path}: {error.strerror or error}; check free space and "
+                "permissions, or choose another folder"
             ) from error
         raise

@@ -1,15 +1,15 @@
-"""Checkpoints that are whole or refused: `save`, `load`, `exists`, `read_metadata`.
+"""Checkpoints that are whole or refused: `save`, `load`, `exists`, `read_metadata`, `remove`.
 
 A checkpoint is a folder:
 
     manifest.json      which data folder counts; leaf paths, shapes, dtypes, hashes; metadata
     data-xxxxxxxx/     the arrays as orbax writes them, {leaf path: array}
 
-Orbax restores flipped bits and wrong dtypes without a word (40 of 40 flips in 0.12.8), so the
-manifest holds the SHA-256 of every file and of every array, and `load` checks both. A folder
-cannot be replaced atomically, a file can: writing the new data folder beside the old one and then
-replacing `manifest.json` makes a save all or nothing. One writer at a time; where a program runs as
-several processes, the one that calls `save` or `load` does not wait for the others.
+Orbax restores flipped bits and wrong dtypes silently (40 of 40 flips in 0.12.8), so the manifest
+holds the SHA-256 of every file and of every array, and `load` verifies both. A file can be replaced
+atomically and a folder cannot: `save` writes a new data folder beside the old one and then replaces
+`manifest.json`. A checkpoint has one writer at a time. In a program of several processes, the
+process that calls `save` or `load` does not wait for the others.
 """
 
 import os
@@ -35,28 +35,41 @@ from gsu_jax.storage._manifest import (
     shape_dtype,
     write_manifest,
 )
-from gsu_jax.storage._orbax_io import quiet, read_arrays, write_arrays
+from gsu_jax.storage._orbax_io import read_arrays, write_arrays
+
+LEFTOVERS = ("data-*", f".{MANIFEST}.*")  # what a killed `save` may leave behind
 
 
 def save(path: str | os.PathLike, tree: Any, *, metadata: dict | None = None) -> None:
-    """Writes a pytree of arrays as the checkpoint `path`, replacing the one that was there.
+    """Writes a pytree of arrays as the checkpoint `path`, replacing an earlier one.
 
-    A kill at any moment leaves the previous checkpoint or the new one, whole.
+    A kill at any moment leaves the earlier checkpoint or the new one, whole.
 
     Args:
-      path: the checkpoint's folder; parents are made.
-      tree: any pytree whose leaves are arrays or numbers (dicts, tuples, optax states, ...). JAX
-        arrays must be addressable from this process.
-      metadata: what `read_metadata` gives back: a dict that JSON can hold, without NaN.
+        path: the checkpoint's folder; missing parents are made.
+        tree: any pytree whose leaves are arrays or numbers (dicts, tuples, optax states, ...). JAX
+            arrays must be addressable from this process.
+        metadata: what `read_metadata` returns: a dict that fits JSON, without NaN.
 
     Raises:
-      TypeError: a leaf is no array of numbers (named), or `metadata` does not fit JSON.
-      ValueError: `path` holds something else, or `metadata` holds NaN or infinity.
-      OSError: the folder cannot be written; the previous checkpoint is as it was.
+        TypeError: a leaf is not numeric (the message names it), or `metadata` does not fit JSON.
+        ValueError: `path` holds something else, or `metadata` holds NaN or infinity.
+        OSError: the folder cannot be written; the earlier checkpoint is unchanged.
+
+    Example:
+        >>> import tempfile
+        >>> import jax.numpy as jnp
+        >>> from gsu_jax import storage
+        >>> folder = tempfile.mkdtemp()
+        >>> storage.save(folder, {"bias": jnp.ones(2)}, metadata={"epochs": 3})
+        >>> storage.load(folder, {"bias": jnp.zeros(2)})
+        {'bias': Array([1., 1.], dtype=float32)}
+        >>> storage.read_metadata(folder)
+        {'epochs': 3}
     """
     path = Path(path)
     leaves = {name: _host_array(name, leaf) for name, leaf in _named_leaves(tree).items()}
-    manifest = {
+    body = {
         "format": FORMAT,
         "version": VERSION,
         "leaves": {name: describe(leaf) for name, leaf in leaves.items()},
@@ -64,57 +77,52 @@ def save(path: str | os.PathLike, tree: Any, *, metadata: dict | None = None) ->
     }
     try:
         path.mkdir(parents=True, exist_ok=True)
-        names = [p.name for p in path.iterdir() if p.name != MANIFEST]
+        strangers = {p.name for p in path.iterdir()} - {p.name for p in _leftovers(path)}
     except OSError as error:
         raise _cannot_write(path, error) from error
-    if strangers := [name for name in names if not name.startswith("data-")]:
-        raise ValueError(f"{path} is no checkpoint: it holds {min(strangers)!r}. Choose another.")
+    if strangers := strangers - {MANIFEST}:
+        raise ValueError(f"{path} is no checkpoint: it holds {min(strangers)!r}; choose another")
     data = None
     try:
         data = Path(tempfile.mkdtemp(prefix="data-", dir=path))
-        # Orbax knows no arrays without elements; the manifest says all there is to say of them.
-        filled = {name: leaf for name, leaf in leaves.items() if leaf.size}
-        if filled:
-            with quiet():
-                write_arrays(data.absolute(), filled)
-        write_manifest(path, data, {**manifest, "files": hash_files(data)})
+        write_arrays(data, leaves)
+        write_manifest(path, body | {"files": hash_files(data), "data": data.name})
     except BaseException as error:
         if data is not None:
-            _remove_data(path, data.name + "*")
+            _remove_data(path.glob(f"{data.name}*"))
         if isinstance(error, Exception):
             raise _cannot_write(path, error) from error
         raise
-    _remove_data(path, "data-*", but=data.name)
+    _remove_data(p for p in _leftovers(path) if p != data)
 
 
 def load(path: str | os.PathLike, like: Any) -> Any:
-    """Reads the checkpoint `path` into the structure of `like`, every array's hash verified.
+    """Reads the checkpoint `path` into the structure of `like` and verifies every hash.
 
     Args:
-      path: a folder that `save` wrote.
-      like: a tree of the same structure: arrays, or shapes and dtypes from `jax.eval_shape`. A
-        leaf comes back as a NumPy array where that of `like` is one (or a number), else as a JAX
-        array on the sharding of `like`'s leaf (the default device where it has none).
+        path: a folder that `save` wrote.
+        like: a tree of the same structure: arrays, or shapes and dtypes from `jax.eval_shape`. A
+            leaf comes back as a NumPy array if that of `like` is one (or a number), otherwise as a
+            JAX array with the sharding of `like`'s leaf, or on the default device.
+
+    Returns:
+        The tree that was saved. For an example see `save`.
 
     Raises:
-      ValueError: the checkpoint is of another tree: names the leaf, both shapes and dtypes.
-      CheckpointError: no checkpoint there, or one that is damaged.
+        ValueError: the checkpoint holds another tree; names the leaf, both shapes and dtypes.
+        CheckpointError: there is no checkpoint, or it is damaged.
     """
     path = Path(path)
     manifest = read_manifest(path)
     saved, wanted = manifest["leaves"], _named_leaves(like)
     _compare(path, saved, {name: shape_dtype(name, leaf) for name, leaf in wanted.items()})
-    empty = {name: _empty(leaf) for name, leaf in saved.items()}
-    filled = {name: leaf for name, leaf in empty.items() if leaf.size}
-    restored = dict(empty)
     try:
         hashes = hash_files(path / manifest["data"])
-        # Before orbax reads: damaged files would have it print, and raise anything.
+        # Before orbax reads: given damaged files it prints, and raises anything.
         if changed := [f for f, found in manifest["files"].items() if hashes.get(f) != found]:
             raise damaged(path, f"{manifest['data']}/{changed[0]} is missing or changed")
-        if filled:
-            with quiet():
-                restored |= read_arrays((path / manifest["data"]).absolute(), filled)
+        empty = {name: _empty(leaf) for name, leaf in saved.items()}
+        restored = read_arrays(path / manifest["data"], empty)
     except CheckpointError:
         raise
     except Exception as error:
@@ -127,12 +135,12 @@ def load(path: str | os.PathLike, like: Any) -> Any:
 
 
 def exists(path: str | os.PathLike) -> bool:
-    """Whether a finished save left a checkpoint at `path` (whole or damaged: `load` tells)."""
+    """Returns whether a finished `save` left a checkpoint at `path`; `load` verifies it."""
     return (Path(path) / MANIFEST).is_file()
 
 
 def remove(path: str | os.PathLike) -> None:
-    """Removes the checkpoint `path`, its manifest first; nothing happens where there is none."""
+    """Removes the checkpoint `path`, its manifest first; does nothing if there is none."""
     path = Path(path)
     if exists(path):
         (path / MANIFEST).unlink()
@@ -140,27 +148,27 @@ def remove(path: str | os.PathLike) -> None:
 
 
 def read_metadata(path: str | os.PathLike) -> dict:
-    """The `metadata` given to `save`, read without the arrays.
+    """Returns the `metadata` given to `save`, without reading the arrays.
 
     Raises:
-      CheckpointError: no checkpoint there, or its manifest is damaged.
+        CheckpointError: there is no checkpoint, or its manifest is damaged.
     """
     return read_manifest(Path(path))["metadata"]
 
 
 def _named_leaves(tree: Any) -> dict[str, Any]:
-    """The leaves by path ("params/decoder/kernel"), in the order of the tree."""
+    """Returns the leaves by path ("params/decoder/kernel"), in the order of the tree."""
     paths = jax.tree_util.tree_leaves_with_path(tree)
     named = {jax.tree_util.keystr(p, simple=True, separator="/"): leaf for p, leaf in paths}
     if len(named) != len(paths):
-        raise ValueError("two leaves share one path; rename dict keys that contain '/'.")
+        raise ValueError("two leaves share one path; rename dict keys that contain '/'")
     return named
 
 
 def _host_array(name: str, leaf: Any) -> np.ndarray:
     shape_dtype(name, leaf)
     if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
-        raise ValueError(f"leaf {name!r} lies on several hosts; gather it before saving.")
+        raise ValueError(f"leaf {name!r} lies on several hosts; gather it before saving")
     return np.asarray(leaf)
 
 
@@ -172,37 +180,43 @@ def _place(array: np.ndarray, like: Any) -> Any:
     if isinstance(like, (np.ndarray, np.generic, bool, int, float, complex)):
         return array
     sharding = getattr(like, "sharding", None)
-    # Over several processes each gives its devices their part.
+    # `put`: with several processes, each gives its devices their part.
     return jax.device_put(array) if sharding is None else put(array, sharding)
 
 
 def _compare(path: Path, saved: dict, wanted: dict) -> None:
-    fix = "Delete this folder to have it made again, or load it with the config it was made with."
+    fix = "delete this folder to have it made again, or load it with the config it was made with"
     missing, extra = wanted.keys() - saved.keys(), saved.keys() - wanted.keys()
     if missing or extra:
-        said = [f"has no leaf {min(missing)!r}"] if missing else []
-        said += [f"has a leaf {min(extra)!r} that is not asked for"] if extra else []
+        parts = [f"has no leaf {min(missing)!r}"] if missing else []
+        parts += [f"has a leaf {min(extra)!r} that is not asked for"] if extra else []
         counts = f"{len(saved)} leaves saved, {len(wanted)} asked for"
-        raise ValueError(f"checkpoint {path} {' and '.join(said)} ({counts}). {fix}")
+        raise ValueError(f"checkpoint {path} {' and '.join(parts)} ({counts}); {fix}")
     for name, (shape, dtype) in wanted.items():
         found = (tuple(saved[name]["shape"]), saved[name]["dtype"])
         if found != (shape, dtype):
             raise ValueError(
                 f"checkpoint {path}: leaf {name!r} was saved as {found[1]}{list(found[0])}, "
-                f"asked for is {dtype}{list(shape)}. {fix}"
+                f"asked for is {dtype}{list(shape)}; {fix}"
             )
 
 
-def _remove_data(path: Path, pattern: str, but: str = "") -> None:
-    for entry in path.glob(pattern):
-        if entry.name != but:
+def _leftovers(path: Path) -> list[Path]:
+    return [entry for pattern in LEFTOVERS for entry in path.glob(pattern)]
+
+
+def _remove_data(entries: Any) -> None:
+    for entry in entries:
+        if entry.is_dir():
             shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink(missing_ok=True)
 
 
 def _cannot_write(path: Path, error: Exception) -> OSError:
     return OSError(
-        f"cannot write checkpoint {path}: {_first_line(error)}. Check free space and permissions "
-        "or choose another folder; an earlier checkpoint there is as it was."
+        f"cannot write checkpoint {path}: {_first_line(error)}; check free space and permissions "
+        "or choose another folder; an earlier checkpoint there is unchanged"
     )
 
 

@@ -1,46 +1,50 @@
-"""A folder held against a second run."""
+"""A folder that one run holds against all others."""
 
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from gsu_jax.runtime import broadcast_from_first
-
-try:
-    import fcntl
-except ImportError:  # Windows has no flock: there two runs in one folder are not held apart.
-    fcntl = None
+from gsu_jax.runtime import on_first_process
 
 
 @contextmanager
 def exclusive(folder: str | os.PathLike) -> Iterator[Path]:
-    """Makes `folder` and holds it against a second run until the block ends (or the process does).
+    """Makes `folder` and locks it until the block ends or the process dies.
+
+    Args:
+        folder: the folder to lock; the lock is the file `.lock` in it.
 
     Raises:
-      OSError: the folder cannot be made or written.
-      ValueError: another process is at work in it.
+        OSError: the folder cannot be made or written.
+        ValueError: another run holds it.
+
+    Example:
+        >>> import tempfile
+        >>> with exclusive(tempfile.mkdtemp()) as folder:
+        ...     folder.is_dir()
+        True
     """
     with ExitStack() as held:
-        broadcast_from_first(lambda: _hold(Path(folder), held))
+        _lock(Path(folder), held)
         yield Path(folder)
 
 
-def _hold(folder: Path, held: ExitStack) -> None:
-    """Locks `folder`; closing `held` lets go."""
+@on_first_process
+def _lock(folder: Path, held: ExitStack) -> None:
+    """Locks `folder`; closing `held` unlocks it."""
+    from filelock import FileLock, Timeout
+
     if folder.exists() and not folder.is_dir():
-        raise NotADirectoryError(f"--out {folder} is a file; give a folder.")
+        raise NotADirectoryError(f"--out {folder} is a file; give a folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = held.enter_context((folder / ".lock").open("w"))
+        held.enter_context(FileLock(folder / ".lock", blocking=False))
+    except Timeout as error:
+        raise ValueError(
+            f"--out {folder} is in use by another run; wait for it or choose another"
+        ) from error
     except OSError as error:
         raise OSError(
-            f"--out {folder} cannot be written ({error.strerror}); choose a folder that can."
+            f"--out {folder} cannot be written ({error.strerror}); choose a folder that can"
         ) from error
-    if fcntl is not None:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ValueError(
-                f"--out {folder} is in use by another run; wait for it or choose another."
-            ) from error

@@ -1,4 +1,4 @@
-"""Reading and writing arrays with orbax, by one process or by several."""
+"""Arrays written and read with orbax by one process on its own."""
 
 import contextlib
 import logging
@@ -10,14 +10,35 @@ from typing import Any
 import jax
 import numpy as np
 
+# Orbax is imported where it is used: it costs 0.4 s, and a finished run reads results without it.
 
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Hides orbax's warnings and log lines, which address its developers; errors still raise."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+@_quiet()
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Writes the arrays that have elements: orbax cannot store empty ones."""
+    arrays, path = _not_empty(arrays), path.absolute()
+    if not arrays:
+        return
     if jax.process_count() == 1:
         _orbax().save(path, arrays, overwrite=True)
         return
     from orbax import checkpoint
 
-    # v1 waits for the other processes whatever it is told (0.12.8); the files are the same.
+    # v1 waits for all processes whatever its options say (0.12.8); the files are the same.
     this = _this_process(checkpoint.options.MultiprocessingOptions())
     handler = checkpoint.CompositeCheckpointHandler(
         composite_options=checkpoint.CompositeOptions(multiprocessing_options=this),
@@ -28,39 +49,33 @@ def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
         writer.save(path, checkpoint.args.Composite(state=state), force=True)
 
 
+@_quiet()
 def read_arrays(path: Path, like: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Reads the arrays named in `like`; the empty ones are those of `like` itself."""
+    wanted, path = _not_empty(like), path.absolute()
+    if not wanted:
+        return like
     if jax.process_count() == 1:
-        return _orbax().load(path, like)
+        return like | _orbax().load(path, wanted)
     context = _orbax().Context()
     _this_process(context.multiprocessing)
     with context:
-        return _orbax().load(path, like)
+        return like | _orbax().load(path, wanted)
+
+
+def _not_empty(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: array for name, array in arrays.items() if array.size}
 
 
 def _orbax() -> Any:
-    # Not at the top: orbax costs 0.4 s, and a finished run reads results without it.
     from orbax.checkpoint import v1
 
     return v1
 
 
 def _this_process(options: Any) -> Any:
-    """Orbax's options for a process that reads and writes without the others."""
+    """Sets orbax's `options` so that this process waits for no other one."""
     process = jax.process_index()
     options.primary_host, options.active_processes = process, {process}
     options.barrier_sync_key_prefix = f"process-{process}"
     return options
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Orbax's warnings and log lines are for its developers; errors still raise."""
-    logger = logging.getLogger("absl")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

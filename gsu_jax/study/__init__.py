@@ -3,11 +3,12 @@
 from gsu_jax.study._config import StudyConfig
 from gsu_jax.study._pretraining import Recipe, start_training, train_epoch
 from gsu_jax.study._study import run_study
-from gsu_jax.study._sweep import run_sweep
+from gsu_jax.study._sweep import SweepResults, run_sweep
 
 __all__ = [
     "Recipe",
     "StudyConfig",
+    "SweepResults",
     "run_study",
     "run_sweep",
     "start_training",

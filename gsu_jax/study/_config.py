@@ -1,34 +1,45 @@
-"""What a study is, apart from how many seeds and which methods it has so far."""
+"""`StudyConfig`: what a study is, apart from its methods and its number of seeds."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from gsu_jax.checks import at_least
 from gsu_jax.models import CLASSIFIER_CONFIGS, GENERATOR_CONFIGS, AllCNNConfig, check_config
 from gsu_jax.study._pretraining import Recipe
 
 
 @dataclass(frozen=True)
 class StudyConfig:
-    """Settings of `run_study`.
+    """The settings of `run_study`.
 
     Attributes:
-      experiment: its name.
-      dataset: as for `gsu_jax.data.load`.
-      classes: of the data set's label, to keep; None keeps all.
-      forget: what is to be forgotten, as for `--forget`.
-      model: the generator's config, one of `gsu_jax.models.GENERATORS`; its image shape becomes
-        that of the data.
-      image_size: pixels to crop and resize the images to, as for `load`; None leaves them.
-      judge: the config of the classifier behind fratio, IS and the Frechet distances, one of
-        `gsu_jax.models.CLASSIFIERS`; its classes and channels become those of the data.
-      judge_gate: test accuracy below which the study stops.
-      pretraining: of the generator, for `before` and `retrain` alike.
-      judging: of the judge.
-      epochs: of unlearning.
-      ensemble: seeds of `retrain`, at least: the yardstick wants more of them than a method does.
-      samples: drawn from each model.
-      published: figures to print beside the study's own: method -> metric -> text.
+        experiment: its name.
+        dataset: as for `gsu_jax.data.load`.
+        forget: what to forget, as for `--forget`.
+        model: the generator's config, one of `gsu_jax.models.GENERATOR_CONFIGS`; its image shape
+            becomes that of the data.
+        classes: of the data set's label, to keep; None keeps all.
+        image_size: pixels to crop and resize the images to, as for `load`; None leaves them.
+        judge: the config of the classifier behind fratio, IS and the Frechet distances, one of
+            `gsu_jax.models.CLASSIFIER_CONFIGS`; its classes and channels become those of the data.
+        judge_gate: test accuracy below which the study stops.
+        pretraining: of the generators, for `before` and `retrain` alike.
+        judging: of the judge.
+        epochs: of unlearning.
+        ensemble: the least number of retrained models.
+        samples: drawn from each model.
+        published: figures to print beside the study's own: method -> metric -> text.
+
+    Raises:
+        TypeError: `model` or `judge` is not a config of this package.
+        ValueError: a number is out of range.
+
+    Example:
+        >>> from gsu_jax.models import MLPVAEConfig
+        >>> config = StudyConfig("example", dataset="digits", forget="1", model=MLPVAEConfig())
+        >>> config.record()["model"]["type"]
+        'MLPVAEConfig'
     """
 
     experiment: str
@@ -49,12 +60,11 @@ class StudyConfig:
     def __post_init__(self) -> None:
         check_config("model", GENERATOR_CONFIGS, self.model)
         check_config("judge", CLASSIFIER_CONFIGS, self.judge)
-        for name, least in (("epochs", 0), ("ensemble", 0), ("samples", 2)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}, found {getattr(self, name)}.")
+        at_least(0, epochs=self.epochs, ensemble=self.ensemble)
+        at_least(2, samples=self.samples)
 
     def record(self) -> dict[str, Any]:
-        """What results.json keeps of it: everything but `published`, the two configs by type."""
+        """Returns what results.json keeps: all but `published`, with the types of both networks."""
         record = asdict(self)
         del record["published"]
         for name in ("model", "judge"):

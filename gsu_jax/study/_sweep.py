@@ -1,38 +1,44 @@
 """`run_sweep`: a study whose rows are settings of surgery, all made by one compiled program."""
 
-import io
-import json
+import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from gsu_jax.checks import above, at_least, in_range
 from gsu_jax.data import Source
 from gsu_jax.methods import Before, GradientSurgery, Method
-from gsu_jax.report import (
-    RULE,
-    Point,
-    best,
-    drawing,
-    pareto,
-    points,
-    read_results,
-    sweep_front,
-    terminal_table,
-)
-from gsu_jax.storage import exclusive, write_whole
-from gsu_jax.study._checkpointed_runs import part_key
+from gsu_jax.report import write_sweep_files
+from gsu_jax.runtime import on_first_process
+from gsu_jax.storage import check_lender, exclusive
+from gsu_jax.study._checkpointed_runs import named_key
 from gsu_jax.study._config import StudyConfig
-from gsu_jax.study._study import Study
-from gsu_jax.study._workspace import check_lender
+from gsu_jax.study._models import Unlearn, generator
+from gsu_jax.study._setup import resolve
+from gsu_jax.study._state import Study, open_study
+from gsu_jax.study._study import complete
 from gsu_jax.unlearning import UnlearningResult, sweep
 
 SWEPT = ("learning_rate", "retain_weight")
-METRICS = ("seed", "fratio", "fid_retain", "nelbo_retain", "nelbo_forget", "diverged")
+
+
+class SweepResults(NamedTuple):
+    """What `run_sweep` returns.
+
+    Attributes:
+        results: the content of `results.json`.
+        sweep: the content of `sweep.json`.
+        best: the content of `best.json`; None if no setting is within the budget.
+    """
+
+    results: dict
+    sweep: dict
+    best: dict | None
 
 
 def run_sweep(
@@ -45,70 +51,83 @@ def run_sweep(
     seeds: int,
     budget: float = 2.0,
     models_from: str | Path | None = None,
-    width: int | None = None,
-) -> str:
-    """Runs what is missing of a sweep in the folder `out` and returns its table as text.
+) -> SweepResults:
+    """Runs what is missing of a sweep in the folder `out` and returns its results.
 
     Every rate with every weight and every seed is a run of
 
         GradientSurgery(learning_rate=rate, retain_weight=weight)
 
-    all of them members of one program (`gsu_jax.unlearning`). The folder is that of a study
-    (`gsu_jax.study.run_study`) with a row for each setting beside `before`: it resumes like one, a
-    finished one is not run again, and more seeds, rates or weights extend it. In addition it has
+    and all runs are members of one program (`gsu_jax.unlearning.sweep`). The folder is that of a
+    study (`gsu_jax.study.run_study`) with a row for each setting beside `before`: it resumes in the
+    same way, and more seeds, rates or weights extend it. `gsu_jax.report.write_sweep_files` adds
+    `sweep.json`, `front.png` and `best.json`.
 
-    - `sweep.json`: {"schema", "config", "budget", "rule", "before", "settings"}; a setting has its
-      two values, whether it is "pareto"-optimal and "best", and per seed the metrics `METRICS`
-      (null where it diverged);
-    - `front.png`: fratio against the cost of each setting (`gsu_jax.report`);
-    - `best.json`: the method and settings that the rule names, with `dataset`, `forget` and
-      `epochs`; none where no setting is within the budget.
-
-    The rule: lowest mean fratio among the settings of which no seed diverged and whose retained
-    nelbo lies at most `budget` percent above the pre-trained model's, in the mean over seeds.
+    The best setting has the lowest mean fratio among the settings of which no seed diverged and
+    whose retained nelbo lies at most `budget` percent above that of the pretrained model, in the
+    mean over seeds.
 
     Args:
-      config: what the study is.
-      source: the images, from `gsu_jax.data.load`.
-      out: its folder; made if need be.
-      learning_rates: of Adam, each above 0.
-      retain_weights: of the retain gradient that is added after the projection, each 0 or more.
-      seeds: how many: 0 to seeds - 1.
-      budget: percent of nelbo that forgetting may cost; another one asks for no new run.
-      models_from: as for `run_study`.
-      width: columns of the table; None for one block.
+        config: what the study is.
+        source: the images, from `gsu_jax.data.load`.
+        out: the sweep's folder; made if it is missing.
+        learning_rates: of Adam, each above 0.
+        retain_weights: of the retain gradient that is added after the projection, each at least 0.
+        seeds: how many: 0 to seeds - 1.
+        budget: percent of nelbo that forgetting may cost; another budget needs no new run.
+        models_from: as for `run_study`.
+
+    Returns:
+        The contents of the three JSON files.
 
     Raises:
-      ValueError, OSError: as `run_study`; a rate, weight or budget that can't be used; another
-        sweep in `out`.
+        ValueError: as `run_study`; a rate, weight or budget is out of range; `out` holds another
+            sweep.
+        OSError: `out` cannot be written.
     """
-    _check_numbers("learning_rates", learning_rates, "above 0", lambda x: x > 0)
-    _check_numbers("retain_weights", retain_weights, "0 or more", lambda x: x >= 0)
-    if not (math.isfinite(budget) and budget >= 0):
-        raise ValueError(f"budget must be 0 or more, found {budget:g}.")
-    if seeds < 1:
-        raise ValueError(f"seeds must be at least 1, found {seeds}.")
+    for name, values in (("learning_rates", learning_rates), ("retain_weights", retain_weights)):
+        if not values or len(set(values)) < len(values):
+            raise ValueError(f"{name} must name at least one, each once, got {[*values]}")
+    for rate in learning_rates:
+        above(0, learning_rates=rate)
+        in_range(0, math.inf, learning_rates=rate)
+    for weight in retain_weights:
+        in_range(0, math.inf, retain_weights=weight)
+    in_range(0, math.inf, budget=budget)
+    at_least(1, seeds=seeds)
     if models_from is not None:
         check_lender(models_from)
     grid = [_setting(rate, weight) for rate in learning_rates for weight in retain_weights]
-    study = _Sweep(config, source)
-    with exclusive(out):
-        study.open(out, [Before(), *grid], seeds, models_from)
-        _check_same(study, grid)
-        study.run()
-        return _finish(study, budget, width)
+    setup = resolve(config, source)
+    with exclusive(out) as folder:
+        study = open_study(setup, folder, [Before(), *grid], seeds, models_from)
+        _check_same_sweep(study, grid)
+        complete(study, _unlearn_together(study))
+        settings = {method.title: asdict(method) for method in _settings(study)}
+        return SweepResults(*on_first_process(write_sweep_files)(folder, settings, budget))
 
 
-class _Sweep(Study):
-    """A study that makes all of its rows at once, when one that is missing is asked for."""
+def _unlearn_together(study: Study) -> Unlearn:
+    """Returns a function that gives the run of a method and a seed, out of one sweep over all."""
+    settings, setup = _settings(study), study.setup
 
-    @property
-    def grid(self) -> list[Method]:
-        return [method for method in self.methods if isinstance(method, GradientSurgery)]
+    @functools.cache
+    def together() -> UnlearningResult:
+        params = [generator(study, "baseline", seed).params for seed in study.seeds]
+        return sweep(
+            setup.model,
+            jax.tree.map(lambda *leaves: jnp.stack(leaves), *params),
+            setup.split.forget.images,
+            setup.split.retain.images,
+            method=GradientSurgery(),
+            settings={name: [getattr(m, name) for m in settings] for name in SWEPT},
+            keys=jnp.stack([named_key(GradientSurgery.name, seed) for seed in study.seeds]),
+            epochs=setup.config.epochs,
+        )
 
-    def unlearn(self, method: Method, seed: int) -> UnlearningResult:
-        place = [m.title for m in self.grid].index(method.title), self.seeds.index(seed)
-        result, runs = self.together, len(self.grid) * len(self.seeds)
+    def unlearn_row(method: Method, seed: int) -> UnlearningResult:
+        result, runs = together(), len(settings) * len(study.seeds)
+        place = [m.title for m in settings].index(method.title), study.seeds.index(seed)
         return UnlearningResult(
             jax.tree.map(lambda leaf: leaf[place], result.params),
             {name: values[place] for name, values in result.history.items()},
@@ -118,19 +137,7 @@ class _Sweep(Study):
             result.stopped,
         )
 
-    @cached_property
-    def together(self) -> UnlearningResult:
-        params = [self.generator("before", seed).params for seed in self.seeds]
-        return sweep(
-            self.model,
-            jax.tree.map(lambda *leaves: jnp.stack(leaves), *params),
-            self.split.forget.images,
-            self.split.retain.images,
-            method=GradientSurgery(),
-            settings={name: [getattr(m, name) for m in self.grid] for name in SWEPT},
-            keys=jnp.stack([part_key(GradientSurgery.name, seed) for seed in self.seeds]),
-            epochs=self.config.epochs,
-        )
+    return unlearn_row
 
 
 def _setting(rate: float, weight: float) -> GradientSurgery:
@@ -138,79 +145,15 @@ def _setting(rate: float, weight: float) -> GradientSurgery:
     return GradientSurgery(label=label, learning_rate=rate, retain_weight=weight)
 
 
-def _check_numbers(
-    name: str, values: Sequence[float], kind: str, fits: Callable[[float], bool]
-) -> None:
-    wrong = [value for value in values if not (math.isfinite(value) and fits(value))]
-    if wrong or not values:
-        found = ", ".join(f"{value:g}" for value in wrong) or "none"
-        raise ValueError(f"{name} must be {kind}, at least one, found {found}.")
-    if len(set(values)) < len(values):
-        raise ValueError(f"{name} must each be given once, found {[*values]}.")
+def _settings(study: Study) -> list[Method]:
+    return [method for method in study.methods if isinstance(method, GradientSurgery)]
 
 
-def _check_same(study: _Sweep, grid: Sequence[Method]) -> None:
-    """More of everything extends a sweep; fewer settings, or others, are another one."""
+def _check_same_sweep(study: Study, grid: Sequence[Method]) -> None:
+    """Raises ValueError if the folder has settings that this sweep does not name."""
     wanted = {method.title for method in grid}
-    if others := [method.title for method in study.grid if method.title not in wanted]:
+    if others := [method.title for method in _settings(study) if method.title not in wanted]:
         raise ValueError(
-            f"--out {study.workspace.folder} holds another sweep, with {', '.join(others)}: name "
-            "its learning rates and retain weights too, or give another --out."
+            f"--out {study.store.folder} holds another sweep, with {', '.join(others)}; name its "
+            "learning rates and retain weights too, or give another --out"
         )
-
-
-def _finish(study: _Sweep, budget: float, width: int | None) -> str:
-    """Writes what is drawn from the rows, and returns what is to be printed."""
-    folder = study.workspace.folder
-    results = read_results(folder / "results.json")
-    rows = results["rows"]
-    found = points(rows, {method.title: asdict(method) for method in study.grid})
-    front = {point.row for point in pareto(found)}
-    chosen, rule = best(found, budget), RULE.format(budget=budget)
-
-    def seeds_of(name: str) -> list[dict]:
-        return [{m: row[m] for m in METRICS} for row in rows if row["method"] == name]
-
-    def entry(point: Point) -> dict:
-        flags = {"pareto": point.row in front, "best": point is chosen}
-        values = {name: getattr(point, name) for name in SWEPT}
-        return values | flags | {"seeds": seeds_of(point.row)}
-
-    _write_json(
-        folder / "sweep.json",
-        {
-            "schema": 1,
-            "config": results["config"],
-            "budget": budget,
-            "rule": rule,
-            "before": seeds_of("before"),
-            "settings": [entry(point) for point in found],
-        },
-    )
-    with drawing():
-        picture = io.BytesIO()
-        sweep_front(rows, found, budget).savefig(picture, dpi=150, metadata={"Software": None})
-    write_whole(folder / "front.png", picture.getvalue())
-    lines = [terminal_table(results, width=width), "", f"front: {folder / 'front.png'}"]
-    path = folder / "best.json"
-    if chosen is None:
-        path.unlink(missing_ok=True)
-        return "\n".join([*lines, f"best: none (the rule: {rule})"])
-    method = next(method for method in study.grid if method.title == chosen.row)
-    _write_json(
-        path,
-        {
-            "schema": 1,
-            "method": method.name,
-            "settings": asdict(method),
-            **{name: results["config"][name] for name in ("dataset", "forget", "epochs")},
-            "rule": rule,
-            "fratio": chosen.fratio.mean(),
-            "nelbo_retain_percent_above_before": chosen.cost.mean(),
-        },
-    )
-    return "\n".join([*lines, f"best: {chosen.row}, in {path} (the rule: {rule})"])
-
-
-def _write_json(path: Path, content: dict) -> None:
-    write_whole(path, json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n")

@@ -1,0 +1,86 @@
+"""`Setup`: what a study is about, once its config has met the data."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import jax
+import numpy as np
+
+from gsu_jax.data import ForgetAttribute, ForgetClass, Source, Split, parse_request
+from gsu_jax.methods import Method
+from gsu_jax.models import Classifier, GenerativeModel
+from gsu_jax.runtime import check_batch
+from gsu_jax.study._config import StudyConfig
+
+
+# eq=False: holds arrays, so that setups are compared by identity.
+@dataclass(frozen=True, eq=False)
+class Setup:
+    """The images, the request and the two networks of a study.
+
+    Attributes:
+        config: the study's config, with the image shape, classes and channels of the data.
+        source: the images.
+        split: the training images to forget and to retain.
+        attribute: what the judge tells apart: the data set's label, or an attribute.
+        feature: the judge's index of the class to forget.
+        forgotten: `[n]` bool, which test images show the class to forget.
+        model: the generative model.
+        judge: the classifier behind fratio, IS and the Frechet distances.
+    """
+
+    config: StudyConfig
+    source: Source
+    split: Split
+    attribute: str
+    feature: int
+    forgotten: np.ndarray
+    model: GenerativeModel
+    judge: Classifier
+
+
+def resolve(config: StudyConfig, source: Source) -> Setup:
+    """Parses the request, splits the images and builds the networks.
+
+    Raises:
+        ValueError: the request names no class or attribute of the data.
+    """
+    # Flax takes seconds to import, which a script's --help should not wait for.
+    from gsu_jax import networks
+
+    request = parse_request(config.forget, source)
+    if not isinstance(request, ForgetClass | ForgetAttribute):
+        raise ValueError(
+            f"forget must name a class or an attribute, which a judge can see in samples, got "
+            f"{config.forget!r}; to forget listed images call gsu_jax.unlearn"
+        )
+    attribute = request.name if isinstance(request, ForgetAttribute) else request.attribute
+    attribute = attribute or source.label
+    halves, test = request.split(source)
+    classes, channels = len(source.classes[attribute]), source.image_shape[-1]
+    config = replace(
+        config,
+        model=replace(config.model, image_shape=source.image_shape),
+        judge=replace(config.judge, classes=classes, channels=channels),
+    )
+    return Setup(
+        config=config,
+        source=source,
+        split=halves,
+        attribute=attribute,
+        feature=int(halves.forget.attributes[attribute][0]),
+        forgotten=test.mask,
+        model=networks.generator(config.model),
+        judge=networks.classifier(config.judge),
+    )
+
+
+def check_batches(setup: Setup, methods: Sequence[Method], mesh: jax.sharding.Mesh | None) -> None:
+    """Raises ValueError if a batch does not divide over the mesh, before hours are spent."""
+    images = len(setup.source.train)
+    for name in ("judging", "pretraining"):
+        check_batch(min(getattr(setup.config, name).batch_size, images), mesh, name)
+    for method in methods:
+        if method.visits != "nothing":
+            check_batch(method.batch_size, mesh, method.title)
+            check_batch(method.retain_batch_size or method.batch_size, mesh, method.title)

@@ -1,0 +1,98 @@
+"""`Study`: a study in its folder, and how it is opened."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+
+from gsu_jax.methods import Method
+from gsu_jax.runtime import describe_environment
+from gsu_jax.storage import Artifacts
+from gsu_jax.study._method_records import method_from, method_record, upgrade_made_with
+from gsu_jax.study._results_file import ResultsFile
+from gsu_jax.study._setup import Setup
+
+
+class Study(NamedTuple):
+    """A study in its folder.
+
+    Attributes:
+        setup: the images, the request and the networks.
+        store: the trained and unlearned models, and the log.
+        results: the rows so far.
+        methods: of this run and of earlier ones in the folder.
+        seeds: of each method.
+        ensemble: seeds of the retrained models, at least `seeds`.
+        mesh: devices to share each batch over; or None.
+    """
+
+    setup: Setup
+    store: Artifacts
+    results: ResultsFile
+    methods: Sequence[Method]
+    seeds: range
+    ensemble: range
+    mesh: jax.sharding.Mesh | None
+
+    def seeds_of(self, role: str) -> range:
+        """Returns the seeds of the methods with a role."""
+        return self.ensemble if role == "yardstick" else self.seeds
+
+    def missing(self) -> list[tuple[Method, int]]:
+        """Returns the method and seed of each row that is not finished."""
+        return [
+            (method, seed)
+            for method in self.methods
+            for seed in self.seeds_of(method.role)
+            if not self.results.has_row(method.title, seed)
+        ]
+
+
+def open_study(
+    setup: Setup,
+    folder: Path,
+    methods: Sequence[Method],
+    seeds: int,
+    models_from: str | Path | None = None,
+    mesh: jax.sharding.Mesh | None = None,
+) -> Study:
+    """Joins a study with what earlier runs left in its folder.
+
+    Raises:
+        ValueError: the folder holds another study, or a method of this release does not fit.
+    """
+    for method in methods:
+        method.check(setup.model)
+    content = {
+        "schema": 1,
+        "experiment": setup.config.experiment,
+        "config": setup.config.record()
+        | {
+            "data": {
+                "fingerprint": setup.source.fingerprint,
+                "forget": len(setup.split.forget),
+                "retain": len(setup.split.retain),
+            },
+            "methods": {method.title: method_record(method) for method in methods},
+            "seeds": seeds,
+        },
+        "environment": describe_environment() | {"mesh": mesh and dict(mesh.shape)},
+        "reference": {
+            "samples": setup.config.samples,
+            "feature_extractor": setup.judge.features,
+            "judge_accuracy": None,
+        },
+        "rows": [],
+    }
+    results = ResultsFile(folder, content)
+    config, given = results.content["config"], {method.title: method for method in methods}
+    return Study(
+        setup=setup,
+        store=Artifacts(folder, models_from, upgrade_made_with),
+        results=results,
+        methods=[given.get(row) or method_from(row, m) for row, m in config["methods"].items()],
+        seeds=range(config["seeds"]),
+        ensemble=range(max(config["seeds"], config["ensemble"])),
+        mesh=mesh,
+    )
