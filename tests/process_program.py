@@ -17,6 +17,7 @@ import numpy as np
 import tiny_study
 from tiny_study import compiled_programs_kept_in
 
+from gsu_jax import networks
 from gsu_jax.cli import answer
 from gsu_jax.data import scale_images
 from gsu_jax.models import Classifier, Prediction
@@ -24,7 +25,6 @@ from gsu_jax.runtime import _processes as processes
 from gsu_jax.runtime import make_mesh
 from gsu_jax.study import Recipe
 from gsu_jax.study import _checkpointed_runs as trained
-from gsu_jax.study import _study as study
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ JUDGE = Classifier(lambda key: jax.random.normal(key, (64, 10)), judge, "six pix
 
 def run_study(out, cache, mesh) -> dict:
     """A study in whose training the devices share their batches, with a judge of one layer."""
-    study.classifier = lambda config: JUDGE
+    networks.classifier = lambda config: JUDGE
     trained.SAVE_EVERY = 0.0 if processes.is_first() else 1e9  # it is one clock that counts
     with compiled_programs_kept_in(cache):
         config = CONFIG | {"judge_gate": 0.0}

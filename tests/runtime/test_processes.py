@@ -18,13 +18,12 @@ import process_program
 import pytest
 from tiny_study import ENVIRONMENT, ROOT, read
 
+from gsu_jax import networks
 from gsu_jax.cli import _launch as launch
 from gsu_jax.runtime import _processes as processes
 from gsu_jax.runtime import _rendezvous as rendezvous
 from gsu_jax.runtime import check_processes, make_mesh
 from gsu_jax.study import _checkpointed_runs as trained
-from gsu_jax.study import _study as study
-from gsu_jax.study import _workspace as workspace
 
 PROGRAM = str(Path(process_program.__file__))
 ONE_DEVICE = ENVIRONMENT | {"XLA_FLAGS": "--xla_force_host_platform_device_count=1"}
@@ -103,7 +102,7 @@ def test_a_study_killed_half_way_goes_on_with_one_process_as_with_two(cache, tmp
     assert read(out)["rows"] == []
     both = shutil.copytree(out, tmp_path / "both")
 
-    for module, name in ((study, "classifier"), (trained, "SAVE_EVERY")):
+    for module, name in ((networks, "classifier"), (trained, "SAVE_EVERY")):
         monkeypatch.setattr(module, name, getattr(module, name))  # put back at the end
     process_program.run_study(out, cache, None)
     assert len(read(out)["rows"]) == 2
@@ -146,12 +145,6 @@ def test_a_mesh_that_leaves_a_process_out_is_refused(monkeypatch):
     monkeypatch.setattr(processes, "count", lambda: 2)
     with pytest.raises(ValueError, match="has devices of 1 of them; give --mesh data=8"):
         check_processes(make_mesh("data=8"))
-
-
-def test_processes_with_other_arguments_or_images_are_refused(monkeypatch):
-    monkeypatch.setattr(processes, "from_all", lambda value: [value, value | {"seeds": 3}])
-    with pytest.raises(ValueError, match=r"process 1 runs another study .*: its seeds differ"):
-        workspace._check_processes({"config": {"seeds": 2, "epochs": 1}})
 
 
 # One launcher for each process, as on two machines
