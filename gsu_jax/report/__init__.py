@@ -1,7 +1,7 @@
-"""What a study leaves behind: `results.json`, tables, sample grids and `report.html`.
+"""The output of a study: `results.json`, tables, sample grids and `report.html`.
 
-Nothing here knows how a study is run: data in, files out. Every file is written whole or not at
-all, and matplotlib and Pillow are imported when they are used.
+The package takes data and writes files atomically; it does not know how a study runs. It imports
+rich, Jinja2, matplotlib and Pillow when they are needed.
 """
 
 from gsu_jax.report._comparison import compare
@@ -9,7 +9,7 @@ from gsu_jax.report._figures import drawing
 from gsu_jax.report._grids import image_grid, save_grid
 from gsu_jax.report._markdown import markdown_table
 from gsu_jax.report._page import write_report
-from gsu_jax.report._results import read_results, summarise, write_results
+from gsu_jax.report._results import read_results, summarize, write_results
 from gsu_jax.report._sweep_files import write_sweep_files
 from gsu_jax.report._sweep_front import RULE, Point, best, pareto, points, sweep_front
 from gsu_jax.report._terminal import terminal_table
@@ -26,7 +26,7 @@ __all__ = [
     "points",
     "read_results",
     "save_grid",
-    "summarise",
+    "summarize",
     "sweep_front",
     "terminal_table",
     "write_report",

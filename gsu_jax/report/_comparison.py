@@ -1,48 +1,56 @@
-"""`compare`: every method held against the retrained ensemble and against the paper's methods."""
+"""Compares every method with the retrained ensemble and with the paper's methods."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from gsu_jax.metrics import by_seed, paired_test, position, prediction_interval
-from gsu_jax.report._results import methods_of, metrics_of
+from gsu_jax.report._results import methods_of, metrics_of, with_role
 
-ENSEMBLE = "retrain"
 RIVALS = ("gradient_ascent", "gradient_surgery")
-# What a run costs has no place among what retrained models cost: only ratios are of use.
+# A cost has no place in the ensemble: only its ratio to the cost of retraining matters.
 COSTS = ("steps", "seconds", "compile_seconds")
 
 
-def compare(rows: Sequence[dict]) -> list[dict]:
-    """Where every method but retrain stands, metric by metric; diverged rows are left out.
+def compare(results: Mapping[str, Any]) -> list[dict]:
+    """Compares the methods with the retrained models, per metric; diverged rows are left out.
 
     Args:
-      rows: as in results.json.
+        results: As in results.json; of its keys, "rows" is needed.
 
     Returns:
-      A list of entries in the order of `rows`:
+        A list of entries in the order of the rows, without the retrained models:
 
-      - "method", "metric"
-      - "ratio": its mean over the retrained models' mean; None where one of them is negative or
-        the latter zero.
-      - "predicted_low", "predicted_high": the 95 % prediction interval for one more retrained
-        model; "z", "inside": the place of the method's mean in it; "seeds_inside": how many of
-        its seeds are. None with fewer than two retrained models, and for costs.
-      - "gradient_ascent", "gradient_surgery": {"difference", "low", "high", "p", "n"} of the
-        method minus that one, paired over the seeds that both have; None with fewer than two,
-        and for the method itself.
+        - "method", "metric".
+        - "ratio": the mean over the mean of the retrained models; None if the mean is negative or
+          the mean of the retrained models is not positive.
+        - "predicted_low", "predicted_high": the 95 % prediction interval for one more retrained
+          model. "z", "inside": the place of the method's mean in it. "seeds_inside": how many of
+          its seeds lie inside. All None for costs and with fewer than two retrained models.
+        - "gradient_ascent", "gradient_surgery": {"difference", "low", "high", "p", "n"}, the
+          method minus that method, paired over common seeds; None with fewer than two seeds, and
+          for that method itself.
+
+    Example:
+        >>> rows = [{"method": "retrain", "seed": s, "fid": 30.0 + s} for s in range(3)]
+        >>> (entry,) = compare({"rows": [*rows, {"method": "fine_tune", "seed": 0, "fid": 62.0}]})
+        >>> entry["ratio"], entry["inside"]
+        (2.0, False)
     """
+    yardstick = with_role("yardstick", results)
+    rows = results["rows"]
     return [
-        _entry(rows, method, metric)
+        _entry(results, method, metric, yardstick)
         for method in methods_of(rows)
-        if method != ENSEMBLE
+        if method != yardstick
         for metric in metrics_of(rows, method)
     ]
 
 
-def _entry(rows: Sequence[dict], method: str, metric: str) -> dict:
-    own = by_seed(rows, method, metric)
-    ensemble = [*by_seed(rows, ENSEMBLE, metric).values()]
+def _entry(results: Mapping[str, Any], method: str, metric: str, yardstick: str | None) -> dict:
+    own = by_seed(results["rows"], method, metric)
+    ensemble = [*by_seed(results["rows"], yardstick, metric).values()]
     place = dict.fromkeys(
         ("ratio", "predicted_low", "predicted_high", "z", "inside", "seeds_inside")
     )
@@ -55,13 +63,15 @@ def _entry(rows: Sequence[dict], method: str, metric: str) -> dict:
         place["z"] = float(z) if np.isfinite(z) else None
         place["inside"] = bool(inside)
         place["seeds_inside"] = int(position([*own.values()], ensemble).inside.sum())
-    paired = {rival: _paired(own, rows, method, rival, metric) for rival in RIVALS}
+    paired = {
+        rival: None if rival == method else _paired(own, by_seed(results["rows"], rival, metric))
+        for rival in RIVALS
+    }
     return {"method": method, "metric": metric, **place, **paired}
 
 
-def _paired(own: dict, rows: Sequence[dict], method: str, rival: str, metric: str) -> dict | None:
-    other = by_seed(rows, rival, metric)
+def _paired(own: dict, other: dict) -> dict | None:
     seeds = [seed for seed in own if seed in other]
-    if method == rival or len(seeds) < 2:
+    if len(seeds) < 2:
         return None
     return paired_test([own[s] for s in seeds], [other[s] for s in seeds])._asdict()

@@ -1,14 +1,13 @@
-"""The plot of forgetting against utility, with the region in which retrained models lie."""
+"""Plots forgetting against utility, with the region of the retrained models."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from gsu_jax.metrics import Interval, bootstrap_interval, by_seed, prediction_interval
-from gsu_jax.report._comparison import ENSEMBLE
-from gsu_jax.report._figures import PALETTE, Style, drawing, styles
-from gsu_jax.report._results import methods_of
+from gsu_jax.report._figures import PALETTE, Style, drawing
+from gsu_jax.report._results import roles_of, with_role
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,27 +28,34 @@ class Axis(NamedTuple):
     high: float
 
 
-def front(rows: Sequence[dict]) -> "Figure":
-    """Forgetting against utility, lower left is better: fratio and FID, fratio and nelbo.
+def front(results: Mapping[str, Any], look: Mapping[str, Style]) -> "Figure":
+    """Plots FID and nelbo against fratio; lower left is better.
 
-    A large marker is the mean of a method with its 95 % interval on both axes, small ones are its
-    seeds. The hatched region is the 95 % prediction interval of the retrained models. What lies
-    beyond the scale (see `utility_axis`) stands hollow at its upper end.
+    A large marker is the mean of a method with its 95 % interval on both axes; small markers are
+    its seeds. The hatched region is the 95 % prediction interval of the retrained models. A mean
+    beyond the scale of `utility_axis` is a hollow marker at the upper edge.
+
+    Args:
+        results: As in results.json.
+        look: The style of each method.
     """
-    methods = methods_of(rows)
-    look = styles(methods)
+    rows, roles = results["rows"], roles_of(results)
+    retrained = with_role("yardstick", results)
     with drawing():
         from matplotlib.figure import Figure
         from matplotlib.lines import Line2D
         from matplotlib.patches import Patch
 
-        figure = Figure(figsize=(11.4, max(4.4, 0.9 + 0.21 * len(methods))), layout="constrained")
+        figure = Figure(figsize=(11.4, max(4.4, 0.9 + 0.21 * len(roles))), layout="constrained")
         region = False
         for axes, metric in zip(figure.subplots(1, len(PANELS)), PANELS, strict=True):
-            axis = utility_axis(rows, metric)
+            axis = utility_axis(results, metric)
             _frame(axes, rows, axis)
-            region |= _region(axes, rows, metric)
-            for order, method in enumerate(methods):
+            ends = [_predicted(rows, retrained, name) for name in (X, metric)]
+            if None not in ends:
+                _draw_region(axes, *ends)
+                region = True
+            for order, method in enumerate(roles):
                 _draw(axes, rows, method, metric, look[method], axis, 3 + order / 100)
             axes.set_ylabel(PANELS[metric])
         handles = [
@@ -58,7 +64,7 @@ def front(rows: Sequence[dict]) -> "Figure":
                 markersize=_size(look[m]), markeredgecolor="white", markeredgewidth=0.5,
                 label=m + _lost(rows, m),
             )
-            for m in methods
+            for m in roles
         ]  # fmt: skip
         if region:
             handles.append(Patch(label="95 % of retrained models", **_REGION))
@@ -67,18 +73,20 @@ def front(rows: Sequence[dict]) -> "Figure":
     return figure
 
 
-def utility_axis(rows: Sequence[dict], metric: str) -> Axis:
-    """Scale and limits that show the neighbourhood of retraining, whatever the worst method does.
+def utility_axis(results: Mapping[str, Any], metric: str) -> Axis:
+    """Returns a scale that shows the neighborhood of retraining, however bad the worst method is.
 
-    FID is logarithmic, up to 30 times the retrained mean (or the best method's where there is no
-    retrained model); nelbo, which may be negative, is linear, up to 30 % of its size above.
+    FID is logarithmic, up to 30 times the mean of the retrained models, or of the best method if
+    there are none. nelbo, which may be negative, is linear, up to 30 % of its size above.
     """
-    means = {m: np.mean([*v.values()]) for m in methods_of(rows) if (v := by_seed(rows, m, metric))}
+    seeds = {m: by_seed(results["rows"], m, metric) for m in roles_of(results)}
+    means = {m: np.mean([*values.values()]) for m, values in seeds.items() if values}
     if not means:
         return Axis(False, 0.0, 1.0)
-    values = [v for m in means for v in by_seed(rows, m, metric).values()]
-    base = means.get(ENSEMBLE, min(means.values()))
-    region = _predicted(rows, metric)
+    values = [v for m in means for v in seeds[m].values()]
+    retrained = with_role("yardstick", results)
+    base = means.get(retrained, min(means.values()))
+    region = _predicted(results["rows"], retrained, metric)
     log = metric == "fid_retain" and min(values) > 0
     if log:
         kept = [v for v in values if v <= 30 * base]
@@ -93,21 +101,17 @@ def utility_axis(rows: Sequence[dict], metric: str) -> Axis:
 _REGION = {"facecolor": "none", "edgecolor": PALETTE[2], "hatch": "//", "linewidth": 1}
 
 
-def _predicted(rows: Sequence[dict], metric: str) -> Interval | None:
-    values = [*by_seed(rows, ENSEMBLE, metric).values()]
+def _predicted(rows: Sequence[dict], retrained: str | None, metric: str) -> Interval | None:
+    values = [*by_seed(rows, retrained, metric).values()]
     return prediction_interval(values) if len(values) > 1 else None
 
 
-def _region(axes: "Axes", rows: Sequence[dict], metric: str) -> bool:
+def _draw_region(axes: "Axes", x: Interval, y: Interval) -> None:
     from matplotlib.patches import Rectangle
 
-    x, y = _predicted(rows, X), _predicted(rows, metric)
-    if x is None or y is None:
-        return False
     bottom = max(y.low, axes.get_ylim()[0])
     left, right = max(x.low, LEFT), max(x.high, 0)
     axes.add_patch(Rectangle((left, bottom), right - left, y.high - bottom, zorder=1, **_REGION))
-    return True
 
 
 def _draw(

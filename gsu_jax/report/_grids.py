@@ -1,4 +1,4 @@
-"""Sample images as one picture."""
+"""Draws sample images as one picture."""
 
 import io
 import math
@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from gsu_jax.checks import at_least
 from gsu_jax.storage import write_whole
 
-# A pixel that is no number must be seen: a diverged decoder is not a black image.
+# A non-finite pixel must be visible: a diverged decoder is not a black image.
 NOT_A_NUMBER = np.array([204, 51, 51], np.uint8)
 TILE = 56
 
@@ -17,31 +18,33 @@ TILE = 56
 def image_grid(
     images: Any, columns: int = 10, *, scale: int | None = None, gap: int = 2, background: int = 255
 ) -> np.ndarray:
-    """Images side by side, row after row.
+    """Places images side by side, row by row.
 
     Args:
-      images: [n, height, width, channels] with 1 or 3 channels; uint8, or float in [0, 1] (values
-        outside are clipped, non-finite pixels drawn in red).
-      columns: images in a row (fewer where n is smaller).
-      scale: each pixel becomes a square of this many; None magnifies small images to tiles of
-        about 56 pixels (8x8 seven times, 28x28 twice) and leaves larger ones as they are.
-      gap: width in pixels of the line between images.
-      background: its grey value, 0 to 255; also fills the places after the last image.
+        images: `[n, height, width, channels]` with 1 or 3 channels, uint8 or float in [0, 1].
+            Values outside are clipped, non-finite pixels are red.
+        columns: The number of images in a row, at most.
+        scale: The magnification. None magnifies small images to about 56 pixels (8x8 seven times,
+            28x28 twice) and leaves larger images unchanged.
+        gap: The distance between images in pixels.
+        background: The gray value, 0 to 255, of gaps and of places after the last image.
 
     Returns:
-      uint8 [height, width, 3].
+        uint8 `[height, width, 3]`.
 
     Raises:
-      ValueError, TypeError: the shape or dtype of `images`, `columns` or `scale` does not fit.
+        TypeError: The images are neither uint8 nor floating.
+        ValueError: `images` has another shape, or `columns` or `scale` is below 1.
+
+    Example:
+        >>> image_grid(np.zeros((5, 8, 8, 1)), columns=3, scale=1, gap=2).shape
+        (18, 28, 3)
     """
     tiles = _as_rgb(images)
     n, height, width, _ = tiles.shape
-    if columns < 1:
-        raise ValueError(f"columns must be at least 1, found {columns}.")
     if scale is None:
         scale = max(1, round(TILE / max(height, width)))
-    if scale < 1:
-        raise ValueError(f"scale must be at least 1, found {scale}.")
+    at_least(1, columns=columns, scale=scale)
     tiles = tiles.repeat(scale, axis=1).repeat(scale, axis=2)
     height, width = height * scale, width * scale
     columns = min(columns, n)
@@ -57,12 +60,12 @@ def image_grid(
 def save_grid(
     path: str | os.PathLike, images: Any, *, columns: int = 10, scale: int | None = None
 ) -> None:
-    """Writes `image_grid(images, columns)` as a PNG file, whole or not at all."""
+    """Writes `image_grid(images, columns, scale=scale)` atomically as a PNG file."""
     write_whole(path, png(image_grid(images, columns, scale=scale)))
 
 
 def png(grid: np.ndarray) -> bytes:
-    """A uint8 picture [height, width] or [height, width, 3] as the bytes of a PNG file."""
+    """Encodes a uint8 picture `[height, width]` or `[height, width, 3]` as PNG."""
     from PIL import Image
 
     if grid.ndim == 3 and (grid == grid[..., :1]).all():
@@ -76,13 +79,13 @@ def _as_rgb(images: Any) -> np.ndarray:
     images = np.asarray(images)
     if images.ndim != 4 or images.shape[-1] not in (1, 3) or 0 in images.shape:
         raise ValueError(
-            "images must have the shape [n, height, width, channels] with 1 or 3 channels and "
-            f"n > 0, found {list(images.shape)}."
+            "images must be [n, height, width, channels] with n > 0 and 1 or 3 channels, got shape "
+            f"{images.shape}"
         )
     if images.dtype != np.uint8:
         # bfloat16 is of kind V for NumPy and has a cast to float32 all the same.
         if images.dtype.kind not in "fV":
-            raise TypeError(f"images must be uint8 or floating in [0, 1], found {images.dtype}.")
+            raise TypeError(f"images must be uint8 or floating in [0, 1], got {images.dtype}")
         values = images.astype(np.float32)
         finite = np.isfinite(values)
         values = np.where(finite, values, 0)

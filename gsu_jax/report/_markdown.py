@@ -1,81 +1,63 @@
-"""`markdown_table`: the results as they are committed under docs/ and in the README."""
+"""The results as a Markdown table, as docs/ and the README show them."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from gsu_jax.metrics import YARDSTICKS, best, by_seed
-from gsu_jax.report._numbers import (
-    ABOVE,
-    BELOW,
-    INSIDE,
-    NONE,
-    Findings,
-    findings,
-    mean_and_deviation,
-    number,
-    place_of,
-    ratio_of,
-    seeds_of,
-    worst_upper,
-)
+from gsu_jax.report._columns import COLUMNS, MARKS, Column
+from gsu_jax.report._findings import Findings
+from gsu_jax.report._numbers import NONE, mean_and_deviation, number
 
-COLUMNS = {
-    "fratio": "fratio ↓",
-    "fratio_upper95": "worst 95 % bound",
-    "inception_score": "IS",
-    "fid_retain": "FID retained ↓",
-    "nelbo_retain": "nelbo retained ↓",
-    "nelbo_forget": "nelbo forgotten",
-    "coverage": "coverage ↑",
-    "seconds": "seconds ↓",
-}
-RANKED = ("fratio", "fid_retain", "nelbo_retain", "coverage", "seconds")
-SHAPES = {INSIDE: " ●", ABOVE: " ▲", BELOW: " ▼", None: ""}
+SHOWN = [column for column in COLUMNS if column.metric != "fid"]
 VERSIONS = ("gsu-jax", "jax", "flax", "optax")
 
 
 def markdown_table(results: Mapping[str, Any]) -> str:
-    """The table of a study with what it was measured with, and a legend; ends in a newline.
+    """Formats the results as a Markdown table, with their provenance above and a legend below.
 
-    Mean ± sample deviation over seeds; ● inside, ▲ above, ▼ below the 95 % prediction interval of
-    the retrained models; bold where a method's interval lies apart from every other's on the
-    better side. Date, hardware, commit and versions come from the results, never from this machine.
+    Cells are mean ± sample deviation over seeds; ● inside, ▲ above, ▼ below the 95 % prediction
+    interval of the retrained models; bold if the interval of a method lies apart from all others on
+    the better side. Date, hardware, commit and versions are those of the results.
 
     Args:
-      results: as in results.json.
+        results: As in results.json.
+
+    Returns:
+        The table; ends in a newline.
+
+    Example:
+        >>> print(markdown_table({"experiment": "digits", "rows": []}))
+        `digits`: unknown.
+        <BLANKLINE>
+        No row is finished yet.
+        <BLANKLINE>
     """
-    rows = results["rows"]
-    if not rows:
+    if not results["rows"]:
         return f"{_made_with(results)}\n\nNo row is finished yet.\n"
-    found = findings(rows)
-    first = {metric: best(rows, metric) for metric in RANKED}
+    found = Findings(results)
+    headings = [column.heading for column in SHOWN]
+    headings.insert(1, "worst 95 % bound")
     lines = [
-        f"| method | {' | '.join(COLUMNS.values())} | seeds |",
-        "|---" * (len(COLUMNS) + 2) + "|",
+        f"| method | {' | '.join(headings)} | seeds |",
+        "|---" * (len(headings) + 2) + "|",
     ]
     for method in found.methods:
-        cells = [_cell(results, found, method, m, first.get(m) == method) for m in COLUMNS]
-        name = f"**{method}**" if method in YARDSTICKS else method
-        lines.append(f"| {name} | {' | '.join(cells)} | {seeds_of(found, method)} |")
+        cells = [_cell(found, method, column) for column in SHOWN]
+        cells.insert(1, number(found.worst_bound(method)))
+        name = method if found.roles[method] == "method" else f"**{method}**"
+        lines.append(f"| {name} | {' | '.join(cells)} | {found.seeds(method)} |")
     return "\n".join([_made_with(results), "", *lines, "", _legend(results, found), ""])
 
 
-def _cell(
-    results: Mapping[str, Any], found: Findings, method: str, metric: str, first: bool
-) -> str:
-    if metric == "fratio_upper95":
-        return number(worst_upper(results["rows"], method))
-    entry = found.means.get((method, metric))
-    text = mean_and_deviation(entry)
-    if text == NONE:
-        return (
-            "diverged" if metric == "fratio" and found.means[method, "diverged"]["mean"] else NONE
-        )
-    mean, gap, deviation = text.partition(" ± ")
-    text = (f"**{mean}**" if first else mean) + gap + deviation
-    if metric == "seconds" and (share := ratio_of(found, method, metric)):
+def _cell(found: Findings, method: str, column: Column) -> str:
+    metric = column.metric
+    mean, deviation = mean_and_deviation(found.mean(method, metric))
+    if mean == NONE:
+        return "diverged" if metric == "fratio" and found.diverged(method) else NONE
+    text = f"**{mean}**" if method == found.best.get(metric) else mean
+    text += f" ± {deviation}" if deviation else ""
+    if metric == "seconds" and (share := found.ratio_text(method, metric)):
         text += f" ({share})"
-    return text + SHAPES[place_of(found, method, metric)]
+    return f"{text} {MARKS[found.place(method, metric)]}".rstrip()
 
 
 def _made_with(results: Mapping[str, Any]) -> str:
@@ -94,18 +76,17 @@ def _made_with(results: Mapping[str, Any]) -> str:
 
 
 def _legend(results: Mapping[str, Any], found: Findings) -> str:
-    rows = results["rows"]
     reference = results.get("reference") or {}
     lines = ["Mean ± sample deviation over seeds; seconds without compilation"]
-    n = len(by_seed(rows, "retrain", "fratio"))
-    if n:
+    if found.retrained:
         lines[0] += ", and as a share of a retraining"
-    if n > 1:
+    if found.retrained > 1:
         lines.append(
-            f"● inside, ▲ above, ▼ below the 95 % prediction interval of {n} retrained models"
+            "● inside, ▲ above, ▼ below the 95 % prediction interval of "
+            f"{found.retrained} retrained models"
         )
-    if any(best(rows, metric) for metric in RANKED):
-        lines.append("bold: best, where 95 % bootstrap intervals over seeds separate")
+    if any(found.best.values()):
+        lines.append("bold: best, if 95 % bootstrap intervals over seeds separate")
     if reference.get("samples"):
         samples = f"{reference['samples']:,} samples a model"
         if reference.get("feature_extractor"):
@@ -113,6 +94,6 @@ def _legend(results: Mapping[str, Any], found: Findings) -> str:
         if reference.get("judge_accuracy"):
             samples += f" ({reference['judge_accuracy']:.1%} on test images)"
         lines.append(samples)
-    if any(found.means[m, "diverged"]["mean"] for m in found.methods):
-        lines.append("diverged seeds are left out of the means")
+    if any(map(found.diverged, found.methods)):
+        lines.append("the means exclude diverged seeds")
     return "; ".join(lines) + "."

@@ -1,23 +1,26 @@
-"""`write_report`: everything a study found, on one page that needs no other file."""
+"""Renders report.html: everything a study found, on one page that needs no other file."""
 
 import base64
 import os
 from collections.abc import Mapping, Sequence
-from html import escape
+from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gsu_jax.metrics import by_seed
+from gsu_jax.checks import import_extra
 from gsu_jax.report import _figures as figures
 from gsu_jax.report import _tables as tables
-from gsu_jax.report._comparison import ENSEMBLE
+from gsu_jax.report._columns import COLUMNS, MARKS
+from gsu_jax.report._curves import curves
+from gsu_jax.report._findings import Findings
 from gsu_jax.report._front import front
 from gsu_jax.report._grids import image_grid, png
-from gsu_jax.report._results import methods_of
-from gsu_jax.report._style import STYLE
 from gsu_jax.storage import write_whole
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 
 def write_report(
@@ -28,181 +31,114 @@ def write_report(
     histories: Mapping[str, Sequence[Mapping[str, np.ndarray]]] | None = None,
     published: Mapping[str, Mapping[str, str]] | None = None,
 ) -> None:
-    """Writes report.html: pictures and style inside, no script, light or dark as the reader likes.
+    """Writes report.html, with all pictures and styles inside and without scripts.
 
     Args:
-      path: the file to write.
-      results: as in results.json; methods are shown in the order of its rows.
-      grids: method -> its samples, drawn from the same latents for every method: a PNG file, a
-        uint8 picture [height, width] or [height, width, 3], or images [n, height, width, channels].
-      histories: method -> one mapping a seed of "retain_loss", "forget_loss", "cosine" (of the
-        incoming gradient with the retain gradient) and "applied_cosine" to arrays [steps].
-      published: method -> metric -> the paper's figure as text, such as "0.153 (0.057)".
+        path: The file.
+        results: As in results.json. The page shows the methods in the order of the rows.
+        grids: Method -> samples, from the same latents for every method: a PNG file, a uint8
+            picture `[height, width]` or `[height, width, 3]`, or images
+            `[n, height, width, channels]`.
+        histories: Method -> a mapping for each seed, of "retain_loss", "forget_loss", "cosine" (of
+            the incoming gradient with the retain gradient) and "applied_cosine" to arrays
+            `[steps]`.
+        published: Method -> metric -> the published value as text, such as "0.153 (0.057)".
 
     Raises:
-      OSError: the file cannot be written; the one that was there is as it was.
+        ImportError: Jinja2, matplotlib or Pillow is not installed.
+        OSError: The file cannot be written. An older file is left unchanged.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "report.html"
+        >>> write_report(path, {"experiment": "digits", "rows": []})
+        >>> "No row is finished yet" in path.read_text()
+        True
     """
-    rows = results["rows"]
-    methods = methods_of(rows)
-    parts = [_heading(results), _main(results)]
-    if any(not row.get("diverged") for row in rows):
-        parts.append(
-            _section(
-                "Forgetting against utility",
-                "Left is more forgotten, down is better for what was kept. Large markers: means "
-                "with their 95 % intervals over seeds; small ones: seeds; hollow at the upper "
-                "edge: beyond the scale. The hatched region is the 95 % prediction interval of "
-                "the retrained models: by these figures, a method inside could be one of them.",
-                f"<figure>{figures.svg(front(rows), 'points')}</figure>",
-            )
-        )
-    if paired := tables.paired_table(rows):
-        parts.append(
-            _section(
-                "Against the paper's methods, seed by seed",
-                "Mean difference, its 95 % interval, and p of the exact sign-flip test over the "
-                "seeds that both have; negative is better. The smallest possible p is 2 in 2<sup>n"
-                "</sup>: 0.25 with three seeds, 0.0625 with five, 0.002 with ten.",
-                _wide(paired),
-            )
-        )
-    if cost := tables.cost_table(rows):
-        parts.append(
-            _section(
-                "Cost",
-                "Set-up of a method included, compilation apart. The bar is the share of the mean "
-                "time of one retraining, cut at the whole.",
-                _wide(cost),
-            )
-        )
-    if grids:
-        parts.append(_samples(_in_order(grids, methods)))
-    drawn = {m: h for m, h in _in_order(histories or {}, methods).items() if len(h)}
-    if drawn:
-        parts.append(
-            _section(
-                "Along the steps",
-                "Bold: mean over seeds; faint: each seed. Losses that explode are on a symmetric "
-                "logarithmic scale. Right: cosine with the retain gradient of the incoming forget "
-                "gradient (solid) and of the step that was applied (dashed); below zero they "
-                "are in conflict.",
-                f"<figure>{figures.svg(figures.curves(drawn), 'curves')}</figure>",
-            )
-        )
-    if published:
-        parts.append(
-            _section(
-                "The paper's figures",
-                "Bae et al. 2023 (arXiv 2307.04550), mean (deviation) of three repeats. "
-                "The paper does not name the feature extractor of its IS and FID, so those are "
-                "<em>not comparable in absolute terms</em>; nor are seconds, taken on other "
-                "hardware.",
-                _wide(tables.published_table(rows, published)),
-            )
-        )
-    parts += [
-        _section("Every seed", "", _wide(tables.seeds_table(rows))),
-        _section("Made with", "", _settings(results)),
-    ]
-    title = escape(f"{results['experiment']}: unlearning report")
-    write_whole(
-        path,
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{title}</title><style>{STYLE}</style></head>\n"
-        f"<body><main>{''.join(parts)}</main></body></html>\n",
+    found = Findings(results)
+    grids, histories = (_in_order(given or {}, found.methods) for given in (grids, histories))
+    histories = {method: seeds for method, seeds in histories.items() if len(seeds)}
+    drawn = dict.fromkeys([*found.methods, *grids, *histories], "method") | found.roles
+    look = figures.styles(drawn)
+    alive = any(not row.get("diverged") for row in found.rows)
+    page = _template().render(
+        title=results["experiment"],
+        facts=_facts(found, results),
+        found=found,
+        columns=COLUMNS,
+        marks=MARKS,
+        near=tables.NEAR,
+        main_cell=tables.main_cell,
+        front=figures.svg(front(results, look), "points") if alive else None,
+        paired=tables.paired_table(found),
+        cost=tables.cost_table(found),
+        grids=_samples(grids, look),
+        curves=figures.svg(curves(histories, look), "curves") if histories else None,
+        published=tables.published_table(found, published) if published else None,
+        seeds=tables.seeds_table(found),
+        settings={
+            name: {key: _text(value) for key, value in _flat(results[name]).items()}
+            for name in ("config", "environment", "reference")
+            if results.get(name)
+        },
+    )
+    write_whole(path, page)
+
+
+def _template() -> "Template":
+    jinja2 = import_extra("jinja2", "jinja2", "report.html")
+    undefined = jinja2.StrictUndefined
+    environment = jinja2.Environment(
+        autoescape=True, undefined=undefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.from_string(
+        files(__package__).joinpath("page.html.jinja").read_text("utf-8")
     )
 
 
-def _heading(results: dict) -> str:
-    rows, reference = results["rows"], results.get("reference") or {}
-    seeds = {ENSEMBLE: set(), "others": set()}
-    for row in rows:
-        seeds[ENSEMBLE if row["method"] == ENSEMBLE else "others"].add(row.get("seed"))
+def _facts(found: Findings, results: dict) -> dict[str, str]:
+    config, reference = results.get("config") or {}, results.get("reference") or {}
+    seeds = {"yardstick": set(), "other": set()}
+    for row in found.rows:
+        kind = "yardstick" if row["method"] == found.yardstick else "other"
+        seeds[kind].add(row.get("seed"))
+    accuracy = reference.get("judge_accuracy")
     facts = {
-        "forgotten": (results.get("config") or {}).get("forget"),
-        "data": (results.get("config") or {}).get("dataset"),
-        "seeds": len(seeds["others"]) or None,
-        "retrained models": len(seeds[ENSEMBLE]) or None,
+        "forgotten": config.get("forget"),
+        "data": config.get("dataset"),
+        "seeds": len(seeds["other"]) or None,
+        "retrained models": len(seeds["yardstick"]) or None,
         "samples a model": reference.get("samples"),
-        "judge accuracy": _percent(reference.get("judge_accuracy")),
+        "judge accuracy": None if accuracy is None else f"{100 * accuracy:.1f} %",
         "features of FID": reference.get("feature_extractor"),
-        "devices": _text((results.get("environment") or {}).get("devices") or None),
+        "devices": (results.get("environment") or {}).get("devices"),
     }
-    known = "".join(
-        f"<div><dt>{name}</dt><dd>{escape(_text(value))}</dd></div>"
-        for name, value in facts.items()
-        if value not in (None, "")
-    )
-    title = escape(results["experiment"])
-    return f'<header><h1>{title}</h1><dl class="facts">{known}</dl></header>'
+    return {name: text for name, value in facts.items() if (text := _text(value))}
 
 
-def _main(results: dict) -> str:
-    rows = results["rows"]
-    if not rows:
-        return _section("Results", "No row is finished yet.", "")
-    lost = sum(bool(row.get("diverged")) for row in rows)
-    text = (
-        "Mean ± sample deviation over seeds. <b>● inside</b>, <b>▲ above</b>, <b>▼ below</b> the "
-        f"95 % prediction interval {_ensemble(rows)}; that interval stands in the row of retrain. "
-        "Under a mean: its ratio to the retrained models' (fratio: the upper end of its 95 % "
-        "bootstrap interval) and the worst seed. <b>Bold</b>: best of the unlearning methods, "
-        "where its 95 % interval lies apart from every other's. "
-        '<span class="key good">as retrained, or better</span> '
-        f'<span class="key fair">outside, within {tables.NEAR:g}×</span> '
-        '<span class="key poor">not there</span>; IS, FID to all data and nelbo of the forgotten '
-        "should be inside: below tells as much of what was removed as above."
-    )
-    if lost:
-        text += f" {lost} diverged {'run is' if lost == 1 else 'runs are'} left out of the means."
-    return _section("Results", text, _wide(tables.main_table(rows)))
+def _samples(
+    grids: Mapping[str, Any], look: Mapping[str, figures.Style]
+) -> list[dict[str, str | None]]:
+    return [
+        {
+            "method": method,
+            "color": look[method].color.replace(figures.INK, "currentColor"),
+            "png": None if (data := _png(grid)) is None else base64.b64encode(data).decode(),
+            "file": os.fspath(grid) if isinstance(grid, (str, os.PathLike)) else None,
+        }
+        for method, grid in grids.items()
+    ]
 
 
-def _ensemble(rows: Sequence[dict]) -> str:
-    n = len(by_seed(rows, ENSEMBLE, "fratio"))
-    if n < 2:
-        return "of retrained models (here fewer than two, so no marks)"
-    few = ", too few for more than a rough one" if n < 5 else ""
-    return f"for one more retrained model (from {n}{few})"
-
-
-def _samples(grids: Mapping[str, Any]) -> str:
-    look = figures.styles(list(grids))
-    cards = ""
-    for method, grid in grids.items():
-        dot = f'<i style="background:{_ink(look[method].color)}"></i>'
-        caption = f"<figcaption>{dot}{escape(method)}</figcaption>"
-        cards += f"<figure>{caption}{_picture(grid, method)}</figure>"
-    text = "Each place in the grids is the same latent vector, decoded by the model of each method."
-    return _section("Samples", text, f'<div class="grids">{cards}</div>')
-
-
-def _picture(grid: Any, method: str) -> str:
+def _png(grid: Any) -> bytes | None:
+    """The bytes of a picture; None if its file is lost, which must not cost the whole report."""
     if isinstance(grid, (str, os.PathLike)):
         try:
-            data = Path(grid).read_bytes()
-        # A lost picture must not cost the report of an hour's run.
+            return Path(grid).read_bytes()
         except OSError:
-            return f"<p>picture missing: {escape(os.fspath(grid))}</p>"
-    else:
-        grid = np.asarray(grid)
-        data = png(image_grid(grid) if grid.ndim == 4 else grid)
-    text = base64.b64encode(data).decode()
-    return f'<img alt="samples: {escape(method)}" src="data:image/png;base64,{text}">'
-
-
-def _settings(results: dict) -> str:
-    tables_ = ""
-    for name in ("config", "environment", "reference"):
-        entries = _flat(results.get(name) or {})
-        body = "".join(
-            f"<tr><th>{escape(key)}</th><td>{escape(_text(value))}</td></tr>"
-            for key, value in entries.items()
-        )
-        if body:
-            tables_ += f'<table class="settings"><caption>{name}</caption>{body}</table>'
-    return f'<div class="columns">{tables_}</div>'
+            return None
+    grid = np.asarray(grid)
+    return png(image_grid(grid) if grid.ndim == 4 else grid)
 
 
 def _flat(values: Mapping, prefix: str = "") -> dict[str, Any]:
@@ -218,23 +154,6 @@ def _flat(values: Mapping, prefix: str = "") -> dict[str, Any]:
 def _in_order(by_method: Mapping[str, Any], methods: Sequence[str]) -> dict[str, Any]:
     order = [m for m in methods if m in by_method] + [m for m in by_method if m not in methods]
     return {method: by_method[method] for method in order}
-
-
-def _section(title: str, text: str, body: str) -> str:
-    intro = f"<p>{text}</p>" if text else ""
-    return f"<section><h2>{title}</h2>{intro}{body}</section>\n"
-
-
-def _wide(table: str) -> str:
-    return f'<div class="wide">{table}</div>'
-
-
-def _ink(color: str) -> str:
-    return "currentColor" if color == figures.INK else color
-
-
-def _percent(share: float | None) -> str | None:
-    return None if share is None else f"{100 * share:.1f} %"
 
 
 def _text(value: Any) -> str:

@@ -1,10 +1,10 @@
-"""`results.json`: written, read back, and summed up over seeds."""
+"""Writes and reads `results.json`, and summarizes its rows over seeds."""
 
 import json
 import math
 import os
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +15,30 @@ from gsu_jax.storage import write_whole
 
 SCHEMA = 1
 NOT_METRICS = ("method", "seed", "diverged")
+# The roles of methods that are not unlearning methods, for results that record no role.
+ROLES = {"before": "baseline", "retrain": "yardstick"}
 
 
-def summarise(rows: Sequence[dict]) -> list[dict]:
-    """Mean, sample deviation and 95 % interval over seeds, for every method and metric.
+def summarize(rows: Sequence[dict]) -> list[dict]:
+    """Computes mean, sample deviation and 95 % interval over seeds, per method and metric.
 
-    Diverged rows and missing (null, non-finite) values are left out of the means; `n` counts what
-    went in. The last entry of each method has the metric "diverged": its mean is the share of
-    diverged rows among all `n` of them.
+    The means exclude diverged rows and missing (null, non-finite) values; `n` counts the values.
+    The last entry of each method has the metric "diverged": its mean is the share of diverged rows
+    among all `n` rows.
 
     Args:
-      rows: as in results.json: "method", "seed", "diverged" and any number of metrics.
+        rows: As in results.json: "method", "seed", "diverged" and any number of metrics.
 
     Returns:
-      A list of {"method", "metric", "mean", "std", "low", "high", "n"} in the order of `rows`.
-      `mean` is None where n = 0; `std` (divided by n - 1) and the bootstrap interval of the mean
-      from `low` to `high` are None where n < 2: one seed has no deviation.
+        A list of {"method", "metric", "mean", "std", "low", "high", "n"} in the order of `rows`.
+        `mean` is None if n = 0. `std` (with n - 1) and the bootstrap interval of the mean, from
+        `low` to `high`, are None if n < 2.
+
+    Example:
+        >>> rows = [{"method": "retrain", "seed": s, "fid": 30.0 + s} for s in range(3)]
+        >>> fid, diverged = summarize(rows)
+        >>> fid["mean"], fid["std"], fid["n"]
+        (31.0, 1.0, 3)
     """
     summary = []
     for method in methods_of(rows):
@@ -44,24 +52,43 @@ def summarise(rows: Sequence[dict]) -> list[dict]:
 
 
 def metrics_of(rows: Sequence[dict], method: str) -> list[str]:
-    """What all of the method's rows have a number (or null) for, in the order of its rows."""
+    """Returns the metrics that every row of the method has a number (or null) for."""
     of_method = [row for row in rows if row["method"] == method]
     names = dict.fromkeys(name for row in of_method for name in row if name not in NOT_METRICS)
     return [name for name in names if all(_is_number_or_none(row.get(name)) for row in of_method)]
 
 
 def methods_of(rows: Sequence[dict]) -> list[str]:
-    """The methods in the order of their first row."""
+    """Returns the methods in the order of their first row."""
     return list(dict.fromkeys(row["method"] for row in rows))
 
 
+def roles_of(results: Mapping[str, Any]) -> dict[str, str]:
+    """Returns the role of each method: "baseline", "yardstick" or "method"."""
+    records = (results.get("config") or {}).get("methods") or {}
+    roles = {}
+    for method in methods_of(results["rows"]):
+        record = records.get(method) or {}
+        roles[method] = record.get("role") or ROLES.get(record.get("name", method), "method")
+    return roles
+
+
+def with_role(role: str, results: Mapping[str, Any]) -> str | None:
+    """Returns the first method that has `role`, or None."""
+    return next((method for method, own in roles_of(results).items() if own == role), None)
+
+
 def write_results(path: str | os.PathLike, results: dict) -> None:
-    """Writes `results` as strict JSON, whole or not at all; NaN and infinity become null.
+    """Writes `results` atomically as strict JSON; NaN and infinity become null.
+
+    Args:
+        path: The file.
+        results: {"schema", "experiment", "rows", ...}.
 
     Raises:
-      ValueError: `results` is not of this schema (says what is missing).
-      TypeError: a value that JSON cannot hold, named by its place.
-      OSError: cannot be written.
+        ValueError: `results` does not follow the schema.
+        TypeError: JSON has no type for a value; the error names its place.
+        OSError: The file cannot be written. An older file is left unchanged.
     """
     _check(results, "results")
     text = json.dumps(_plain(results, "results"), indent=1, allow_nan=False, ensure_ascii=False)
@@ -69,18 +96,32 @@ def write_results(path: str | os.PathLike, results: dict) -> None:
 
 
 def read_results(path: str | os.PathLike) -> dict:
-    """Reads what `write_results` wrote.
+    """Reads a file of `write_results`.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The results.
 
     Raises:
-      FileNotFoundError: no such file.
-      ValueError: not JSON, not ours, or of another schema; says which, and what to do.
+        FileNotFoundError: The file does not exist.
+        ValueError: The file is not JSON, not from this library, or of another schema.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "results.json"
+        >>> rows = [{"method": "retrain", "seed": 0, "fid": float("nan"), "diverged": False}]
+        >>> write_results(path, {"schema": 1, "experiment": "digits", "rows": rows})
+        >>> read_results(path)["rows"][0]["fid"] is None
+        True
     """
     path = Path(path)
     try:
         results = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except ValueError as error:
         raise ValueError(
-            f"{path} is not a whole results.json ({error}). Delete it to have it made again."
+            f"{path} is not a complete results.json ({error}). Delete it to create it again"
         ) from error
     _check(results, str(path))
     return results
@@ -110,13 +151,11 @@ def _refuse_constant(name: str) -> None:
 
 
 def _check(results: Any, where: str) -> None:
-    fix = "Delete it to have it made again, or give another --out."
+    fix = "Delete it to create it again, or give another --out"
     if not isinstance(results, dict) or "schema" not in results:
-        raise ValueError(f"{where} is no results.json of gsu_jax: it has no 'schema'. {fix}")
+        raise ValueError(f"{where} is not a results.json of gsu_jax: it has no 'schema'. {fix}")
     if results["schema"] != SCHEMA:
-        raise ValueError(
-            f"{where} has schema {results['schema']!r}, this gsu_jax knows {SCHEMA}. {fix}"
-        )
+        raise ValueError(f"{where}: schema must be {SCHEMA}, got {results['schema']!r}. {fix}")
     if not isinstance(results.get("experiment"), str):
         raise ValueError(f"{where} has no 'experiment' (its name). {fix}")
     rows = results.get("rows")
@@ -128,7 +167,7 @@ def _check(results: Any, where: str) -> None:
 
 
 def _plain(value: Any, where: str) -> Any:
-    """`value` in JSON's own types; NumPy scalars and arrays, tuples and paths are converted."""
+    """Converts NumPy scalars and arrays, tuples and paths to JSON's types."""
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, (bool, int, str)):
@@ -143,4 +182,4 @@ def _plain(value: Any, where: str) -> Any:
         return os.fspath(value)
     if hasattr(value, "tolist"):
         return _plain(value.tolist(), where)
-    raise TypeError(f"{where} is a {type(value).__name__}, which results.json cannot hold.")
+    raise TypeError(f"{where} is a {type(value).__name__}, which JSON cannot hold")

@@ -1,231 +1,152 @@
-"""The results as HTML tables for the report."""
+"""The tables of report.html as data for its template."""
 
-from collections.abc import Mapping, Sequence
-from html import escape
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
-from gsu_jax.metrics import LARGER_IS_BETTER, YARDSTICKS, best, by_seed, prediction_interval
-from gsu_jax.report._comparison import ENSEMBLE, RIVALS
-from gsu_jax.report._numbers import (
-    ABOVE,
-    BELOW,
-    INSIDE,
-    NONE,
-    Findings,
-    findings,
-    mean_and_deviation,
-    number,
-    place_of,
-    ratio_of,
-    seeds_of,
-    worst_seed,
-)
-from gsu_jax.report._terminal import HEADINGS
+from gsu_jax.metrics import LARGER_IS_BETTER, by_seed, prediction_interval
+from gsu_jax.report._columns import ABOVE, BELOW, COLUMNS, INSIDE
+from gsu_jax.report._comparison import COSTS, RIVALS
+from gsu_jax.report._findings import Findings
+from gsu_jax.report._numbers import NONE, mean_and_deviation, number, plus_minus
 
-COLUMNS = {
-    "fratio": "fratio ↓",
-    "inception_score": "IS",
-    "fid": "FID<br>all data",
-    "fid_retain": "FID<br>retained ↓",
-    "nelbo_retain": "nelbo<br>retained ↓",
-    "nelbo_forget": "nelbo<br>forgotten",
-    "coverage": "coverage ↑",
-    "seconds": "seconds ↓",
-}
-# Where less (coverage: more) than the retrained models is no fault.
-ONE_SIDED = ("fratio", "fid_retain", "nelbo_retain", "coverage")
-SHAPES = {INSIDE: "●", ABOVE: "▲", BELOW: "▼"}
-NEAR = 1.1  # outside, but by no more than this ratio
+# Metrics for which a value on the better side of the retrained models is as good as theirs.
+ONE_SIDED = tuple(c.metric for c in COLUMNS if c.better and c.metric not in COSTS)
+NEAR = 1.1  # the largest ratio of a value that is near the retrained models, but outside
+PAIRED = tuple(c for c in COLUMNS if c.metric in ("fratio", "fid_retain", "nelbo_retain"))
 
 
-def main_table(rows: Sequence[dict]) -> str:
-    """The HTML table: mean and deviation, place in the ensemble, ratio, worst seed."""
-    found = findings(rows)
-    first = {metric: best(rows, metric) for metric in (*ONE_SIDED, "seconds")}
-    head = "".join(f"<th>{heading}</th>" for heading in COLUMNS.values())
-    body = []
-    for method in found.methods:
-        cells = "".join(
-            _cell(rows, found, method, metric, method == first.get(metric)) for metric in COLUMNS
-        )
-        kind = ' class="yardstick"' if method in YARDSTICKS else ""
-        seeds, _, lost = seeds_of(found, method).partition(" ")
-        seeds += f"<small>{lost}</small>" if lost else ""
-        body.append(f'<tr{kind}><th>{_name(method)}</th>{cells}<td class="n">{seeds}</td></tr>')
-    return (
-        f'<table class="main"><thead><tr><th>method</th>{head}<th>seeds</th></tr></thead>'
-        f"<tbody>{''.join(body)}</tbody></table>"
+class Cell(NamedTuple):
+    """A mean with what stands beside and below it."""
+
+    mean: str
+    deviation: str = ""
+    place: str | None = None
+    best: bool = False
+    grade: str = ""
+    notes: tuple[str, ...] = ()
+    worst: tuple[str, int] | None = None
+
+
+def main_cell(found: Findings, method: str, metric: str) -> Cell:
+    """Returns a mean with its place in the ensemble, ratio or bound, and worst seed."""
+    mean, deviation = mean_and_deviation(found.mean(method, metric))
+    if mean == NONE:
+        lost = metric == "fratio" and found.diverged(method)
+        return Cell("diverged" if lost else NONE, grade="none")
+    worst = found.worst_seed(method, metric)
+    return Cell(
+        mean,
+        deviation,
+        found.place(method, metric),
+        method == found.best.get(metric),
+        _grade(found, method, metric),
+        tuple(filter(None, [_note(found, method, metric)])),
+        (number(worst[0]), worst[1]) if worst and metric in ONE_SIDED else None,
     )
 
 
-def paired_table(rows: Sequence[dict]) -> str:
-    """The HTML table of differences from the paper's methods, seed by seed; "" without any."""
-    found = findings(rows)
-    metrics = ("fratio", "fid_retain", "nelbo_retain")
-    pairs = {
-        (rival, metric, method): found.places[method, metric][rival]
-        for rival in RIVALS
-        for metric in metrics
+def paired_table(found: Findings) -> dict[str, Any] | None:
+    """Returns the differences from the paper's methods, or None without any."""
+    tests = {
+        (method, rival, column.metric): test
         for method in found.methods
-        if found.places.get((method, metric), {}).get(rival)
+        if found.roles[method] == "method"
+        for rival in RIVALS
+        for column in PAIRED
+        if (test := (found.places.get((method, column.metric)) or {}).get(rival))
     }
-    rivals = [rival for rival in RIVALS if any(key[0] == rival for key in pairs)]
-    if not pairs:
-        return ""
-    head = "".join(f'<th class="rule" colspan="3">minus {_name(rival)}</th>' for rival in rivals)
-    second = "".join(
-        f'<th class="{_rule(i)}">{COLUMNS[metric]}</th>'
-        for _ in rivals
-        for i, metric in enumerate(metrics)
-    )
-    body = ""
+    rivals = [rival for rival in RIVALS if any(key[1] == rival for key in tests)]
+    rows = [
+        (method, [[_pair(tests.get((method, r, c.metric))) for c in PAIRED] for r in rivals])
+        for method in found.methods
+        if any(key[0] == method for key in tests)
+    ]
+    return {"rivals": rivals, "columns": PAIRED, "rows": rows} if rows else None
+
+
+def cost_table(found: Findings) -> list[dict[str, Any]]:
+    """Returns the cost of each method: seconds, share of a retraining, steps, compilation."""
+    rows = []
     for method in found.methods:
-        if method in YARDSTICKS or not any(key[2] == method for key in pairs):
+        seconds, steps, compilation = (
+            found.mean(method, metric) for metric in ("seconds", "steps", "compile_seconds")
+        )
+        if seconds is None:
             continue
-        cells = "".join(
-            _pair(pairs.get((rival, metric, method)), _rule(i))
-            for rival in rivals
-            for i, metric in enumerate(metrics)
+        count = steps["mean"] if steps else 0
+        rows.append(
+            {
+                "method": method,
+                "seconds": plus_minus(seconds),
+                "share": found.ratio_text(method, "seconds") or NONE,
+                "bar": min(100 * (found.ratio(method, "seconds") or 0), 100),
+                "steps": f"{count:,.0f}" if steps else NONE,
+                "each": number(1000 * seconds["mean"] / count) if count else NONE,
+                "compilation": plus_minus(compilation),
+            }
         )
-        body += f"<tr><th>{_name(method)}</th>{cells}</tr>"
-    return (
-        f'<table class="published"><thead><tr><th rowspan="2">method</th>{head}</tr>'
-        f"<tr>{second}</tr></thead><tbody>{body}</tbody></table>"
-    )
+    return rows
 
 
-def cost_table(rows: Sequence[dict]) -> str:
-    """The HTML table of what each method takes: seconds, share of a retraining, compilation."""
-    found = findings(rows)
-    body = ""
-    for method in found.methods:
-        seconds, steps, compiling = (
-            found.means.get((method, metric)) or {"mean": None, "std": None}
-            for metric in ("seconds", "steps", "compile_seconds")
-        )
-        if seconds["mean"] is None:
-            continue
-        share = (found.places.get((method, "seconds")) or {}).get("ratio")
-        bar = f'<i class="bar" style="width:{min(100 * share, 100):.2f}%"></i>' if share else ""
-        count = steps["mean"]
-        each = number(1000 * seconds["mean"] / count) if count else NONE
-        body += (
-            f"<tr><th>{_name(method)}</th><td>{mean_and_deviation(seconds)}</td>"
-            f"<td>{ratio_of(found, method, 'seconds') or NONE}</td><td class='bars'>{bar}</td>"
-            f"<td>{f'{count:,.0f}' if count is not None else NONE}</td><td>{each}</td>"
-            f"<td>{mean_and_deviation(compiling)}</td></tr>"
-        )
-    head = "".join(
-        f"<th>{heading}</th>"
-        for heading in (
-            "method", "seconds", "of a<br>retraining", "", "steps", "ms a step",
-            "compilation,<br>seconds apart",
-        )
-    )  # fmt: skip
-    table = f'<table class="cost"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
-    return table if body else ""
+def published_table(
+    found: Findings, published: Mapping[str, Mapping[str, str]]
+) -> tuple[list[str], list[tuple[str, list[tuple[str, str]]]]]:
+    """Returns titles, and for each method the published values beside the measured ones."""
+    metrics = list(dict.fromkeys(metric for values in published.values() for metric in values))
+    titles = {column.metric: column.title for column in COLUMNS}
+    rows = [
+        (method, [(values.get(m, NONE), plus_minus(found.mean(method, m))) for m in metrics])
+        for method, values in published.items()
+    ]
+    return [titles.get(m, m.replace("_", " ")) for m in metrics], rows
 
 
-def published_table(rows: Sequence[dict], published: Mapping[str, Mapping[str, str]]) -> str:
-    """The HTML table of published figures, with ours in the neighbouring column."""
-    means = findings(rows).means
-    metrics = list(dict.fromkeys(metric for figures in published.values() for metric in figures))
-    titles = {m: HEADINGS[m] if m in HEADINGS else m.replace("_", " ") for m in metrics}
-    head = "".join(f'<th colspan="2">{escape(titles[m])}</th>' for m in metrics)
-    second = '<th class="rule">published</th><th>here</th>' * len(metrics)
-    body = ""
-    for method, figures in published.items():
-        cells = "".join(
-            f'<td class="rule">{escape(str(figures.get(m, NONE)))}</td>'
-            f"<td>{mean_and_deviation(means.get((method, m)))}</td>"
-            for m in metrics
-        )
-        body += f"<tr><th>{_name(method)}</th>{cells}</tr>"
-    return (
-        f'<table class="published"><thead><tr><th rowspan="2">method</th>{head}</tr>'
-        f"<tr>{second}</tr></thead><tbody>{body}</tbody></table>"
-    )
+def seeds_table(found: Findings) -> tuple[list[str], list[tuple[bool, list[str]]]]:
+    """Returns headings, and every row: whether it diverged, and its cells."""
+    names = list(dict.fromkeys(name for row in found.rows for name in row))
+    rows = [(bool(r.get("diverged")), [_plain(r.get(name)) for name in names]) for r in found.rows]
+    return [name.replace("_", " ") for name in names], rows
 
 
-def seeds_table(rows: Sequence[dict]) -> str:
-    """The HTML table of every row as it is in results.json."""
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    head = "".join(f"<th>{escape(name.replace('_', ' '))}</th>" for name in names)
-    body = ""
-    for row in rows:
-        kind = ' class="diverged"' if row.get("diverged") else ""
-        cells = "".join(f"<td>{escape(_plain_cell(row.get(name)))}</td>" for name in names)
-        body += f"<tr{kind}>{cells}</tr>"
-    return f'<table class="seeds"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
-
-
-def _cell(rows: Sequence[dict], found: Findings, method: str, metric: str, first: bool) -> str:
-    entry = found.means.get((method, metric))
-    if entry is None or entry["mean"] is None:
-        lost = found.means[method, "diverged"]["mean"] and metric == "fratio"
-        return f'<td class="none">{"diverged" if lost else NONE}</td>'
-    mean, _, deviation = mean_and_deviation(entry).partition(" ± ")
-    place = place_of(found, method, metric)
-    main = f'<abbr title="{place}">{SHAPES[place]}</abbr>' if place else ""
-    main += f"<b>{mean}</b>" if first else mean
-    main += f" <span>± {deviation}</span>" if deviation else ""
-    note = "".join(f"<small>{line}</small>" for line in _notes(rows, found, method, metric) if line)
-    return f'<td class="{_grade(found, method, metric)}">{main}{note}</td>'
-
-
-def _notes(rows: Sequence[dict], found: Findings, method: str, metric: str) -> list[str]:
-    """What stands below a mean: its ratio or bound, and the worst seed."""
-    worst = worst_seed(rows, method, metric, larger=metric in LARGER_IS_BETTER)
-    worst = f"worst {number(worst[0])} <i>#{worst[1]}</i>" if worst else ""
-    if method == ENSEMBLE:
-        values = [*by_seed(rows, method, metric).values()]
-        if metric == "seconds" or len(values) < 2:
-            return []
+def _note(found: Findings, method: str, metric: str) -> str:
+    if method == found.yardstick:
+        values = [*by_seed(found.rows, method, metric).values()]
+        if metric in COSTS or len(values) < 2:
+            return ""
         low, high = prediction_interval(values)
-        return [f"{number(low, high)} to {number(high)}", worst if metric in ONE_SIDED else ""]
+        return f"{number(low, high)} to {number(high)}"
     if metric == "fratio":
         high = found.means[method, metric]["high"]
-        return [f"mean ≤ {number(high)}" if high is not None else "", worst]
-    ratio = ratio_of(found, method, metric)
-    return [ratio, worst if metric in ONE_SIDED else ""]
+        return "" if high is None else f"mean ≤ {number(high)}"
+    return found.ratio_text(method, metric)
 
 
 def _grade(found: Findings, method: str, metric: str) -> str:
-    """A colour beside the shape: as retrained or better, nearly, or not there."""
-    place = place_of(found, method, metric)
-    if place is None or method in YARDSTICKS:
+    """A color beside the mark: as retrained or better, near, or neither."""
+    place = found.place(method, metric)
+    if place is None or found.roles[method] != "method":
         return ""
     better = ABOVE if metric in LARGER_IS_BETTER else BELOW
     if place == INSIDE or (metric in ONE_SIDED and place == better):
         return "good"
     if metric not in ONE_SIDED:
         return ""
-    ratio = found.places[method, metric]["ratio"]
-    if ratio is None:
-        return "poor"
-    return "fair" if max(ratio, 1 / ratio if ratio else NEAR) <= NEAR else "poor"
+    ratio = found.ratio(method, metric)
+    return "fair" if ratio and max(ratio, 1 / ratio) <= NEAR else "poor"
 
 
-def _pair(test: dict | None, rule: str) -> str:
+def _pair(test: dict | None) -> dict[str, str] | None:
     if test is None:
-        return f'<td class="none {rule}">{NONE}</td>'
-    low, high = (number(test[end], test["difference"]) for end in ("low", "high"))
-    p = f"{test['p']:.3f}" if test["p"] < 0.1 else f"{test['p']:.2f}"
-    return (
-        f'<td class="{rule}">{number(test["difference"])} <span>p {p}</span>'
-        f"<small>{low} to {high}</small></td>"
-    )
+        return None
+    return {
+        "difference": number(test["difference"]),
+        "p": f"{test['p']:.3f}" if test["p"] < 0.1 else f"{test['p']:.2f}",
+        "low": number(test["low"], test["difference"]),
+        "high": number(test["high"], test["difference"]),
+    }
 
 
-def _rule(column: int) -> str:
-    return "" if column else "rule"
-
-
-def _name(method: str) -> str:
-    # A break is allowed after an underscore, nowhere else.
-    return escape(method).replace("_", "_<wbr>")
-
-
-def _plain_cell(value: object) -> str:
+def _plain(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else ""
     if isinstance(value, float):

@@ -1,109 +1,118 @@
-"""`terminal_table`: the results as plain text."""
+"""The results as plain text."""
 
-from collections.abc import Sequence
+import io
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gsu_jax.report._numbers import (
-    ABOVE,
-    BELOW,
-    INSIDE,
-    Findings,
-    findings,
-    mean_and_deviation,
-    number,
-    place_of,
-    ratio_of,
-    seeds_of,
-    worst_upper,
-)
+from gsu_jax.checks import import_extra
+from gsu_jax.report._columns import COLUMNS, MARKS
+from gsu_jax.report._findings import Findings
+from gsu_jax.report._numbers import number, plus_minus
 
-HEADINGS = {
-    "fratio": "fratio",
-    "inception_score": "IS",
-    "fid": "FID",
-    "fid_retain": "FID retain",
-    "nelbo_retain": "nelbo retain",
-    "nelbo_forget": "nelbo forget",
-    "coverage": "coverage",
-    "seconds": "seconds",
-}
-SIGNS = {INSIDE: "=", ABOVE: ">", BELOW: "<", None: ""}
+if TYPE_CHECKING:
+    from rich.table import Table
+
+UNLIMITED = 100_000  # columns of a console that never cuts a table
 
 
-def terminal_table(results: dict, *, width: int | None = None) -> str:
-    """The means over seeds as aligned plain text, the same on a terminal and in a pipe.
+class Column(NamedTuple):
+    """A heading and a cell for each method."""
 
-    Beside a mean stand its ratio to the retrained models' and "=", ">" or "<": inside, above or
-    below their 95 % prediction interval.
+    heading: str
+    cells: list[str]
+
+
+def terminal_table(results: Mapping[str, Any], *, width: int | None = None) -> str:
+    """Formats the means over seeds as an aligned table of plain text.
+
+    Beside each mean stand its ratio to the mean of the retrained models and its place in their
+    95 % prediction interval: ● inside, ▲ above, ▼ below.
 
     Args:
-      results: as in results.json.
-      width: columns of the terminal; a wider table is cut into blocks below one another, each
-        with the method names. None leaves it in one block.
+        results: As in results.json.
+        width: The width of the terminal. A wider table is split into blocks of columns, each with
+            the method names. None means one block.
+
+    Returns:
+        The table and its legend, without colors and without a final newline.
+
+    Raises:
+        ImportError: rich is not installed.
+
+    Example:
+        >>> rows = [{"method": "retrain", "seed": s, "fid": 30.0 + s} for s in range(3)]
+        >>> print(terminal_table({"rows": rows}))
+        method   FID all data  seeds
+        ────────────────────────────
+        retrain    31.0 ± 1.0      3
     """
-    rows = results["rows"]
-    if not rows:
+    if not results["rows"]:
         return "no results yet"
-    found = findings(rows)
-    methods = found.methods
+    found = Findings(results)
+    names = Column("method", found.methods)
+    blocks: list[list[Column]] = []
+    for group in _groups(found):
+        if not blocks or (width and _width([names, *blocks[-1], *group]) > width):
+            blocks.append([])
+        blocks[-1] += group
+    return "\n\n".join([*(_text([names, *block]) for block in blocks), *_legend(found, width)])
+
+
+def _groups(found: Findings) -> list[list[Column]]:
+    """Columns that stay together: a mean with its ratio and mark."""
     groups = []
-    for metric, heading in HEADINGS.items():
-        means = [mean_and_deviation(found.means.get((m, metric))) for m in methods]
-        groups.append(_beside(_column(heading, means), _places(found, metric)))
+    for metric, title in ((column.metric, column.title) for column in COLUMNS):
+        entries = [found.mean(method, metric) for method in found.methods]
+        if not any((method, metric) in found.means for method in found.methods):
+            continue
+        places = [
+            f"{found.ratio_text(method, metric)} {MARKS[found.place(method, metric)]}".strip()
+            for method in found.methods
+        ]
+        means = Column(title, [*map(plus_minus, entries)])
+        groups.append([means, Column("", places)] if any(places) else [means])
         if metric == "fratio":
-            uppers = [number((found.means.get((m, metric)) or {}).get("high")) for m in methods]
-            worst = [number(worst_upper(rows, m)) for m in methods]
-            groups += [_column("mean up to", uppers), _column("worst 95%", worst)]
-    groups.append(_column("seeds", [seeds_of(found, m) for m in methods]))
-    names = _column("method", methods, left=True)
-    blocks = "\n\n".join(
-        "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
-        for lines in _blocks(names, groups, width)
-    )
-    return blocks + _legend(found, width)
+            bounds = [number(entry["high"] if entry else None) for entry in entries]
+            worst = [number(found.worst_bound(method)) for method in found.methods]
+            groups += [[Column("mean up to", bounds)], [Column("worst 95%", worst)]]
+    return [*groups, [Column("seeds", [*map(found.seeds, found.methods)])]]
 
 
-def _blocks(
-    names: Sequence[str], groups: Sequence[Sequence[str]], width: int | None
-) -> list[list[str]]:
-    """Groups of columns side by side, as many in a block as fit."""
-    blocks, used = [], 0
-    for group in groups:
-        size = len(group[0]) + 2
-        if not blocks or (width and used + size > width):
-            blocks.append([names])
-            used = len(names[0])
-        blocks[-1].append(group)
-        used += size
-    return [["  ".join(cells).rstrip() for cells in zip(*b, strict=True)] for b in blocks]
+def _table(columns: Sequence[Column]) -> "Table":
+    rich_table = import_extra("rich.table", "rich", "terminal_table")
+    box = import_extra("rich.box", "rich", "terminal_table").SIMPLE_HEAD
+    table = rich_table.Table(box=box, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for column in columns:
+        justify = "left" if column.heading == "method" else "right"
+        table.add_column(column.heading, justify=justify, no_wrap=True)
+    for cells in zip(*(column.cells for column in columns), strict=True):
+        table.add_row(*cells)
+    return table
 
 
-def _places(found: Findings, metric: str) -> list[str]:
-    """Ratio and sign of each method, or nothing where no method has one."""
-    ratios = [ratio_of(found, m, metric).replace(" %", "%") for m in found.methods]
-    signs = [SIGNS[place_of(found, m, metric)] for m in found.methods]
-    return _beside(_column("", ratios), _column("", signs), gap=" ")
+def _console(file: io.StringIO) -> Any:
+    console = import_extra("rich.console", "rich", "terminal_table").Console
+    plain = {"color_system": None, "markup": False, "emoji": False, "highlight": False}
+    return console(file=file, width=UNLIMITED, **plain)
 
 
-def _beside(left: Sequence[str], right: Sequence[str], gap: str = "  ") -> list[str]:
-    if not right[0]:
-        return list(left)
-    return [f"{a}{gap}{b}" for a, b in zip(left, right, strict=True)]
+def _width(columns: Sequence[Column]) -> int:
+    return _console(io.StringIO()).measure(_table(columns)).maximum
 
 
-def _column(heading: str, cells: Sequence[str], *, left: bool = False) -> list[str]:
-    column = [heading, *cells]
-    size = max(map(len, column))
-    return [cell.ljust(size) if left else cell.rjust(size) for cell in column]
+def _text(columns: Sequence[Column]) -> str:
+    _console(written := io.StringIO()).print(_table(columns))
+    return "\n".join(line.rstrip() for line in written.getvalue().splitlines())
 
 
-def _legend(found: Findings, width: int | None) -> str:
-    if not any(place_of(found, *key) for key in found.places):
-        return ""
-    n = found.means["retrain", "diverged"]["n"]
+def _legend(found: Findings, width: int | None) -> list[str]:
+    if not any(found.place(*key) for key in found.places):
+        return []
+    models = found.means[found.yardstick, "diverged"]["n"]
     lines = [
-        f"× of the mean of {n} retrained models;",
-        "= inside, > above, < below the 95 % interval for one more of them;",
+        f"× of the mean of {models} retrained models;",
+        "● inside, ▲ above, ▼ below the 95 % interval for one more of them;",
         "mean up to: end of its 95 % interval over seeds.",
     ]
     gap = "\n" if width and width < sum(map(len, lines)) + 2 else " "
-    return "\n\n" + gap.join(lines)
+    return [gap.join(lines)]

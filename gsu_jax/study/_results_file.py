@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from gsu_jax.report import compare, read_results, summarise, write_results
+from gsu_jax.report import compare, read_results, summarize, write_results
 from gsu_jax.runtime import all_gather_json, on_first_process
 from gsu_jax.storage import differences
 from gsu_jax.study._method_records import without_retired
@@ -36,8 +36,8 @@ class ResultsFile:
 
     def save(self) -> None:
         """Writes the content, with its summary and comparison, whole or not at all."""
-        self.content["summary"] = summarise(self.content["rows"])
-        self.content["comparison"] = compare(self.content["rows"])
+        self.content["summary"] = summarize(self.content["rows"])
+        self.content["comparison"] = compare(self.content)
         self._write()
 
     def has_row(self, method: str, seed: int) -> bool:

@@ -1,0 +1,44 @@
+"""The columns of every results table, and the marks for a place in the retrained ensemble."""
+
+from typing import NamedTuple
+
+INSIDE, ABOVE, BELOW = "inside", "above", "below"
+MARKS = {INSIDE: "●", ABOVE: "▲", BELOW: "▼", None: ""}
+
+
+class Column(NamedTuple):
+    """A metric as a column of a table.
+
+    Attributes:
+        metric: The key of the metric in the rows.
+        name: The first words of the heading.
+        images: The images it is measured on, the last word of the heading.
+        better: "↓" if less is better, "↑" if more is; "" if only the retrained level is good.
+    """
+
+    metric: str
+    name: str
+    images: str = ""
+    better: str = ""
+
+    @property
+    def title(self) -> str:
+        """The heading without the arrow."""
+        return f"{self.name} {self.images}".strip()
+
+    @property
+    def heading(self) -> str:
+        """The heading with the arrow."""
+        return f"{self.title} {self.better}".strip()
+
+
+COLUMNS = (
+    Column("fratio", "fratio", better="↓"),
+    Column("inception_score", "IS"),
+    Column("fid", "FID", "all data"),
+    Column("fid_retain", "FID", "retained", "↓"),
+    Column("nelbo_retain", "nelbo", "retained", "↓"),
+    Column("nelbo_forget", "nelbo", "forgotten"),
+    Column("coverage", "coverage", better="↑"),
+    Column("seconds", "seconds", better="↓"),
+)
