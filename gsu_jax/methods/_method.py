@@ -9,6 +9,7 @@ import optax
 from gsu_jax.data import Count, ImageSet
 from gsu_jax.methods.ingredients import MaskedBatch
 from gsu_jax.models import GenerativeModel, Params
+from gsu_jax.surgery import conflict_metrics
 
 
 class Batch(NamedTuple):
@@ -136,3 +137,7 @@ class Method:
         Its update receives `retain_grads`, and what `gradients` gave as `extra`.
         """
         return optax.with_extra_args_support(optimizer)
+
+    def measured(self, state: optax.OptState) -> dict[str, jax.Array]:
+        """Returns what the chain measured in the last step, for the history."""
+        return conflict_metrics(state)

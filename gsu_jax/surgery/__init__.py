@@ -1,17 +1,26 @@
 """Gradient surgery on trees, and as optax transforms."""
 
-from gsu_jax.surgery._cone import project_cone
+from gsu_jax.surgery._add_retain_gradient import AddRetainGradientState, add_retain_gradient
 from gsu_jax.surgery._conflict import Conflict, measure
 from gsu_jax.surgery._gradients import ForgetRetainGrads, forget_retain_grads
-from gsu_jax.surgery._projection import project, project_subspace
-from gsu_jax.surgery._transforms import add_retain_gradient, measure_conflict, project_conflicting
-from gsu_jax.surgery._tree_checks import check_floating
+from gsu_jax.surgery._measure_conflict import (
+    MeasureConflictState,
+    conflict_metrics,
+    measure_conflict,
+)
+from gsu_jax.surgery._project_conflicting import project_conflicting
+from gsu_jax.surgery._projection import project, project_cone, project_subspace
+from gsu_jax.surgery._tree_checks import Tree, check_floating
 
 __all__ = [
+    "AddRetainGradientState",
     "Conflict",
     "ForgetRetainGrads",
+    "MeasureConflictState",
+    "Tree",
     "add_retain_gradient",
     "check_floating",
+    "conflict_metrics",
     "forget_retain_grads",
     "measure",
     "measure_conflict",

@@ -1,69 +1,81 @@
 """The two gradients that surgery needs: of forgetting, and of the retained loss."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from gsu_jax.surgery._tree_checks import check_floating, leaf_paths
+from gsu_jax.checks import at_least
+from gsu_jax.surgery._tree_checks import Tree, check_floating, leaf_paths
 
-Params = Any
-Batch = Any
-Loss = Callable[[Params, Batch, jax.Array], jax.Array]
+# loss(params, batch, key) -> scalar
+KeyedLoss = Callable[[Tree, Tree, jax.Array], jax.Array]
 
 
 class ForgetRetainGrads(NamedTuple):
-    """Both gradients in the descent convention: an optimiser subtracts them.
+    """Both gradients, in the descent convention: an optimizer subtracts them.
 
     Attributes:
-        forget: the gradient of -loss on the forget batch, or of `forget_loss` where one was given.
-        retain: the gradient of the loss on the retain batch.
-        forget_loss: the loss on the forget batch (it rises as the batch is forgotten), or the value
-            of the given `forget_loss` (it falls).
-        retain_loss: the loss on the retain batch.
+        forget: The gradient of -loss on the forget batch, or of `forget_loss` if that was given.
+        retain: The gradient of the loss on the retain batch.
+        forget_loss: The loss on the forget batch, which rises as the batch is forgotten; or the
+            value of the given `forget_loss`, which falls.
+        retain_loss: The loss on the retain batch.
     """
 
-    forget: Params
-    retain: Params
+    forget: Tree
+    retain: Tree
     forget_loss: jax.Array
     retain_loss: jax.Array
 
 
 def forget_retain_grads(
-    loss: Loss,
-    params: Params,
-    forget_batch: Batch,
-    retain_batch: Batch,
+    loss: KeyedLoss,
+    params: Tree,
+    forget_batch: Tree,
+    retain_batch: Tree,
     key: jax.Array,
     *,
-    forget_loss: Loss | None = None,
+    forget_loss: KeyedLoss | None = None,
     microbatch_size: int | None = None,
 ) -> ForgetRetainGrads:
-    """Returns the gradient that forgets one batch and the gradient that keeps another.
+    """Returns the gradient that forgets one batch and the gradient that retains another.
 
-    Forgetting ascends the loss on the forget batch, so in the descent convention its gradient is
-    -grad loss(params, forget_batch, forget_key). A `forget_loss` of your own is descended as it is.
+    Forgetting ascends the loss on the forget batch. In the descent convention, its gradient is
+    -grad loss(params, forget_batch, forget_key). A custom `forget_loss` is descended.
 
-    `forget_key, retain_key = jax.random.split(key)`; with microbatches, slice i of a batch uses
-    `jax.random.fold_in(its_key, i)`.
+    The keys are `forget_key, retain_key = jax.random.split(key)`. With microbatches, slice i of a
+    batch uses `jax.random.fold_in(its_key, i)`.
 
     Args:
-        loss: loss(params, batch, key) -> scalar, a mean over the batch.
-        params: a tree of floating-point arrays.
-        forget_batch: any tree of arrays with a leading axis.
-        retain_batch: the same; its leading axis may have another length.
-        key: a JAX random key.
-        forget_loss: forget_loss(params, batch, key) -> scalar to descend instead of -loss.
-        microbatch_size: at most this many examples at a time: the gradients of the slices are
-            averaged in float32 at least. Slice i of n takes every n-th example from i on, so that a
-            batch sharded over devices stays evenly spread. Equals the whole batch for a loss that
-            is a mean over examples without noise. The slices run in a `lax.scan`, in which
+        loss: `loss(params, batch, key) -> scalar`, a mean over the batch.
+        params: A tree of floating-point arrays.
+        forget_batch: A tree of arrays with a leading axis.
+        retain_batch: A tree of arrays with a leading axis, of the same or another length.
+        key: A JAX random key.
+        forget_loss: `forget_loss(params, batch, key) -> scalar`, to descend instead of -loss.
+        microbatch_size: The number of examples per slice. The gradients of the slices are averaged
+            in float32 at least. Slice i of n takes every n-th example from i on, so that a batch
+            sharded over devices stays evenly spread. The result equals that of the whole batch if
+            the loss is a mean over examples without noise. The slices run in a `lax.scan`, in which
             convolutions are slow on CPUs.
 
+    Returns:
+        Both gradients and both losses.
+
     Raises:
-        TypeError: a leaf of `params` is not floating point (names the leaf).
-        ValueError: a batch is empty, or its leading axis is not a multiple of `microbatch_size`.
+        TypeError: A leaf of `params` is not floating point (names the leaf).
+        ValueError: A batch is empty, or `microbatch_size` does not divide its leading axis.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> def loss(params, batch, key):
+        ...     return jnp.mean((params - batch) ** 2)
+        >>> forget, retain = jnp.array([1.0, 3.0]), jnp.array([-1.0])
+        >>> grads = forget_retain_grads(loss, jnp.zeros(()), forget, retain, jax.random.key(0))
+        >>> float(grads.forget), float(grads.retain)
+        (4.0, 2.0)
     """
     check_floating(params, "params")
     forget_key, retain_key = jax.random.split(key)
@@ -85,7 +97,7 @@ def forget_retain_grads(
     return ForgetRetainGrads(forget, retain, forget_value, retain_value)
 
 
-def _accumulate(value_and_grad, params: Params, batch: Batch, key: jax.Array, size: int):
+def _accumulate(value_and_grad, params: Tree, batch: Tree, key: jax.Array, size: int):
     """The mean of `value_and_grad` over the slices of a batch, in the dtypes of one slice."""
     n = len(jax.tree.leaves(batch)[0]) // size
 
@@ -108,24 +120,25 @@ def _accumulate(value_and_grad, params: Params, batch: Batch, key: jax.Array, si
     return jax.tree.map(lambda t, x: t.astype(x.dtype), total, result)
 
 
-def _check_batch(name: str, batch: Batch, size: int | None) -> None:
-    """Raises ValueError unless the batch has examples, in slices of `size` where that is given."""
+def _check_batch(name: str, batch: Tree, size: int | None) -> None:
+    """Raises ValueError unless the batch holds examples, in whole slices of `size` if given."""
     lengths = {
         path: jnp.shape(leaf)[0] if jnp.ndim(leaf) else None
         for path, leaf in zip(leaf_paths(batch), jax.tree.leaves(batch), strict=True)
     }
     if not lengths or 0 in lengths.values():
-        raise ValueError(f"{name} is empty: it has no example to take a gradient of")
+        raise ValueError(f"{name} is empty; it must hold at least one example")
     if size is None:
         return
+    at_least(1, microbatch_size=size)
     if len(set(lengths.values())) > 1 or None in lengths.values():
         raise ValueError(
             f"microbatch_size slices the leading axis, but the leaves of {name} differ in it: "
             f"{lengths}"
         )
     (length,) = set(lengths.values())
-    if size < 1 or length % size:
+    if length % size:
         raise ValueError(
-            f"microbatch_size {size} does not divide the {length} examples of {name}; give a "
+            f"microbatch_size must divide the {length} examples of {name}, got {size}; give a "
             "divisor, or a batch that is a multiple of it"
         )

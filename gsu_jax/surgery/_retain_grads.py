@@ -1,25 +1,17 @@
-"""The retain gradient that a transform uses in a step: given at construction or at the update."""
-
-from typing import Any
+"""The retain gradient of a step, given at construction or at the update."""
 
 import jax
 import optax
 
-from gsu_jax.surgery._conflict import mean_of_set
-from gsu_jax.surgery._pmean import average
-from gsu_jax.surgery._tree_checks import (
-    Tree,
-    check_floating,
-    check_same_shapes,
-    check_stacked_shapes,
-    is_stacked,
-)
+from gsu_jax.surgery._conflict import mean_gradient
+from gsu_jax.surgery._pmean_gradients import AxisName, pmean_gradients
+from gsu_jax.surgery._tree_checks import Tree, check_gradients
 
 
 def retain_grads_of_step(
     transform: str, updates: Tree, given: Tree | None, fixed: Tree | None = None
 ) -> Tree:
-    """The retain gradient of this step, or an error that says how to hand it over."""
+    """Returns `given`, else `fixed`, else raises a ValueError that says how to pass one."""
     retain_grads = fixed if given is None else given
     if retain_grads is None:
         raise ValueError(
@@ -37,18 +29,18 @@ def retain_grads_of_step(
 
 
 def mean_retain_grads(
-    transform: str, updates: Tree, given: Tree | None, fixed: Tree | None, axis_name: Any
+    transform: str,
+    updates: Tree,
+    given: Tree | None,
+    fixed: Tree | None,
+    axis_name: AxisName | None,
 ) -> Tree:
-    """The retain gradient of this step as one vector: a set averaged, and over the devices too."""
+    """Returns the retain gradient of this step as one vector, averaged over a set and devices."""
     r = retain_grads_of_step(transform, updates, given, fixed)
-    check_floating(updates, "updates")
-    check_floating(r, "retain_grads")
-    if is_stacked(updates, r):
-        check_stacked_shapes(updates, r)
-        r = mean_of_set(r)
-    check_same_shapes(updates, r)
-    averaged = axis_name is None or given is None
-    return r if averaged else average("retain_grads", r, axis_name)
+    if check_gradients(updates, r):
+        r = mean_gradient(r)
+    # A fixed retain gradient is the same on every device.
+    return r if given is None else pmean_gradients("retain_grads", r, axis_name)
 
 
 def _is_masked(tree: Tree) -> bool:

@@ -1,16 +1,4 @@
-r"""Gradient surgery: takes out of one gradient what lies along another, as pure functions on trees.
-
-With both trees ravelled into single vectors u and r (`jax.flatten_util.ravel_pytree`), the
-projection is
-
-    project(u, r) = u - (<u, r> / <r, r>) r
-
-(Bae et al. 2023, section 3.2). That is the definition. What runs are the same inner products, leaf
-by leaf: nothing is copied into one long vector, and sharded leaves stay where they are.
-
-Gradients are in the descent convention: they are what an optimiser subtracts. Forgetting ascends
-its loss, so the update to project is minus the gradient of the loss on the forget set.
-"""
+"""Checks of the trees that surgery takes; each error names the leaf."""
 
 from typing import Any, Literal
 
@@ -22,71 +10,35 @@ When = Literal["always", "conflict"]
 Incoming = Literal["gradients", "steps"]
 
 
-def check_trees(updates: Tree, retain_grads: Tree) -> None:
-    check_same_shapes(updates, retain_grads)
+def check_gradients(updates: Tree, retain_grads: Tree) -> bool:
+    """Checks both trees and returns whether `retain_grads` is a stacked set of gradients.
+
+    In a stacked set, every leaf has one axis more than its update: k gradients along axis 0.
+
+    Raises:
+        ValueError: Structures or shapes differ.
+        TypeError: A leaf is not floating point.
+    """
+    _check_same_structure(updates, retain_grads)
     check_floating(updates, "updates")
     check_floating(retain_grads, "retain_grads")
-
-
-def leaf_paths(tree: Tree) -> list[str]:
-    """Returns the path of every leaf, such as `"decoder/kernel"`, in the order of the leaves."""
-    paths = [path for path, _ in jax.tree_util.tree_flatten_with_path(tree)[0]]
-    return [jax.tree_util.keystr(path, simple=True, separator="/") or "(root)" for path in paths]
-
-
-def check_floating(tree: Tree, name: str) -> None:
-    """Raises TypeError, naming the leaf, unless every leaf of `tree` is real floating point."""
-    for path, leaf in zip(leaf_paths(tree), jax.tree.leaves(tree), strict=True):
-        dtype = leaf.dtype if hasattr(leaf, "dtype") else jnp.result_type(leaf)
-        if not jnp.issubdtype(dtype, jnp.floating):
-            raise TypeError(
-                f"{name} has a leaf {path} of dtype {dtype}; gradients exist for floating-point "
-                "leaves only: keep such leaves in a tree of their own, outside the parameters"
-            )
-
-
-def check_same_structure(updates: Tree, retain_grads: Tree) -> None:
-    """Raises ValueError, naming the first leaf at fault, unless both trees have the same leaves."""
-    expected, found = jax.tree.structure(updates), jax.tree.structure(retain_grads)
-    if expected == found:
-        return
-    expected_paths, found_paths = leaf_paths(updates), leaf_paths(retain_grads)
-    for path in expected_paths:
-        if path not in found_paths:
-            raise ValueError(
-                f"retain_grads has no leaf {path}; was it computed with the same loss and the "
-                "same parameters?"
-            )
-    for path in found_paths:
-        if path not in expected_paths:
-            raise ValueError(
-                f"retain_grads has a leaf {path} that the updates have not; was it computed with "
-                "the same loss and the same parameters?"
-            )
-    raise ValueError(
-        f"retain_grads has the leaves of the updates in other containers: expected {expected}, "
-        f"got {found}"
-    )
-
-
-def check_same_shapes(updates: Tree, retain_grads: Tree) -> None:
-    """Raises ValueError, naming leaf and shapes, unless all leaves agree in shape."""
-    check_same_structure(updates, retain_grads)
-    for path, u, r in _shapes(updates, retain_grads):
+    shapes = _shapes(updates, retain_grads)
+    if shapes and all(len(r) == len(u) + 1 for _, u, r in shapes):
+        check_stacked(updates, retain_grads)
+        return True
+    for path, u, r in shapes:
         if u != r:
-            hint = (
-                "a set of retain gradients, with a leading axis, goes through project_subspace"
-                if r[1:] == u and r
-                else "was it computed with the same parameters?"
-            )
             raise ValueError(
-                f"leaf {path} has shape {u} in the updates and {r} in retain_grads; {hint}"
+                f"leaf {path} has shape {u} in the updates and {r} in retain_grads; was it "
+                "computed with the same parameters? A set of k retain gradients needs a leading "
+                "axis of length k on every leaf"
             )
+    return False
 
 
-def check_stacked_shapes(updates: Tree, retain_grads: Tree) -> int:
-    """Returns k where every leaf of `retain_grads` has a leading axis of k, else ValueError."""
-    check_same_structure(updates, retain_grads)
+def check_stacked(updates: Tree, retain_grads: Tree) -> None:
+    """Raises ValueError unless all leaves of `retain_grads` have one more, leading axis."""
+    _check_same_structure(updates, retain_grads)
     k = None
     for path, u, r in _shapes(updates, retain_grads):
         k = r[0] if k is None and r else k
@@ -95,14 +47,53 @@ def check_stacked_shapes(updates: Tree, retain_grads: Tree) -> int:
                 f"leaf {path} has shape {u} in the updates and {r} in retain_grads; a set of k "
                 f"retain gradients has shape (k, *{u}), with one k >= 1 for all leaves"
             )
-    return k or 0
 
 
-def is_stacked(updates: Tree, retain_grads: Tree) -> bool:
-    """Whether the leaves of `retain_grads` have one axis more than those of `updates`."""
-    check_same_structure(updates, retain_grads)
-    shapes = _shapes(updates, retain_grads)
-    return bool(shapes) and all(len(r) == len(u) + 1 for _, u, r in shapes)
+def check_floating(tree: Tree, name: str) -> None:
+    """Raises TypeError unless every leaf of `tree` is real and floating point.
+
+    Args:
+        tree: Any tree of arrays.
+        name: What the error calls the tree.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> check_floating({"step": jnp.arange(3)}, "params")
+        Traceback (most recent call last):
+        TypeError: params has a leaf step of dtype int32; only floating-point leaves have \
+gradients: keep other leaves outside the parameters
+    """
+    for path, leaf in zip(leaf_paths(tree), jax.tree.leaves(tree), strict=True):
+        dtype = leaf.dtype if hasattr(leaf, "dtype") else jnp.result_type(leaf)
+        if not jnp.issubdtype(dtype, jnp.floating):
+            raise TypeError(
+                f"{name} has a leaf {path} of dtype {dtype}; only floating-point leaves have "
+                "gradients: keep other leaves outside the parameters"
+            )
+
+
+def leaf_paths(tree: Tree) -> list[str]:
+    """Returns the path of every leaf, such as `"decoder/kernel"`, in the order of the leaves."""
+    paths = [path for path, _ in jax.tree_util.tree_flatten_with_path(tree)[0]]
+    return [jax.tree_util.keystr(path, simple=True, separator="/") or "(root)" for path in paths]
+
+
+def _check_same_structure(updates: Tree, retain_grads: Tree) -> None:
+    expected, got = jax.tree.structure(updates), jax.tree.structure(retain_grads)
+    if expected == got:
+        return
+    expected_paths, got_paths = leaf_paths(updates), leaf_paths(retain_grads)
+    fix = "was it computed with the same loss and the same parameters?"
+    for path in expected_paths:
+        if path not in got_paths:
+            raise ValueError(f"retain_grads has no leaf {path}; {fix}")
+    for path in got_paths:
+        if path not in expected_paths:
+            raise ValueError(f"retain_grads has a leaf {path} that the updates lack; {fix}")
+    raise ValueError(
+        "retain_grads has the leaves of the updates in other containers: expected "
+        f"{expected}, got {got}"
+    )
 
 
 def _shapes(updates: Tree, retain_grads: Tree) -> list[tuple[str, tuple, tuple]]:

@@ -117,7 +117,7 @@ def take_step(
         grads.updates, state, params, retain_grads=grads.retain_grads, **extra
     )
     carry = place.hold((optax.apply_updates(params, updates), state))
-    return carry, grads.metrics | _conflict(state)
+    return carry, grads.metrics | method.measured(state)
 
 
 def _transform(
@@ -134,11 +134,3 @@ def _check_count(name: str, value: Any, least: int) -> None:
         raise TypeError(f"{name} must be an integer, found {value!r}.")
     if value < least:
         raise ValueError(f"{name} must be at least {least}, found {value}.")
-
-
-def _conflict(state: Any) -> dict[str, jax.Array]:
-    """What the chain measured: of the incoming update, and of the step that was applied."""
-    names = {"ProjectConflictingState": "cosine", "MeasureConflictState": "applied_cosine"}
-    found = optax.tree.get_all_with_path(state, "cosine")
-    kinds = [(getattr(path[-1], "tuple_name", None), value) for path, value in found]
-    return {names[kind]: value for kind, value in kinds if kind in names}

@@ -1,17 +1,17 @@
-"""Rules that combine a forget and a retain gradient, a page each."""
+"""Rules that combine a forget and a retain gradient, one per file."""
 
-from gsu_jax.surgery.rules._cagrad import cagrad, conflict_averse
-from gsu_jax.surgery.rules._gru import gru
-from gsu_jax.surgery.rules._pcgrad import pcgrad, project_both, project_retain
-from gsu_jax.surgery.rules._projected_adam import project_in_metric, projected_adam
+from gsu_jax.surgery.rules._cagrad import cagrad
+from gsu_jax.surgery.rules._gru import GRUState, gru
+from gsu_jax.surgery.rules._pcgrad import pcgrad
+from gsu_jax.surgery.rules._project_retain import project_retain
+from gsu_jax.surgery.rules._projected_adam import ProjectedAdamState, projected_adam
 
 __all__ = [
+    "GRUState",
+    "ProjectedAdamState",
     "cagrad",
-    "conflict_averse",
     "gru",
     "pcgrad",
-    "project_both",
-    "project_in_metric",
     "project_retain",
     "projected_adam",
 ]

@@ -6,64 +6,56 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from gsu_jax.checks import in_range
 from gsu_jax.surgery._inner_products import scale_by_power_of_two
-from gsu_jax.surgery._pmean import AxisName
+from gsu_jax.surgery._leaves import Leaves, like_updates, widened
+from gsu_jax.surgery._pmean_gradients import AxisName
 from gsu_jax.surgery._tree_checks import Tree
-from gsu_jax.surgery.rules._combining import check_share, combining
-from gsu_jax.surgery.rules._leaves import Leaves, like_updates, widened
+from gsu_jax.surgery.rules._combining import combining
 
 
 def cagrad(
     c: float = 0.5, *, axis_name: AxisName | None = None
 ) -> optax.GradientTransformationExtraArgs:
-    """CAGrad: the direction within c |g| of the mean g = (u + r) / 2 that serves both best.
+    r"""CAGrad: the direction near the mean gradient whose worse inner product is largest.
 
-    See `gsu_jax.surgery.rules.conflict_averse`.
+    With u the updates and r the retain gradient, each as a single vector, and g = (u + r) / 2:
+
+    .. math:: \arg\max_d \min(\langle u, d \rangle, \langle r, d \rangle)
+        \quad \text{such that} \quad |d - g| \le c |g|
+
+    With m(w) = w u + (1 - w) r, the dual is to minimize <m(w), g> + c |g| |m(w)| over w in [0, 1];
+    then d = g + c |g| m / |m|. In w, the dual is a straight line plus the distance of the origin
+    from a point that moves on another line, and its minimum has a closed form.
 
     Args:
-        c: in [0, 1); 0 is the mean of both gradients.
-        axis_name: as in `pcgrad`.
+        c: How far d may be from g, relative to |g|; in [0, 1). At 0, d is g.
+        axis_name: As in `pcgrad`.
 
     Returns:
-        As `pcgrad`.
+        A transform, as `pcgrad`. If r is zero, the result is `updates` / 2.
 
     Raises:
-        ValueError: c is not in [0, 1). ValueError, TypeError: from `update`, as `pcgrad`.
+        ValueError: `c` is not in [0, 1); and from `update`, as `project_conflicting`.
+        TypeError: From `update`, as `project_conflicting`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> transform = cagrad(c=0.5)
+        >>> updates, retain = jnp.array([-1.0, 1.0]), jnp.array([1.0, 0.0])
+        >>> d, _ = transform.update(updates, transform.init(updates), retain_grads=retain)
+        >>> d.round(5).tolist()
+        [0.25, 0.5]
 
     References:
         Liu et al., `Conflict-Averse Gradient Descent for Multi-task Learning
         <https://arxiv.org/abs/2110.14048>`_, 2021.
     """
-    check_share("c", c)
-    return combining("cagrad", partial(conflict_averse, c=c), axis_name)
+    in_range(0, 1, c=c)
+    return combining("cagrad", partial(_conflict_averse, c=c), axis_name)
 
 
-def conflict_averse(updates: Tree, retain_grads: Tree, c: float = 0.5) -> Tree:
-    r"""The direction near the mean of both whose worse inner product with them is largest.
-
-    With u and r the two trees as single vectors and g = (u + r) / 2 their mean:
-
-    .. math:: \arg\max_d \min(\langle u, d \rangle, \langle r, d \rangle)
-        \quad \text{such that} \quad |d - g| \le c |g|
-
-    (CAGrad, Liu et al. 2021). With m(w) = w u + (1 - w) r, its dual is to minimise
-    <m(w), g> + c |g| |m(w)| over w in [0, 1], and then d = g + c |g| m / |m|. In w this is a
-    straight line plus the distance to a point, the origin, on another line: its least value is
-    found in closed form.
-
-    Args:
-        updates: a tree of floating-point arrays.
-        retain_grads: the gradient of the retained loss: same structure and shapes.
-        c: how far d may leave the mean, relative to its norm; in [0, 1). At 0, d is the mean.
-
-    Returns:
-        A tree with the structure, shapes and dtypes of `updates`; g = `updates` / 2 where r is
-        zero.
-
-    Raises:
-        ValueError: structures or shapes differ (names the leaf).
-        TypeError: a leaf is not floating point (names the leaf).
-    """
+def _conflict_averse(updates: Tree, retain_grads: Tree, c: float) -> Tree:
     u, r = widened(updates, retain_grads)
     if not u:
         return updates
@@ -84,13 +76,13 @@ def conflict_averse(updates: Tree, retain_grads: Tree, c: float = 0.5) -> Tree:
 
 
 def _dual_weight(u: Leaves, r: Leaves, mean: Leaves, reach: jax.Array) -> jax.Array:
-    """The minimiser over w in [0, 1] of <m, mean> + reach |m|, m = r + w (u - r)."""
+    """The minimizer over w in [0, 1] of <m, mean> + reach |m|, m = r + w (u - r)."""
     line = [a - b for a, b in zip(u, r, strict=True)]
     slope, square = _dot(line, mean), _dot(line, line)
     nearest = -_dot(r, line) / jnp.where(square > 0, square, 1)
     distance = _norm([b + nearest * e for b, e in zip(r, line, strict=True)])
     # With w = nearest + t, |m|^2 = distance^2 + square t^2: the derivative is zero at
-    # t = -slope distance / sqrt(square (reach^2 square - slope^2)), where that root is real.
+    # t = -slope distance / sqrt(square (reach^2 square - slope^2)), if that root is real.
     bend = reach**2 * square - slope**2
     inside = (square > 0) & (bend > 0)
     root = jnp.sqrt(jnp.where(inside, square, 1)) * jnp.sqrt(jnp.where(inside, bend, 1))

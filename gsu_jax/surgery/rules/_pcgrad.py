@@ -1,86 +1,52 @@
-"""PCGrad, and S: the retain gradient without its component along the update."""
+"""PCGrad: both gradients, each projected off the other if they conflict, and added."""
 
-import jax
-import jax.numpy as jnp
 import optax
 
-from gsu_jax.surgery._inner_products import accumulator
-from gsu_jax.surgery._pmean import AxisName
+from gsu_jax.surgery._leaves import like_updates, widened
+from gsu_jax.surgery._pmean_gradients import AxisName
 from gsu_jax.surgery._projection import project
 from gsu_jax.surgery._tree_checks import Tree
 from gsu_jax.surgery.rules._combining import combining
-from gsu_jax.surgery.rules._leaves import like_updates, widened
 
 
 def pcgrad(*, axis_name: AxisName | None = None) -> optax.GradientTransformationExtraArgs:
-    """PCGrad: u and r, each projected off the other where they conflict, and added.
+    r"""PCGrad for two tasks: projects u and r off each other if they conflict, and adds them.
 
-    See `project_both`. It descends the retained loss too, so no `add_retain_gradient` is needed.
+    With u the updates and r the retain gradient, each as a single vector, if <u, r> < 0:
+
+    .. math::
+        \left(u - \frac{\langle u, r \rangle}{\langle r, r \rangle} r\right)
+        + \left(r - \frac{\langle r, u \rangle}{\langle u, u \rangle} u\right)
+
+    and u + r otherwise. PCGrad also descends the retained loss, so it needs no
+    `add_retain_gradient`.
 
     Args:
-        axis_name: under `pmap` or `shard_map`, the axis over which both gradients are averaged.
+        axis_name: Under `pmap` or `shard_map`, the axis over which both gradients are averaged.
 
     Returns:
-        A transform with the state `ProjectConflictingState`, where `projected` says whether the two
-        conflict. Its `update` takes `retain_grads`; of a set with a leading axis, the mean.
+        A transform with the state `gsu_jax.surgery.Conflict`; `projected` says whether the two
+        gradients conflict. `update` takes `retain_grads`; of a set with a leading axis, the mean.
 
     Raises:
-        ValueError, TypeError: from `update`, as `project_conflicting`.
+        ValueError: From `update`, as `project_conflicting`.
+        TypeError: From `update`, as `project_conflicting`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> transform = pcgrad()
+        >>> updates, retain = jnp.array([-1.0, 1.0]), jnp.array([2.0, 0.0])
+        >>> transform.update(updates, transform.init(updates), retain_grads=retain)[0].tolist()
+        [1.0, 2.0]
 
     References:
         Yu et al., `Gradient Surgery for Multi-Task Learning <https://arxiv.org/abs/2001.06782>`_,
         2020.
     """
-    return combining("pcgrad", project_both, axis_name)
+    return combining("pcgrad", _project_both, axis_name)
 
 
-def project_retain(*, axis_name: AxisName | None = None) -> optax.GradientTransformationExtraArgs:
-    """S: r - (<r, u> / <u, u>) u, the retain gradient without its component along the update.
-
-    The forget gradient is not followed at all: training goes on, on the retained images, along
-    what leaves the forget loss as it is. The sign of u makes no difference.
-
-    Args:
-        axis_name: as in `pcgrad`.
-
-    Returns:
-        As `pcgrad`.
-
-    Raises:
-        ValueError, TypeError: from `update`, as `pcgrad`.
-
-    References:
-        Mandal & Gottwald, 2025.
-    """
-
-    def combine(updates, retain_grads):
-        wide = jax.tree.map(lambda r: jnp.asarray(r, accumulator([r])), retain_grads)
-        projected = project(wide, updates)
-        return jax.tree.map(lambda p, u: p.astype(jnp.result_type(u)), projected, updates)
-
-    return combining("project_retain", combine, axis_name)
-
-
-def project_both(updates: Tree, retain_grads: Tree) -> Tree:
-    """Takes each of the two out of the other where they conflict, and adds them up.
-
-    With u and r the two trees as single vectors: where <u, r> < 0
-
-        (u - (<u, r> / <r, r>) r) + (r - (<r, u> / <u, u>) u)
-
-    and else u + r (PCGrad for two tasks, Yu et al. 2020).
-
-    Args:
-        updates: a tree of floating-point arrays.
-        retain_grads: the gradient of the retained loss: same structure and shapes.
-
-    Returns:
-        A tree with the structure, shapes and dtypes of `updates`; `updates` where r is zero.
-
-    Raises:
-        ValueError: structures or shapes differ (names the leaf).
-        TypeError: a leaf is not floating point (names the leaf).
-    """
+def _project_both(updates: Tree, retain_grads: Tree) -> Tree:
     u, r = widened(updates, retain_grads)
     both = zip(project(u, r, when="conflict"), project(r, u, when="conflict"), strict=True)
     return like_updates(updates, [a + b for a, b in both])
