@@ -10,9 +10,27 @@ from gsu_jax.models import Loss, Params
 def mean_squared_gradient(
     loss: Loss, params: Params, images: ImageSet, key: jax.Array, *, at_once: int = 16
 ) -> Params:
-    """The mean over images of the square of the gradient at each, a tree as `params`, float32.
+    """Returns the diagonal of the empirical Fisher information.
 
-    The diagonal of the empirical Fisher information. `at_once` gradients are held at a time.
+    It is the mean over images of the squared gradient of the loss at each image.
+
+    Args:
+        loss: `loss(params, images, key) -> scalar`.
+        params: A tree of floating-point arrays.
+        images: The images, at least one.
+        key: A JAX random key; each image gets its own.
+        at_once: The number of gradients that are held at a time.
+
+    Returns:
+        A tree with the structure and shapes of `params`, in float32.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> def loss(params, images, key):
+        ...     return jnp.mean(images) * params
+        >>> images = ImageSet.of(jnp.array([0.0, 1.0]).reshape(2, 1, 1, 1))
+        >>> float(mean_squared_gradient(loss, jnp.ones(()), images, jax.random.key(0)))
+        0.5
     """
 
     def squared(image: jax.Array, key: jax.Array) -> Params:

@@ -9,12 +9,11 @@ import jax.numpy as jnp
 import optax
 
 from gsu_jax.checks import choice
-from gsu_jax.surgery import check_floating
+from gsu_jax.models import Params
+from gsu_jax.surgery import Tree, check_floating
 
-Params = Any
-Batch = Any
-Tree = Any
-Loss = Callable[[Params, Batch], jax.Array]
+# loss(params, batch) -> scalar; see `gsu_jax.curvature`
+KeylessLoss = Callable[[Params, Tree], jax.Array]
 Product = Callable[[Tree], Tree]
 Curvature = Literal["hessian", "gauss_newton"]
 
@@ -24,43 +23,90 @@ class ComposedLoss:
     """A loss in the two parts that a Gauss-Newton product needs; itself a `loss(params, batch)`.
 
     Attributes:
-        outputs: `outputs(params, batch) -> tree`, what the model says of the batch (for a VAE the
-            logits and the posterior's mean and log-variance; with a weight penalty, the parameters
-            among them).
+        outputs: `outputs(params, batch) -> tree`, the outputs of the model. For a VAE: the logits
+            and the mean and log-variance of the posterior; with a weight penalty, the parameters
+            too.
         of_outputs: `of_outputs(outputs, batch) -> scalar`, convex in the outputs, a mean over the
             examples.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> def squared_error(predicted, batch):
+        ...     return jnp.mean((predicted - batch["y"]) ** 2)
+        >>> loss = ComposedLoss(lambda params, batch: batch["x"] @ params, squared_error)
+        >>> float(loss(jnp.ones(2), {"x": jnp.eye(2), "y": jnp.zeros(2)}))
+        1.0
     """
 
-    outputs: Callable[[Params, Batch], Tree]
-    of_outputs: Callable[[Tree, Batch], jax.Array]
+    outputs: Callable[[Params, Tree], Tree]
+    of_outputs: Callable[[Tree, Tree], jax.Array]
 
-    def __call__(self, params: Params, batch: Batch) -> jax.Array:
-        """The loss of a batch."""
+    def __call__(self, params: Params, batch: Tree) -> jax.Array:
+        """Returns the loss of a batch."""
         return self.of_outputs(self.outputs(params, batch), batch)
 
 
-def hessian_product(loss: Loss, params: Params, batch: Batch) -> Product:
-    """The product v -> H v, H the Hessian of `loss` in `params`: a jvp of its gradient.
+def hessian_product(loss: KeylessLoss, params: Params, batch: Tree) -> Product:
+    """Returns the product v -> H v, with H the Hessian of `loss` at `params`.
 
-    The gradient is linearised once; each product costs about one gradient more. The loss takes no
-    key: fix the noise in a closure or put it in the batch.
+    The gradient is linearized once. Each product costs about one gradient.
+
+    Args:
+        loss: `loss(params, batch) -> scalar`.
+        params: A tree of floating-point arrays.
+        batch: A tree of arrays with a leading axis.
+
+    Returns:
+        A function from a tree like `params` to a tree like `params`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> def loss(params, batch):
+        ...     return jnp.mean(batch) * jnp.sum(params**3)
+        >>> product = hessian_product(loss, jnp.array([1.0, 2.0]), jnp.ones(1))
+        >>> product(jnp.ones(2)).tolist()
+        [6.0, 12.0]
     """
     return jax.linearize(jax.grad(lambda p: loss(p, batch)), params)[1]
 
 
-def gauss_newton_product(loss: ComposedLoss, params: Params, batch: Batch) -> Product:
-    """The product v -> J^T H_out J v: J of the outputs in params, H_out of the loss in the outputs.
+def gauss_newton_product(loss: ComposedLoss, params: Params, batch: Tree) -> Product:
+    r"""Returns the product with the Gauss-Newton matrix of a loss.
 
-    It is the Hessian without the term in the outputs' own second derivatives, and positive
-    semi-definite wherever the loss is convex in the outputs (Schraudolph 2002).
+    With J the Jacobian of the outputs in the parameters and H the Hessian of the loss in the
+    outputs:
+
+    .. math:: v \mapsto J^\top H J v
+
+    It is the Hessian without the second derivatives of the outputs. If the loss is convex in the
+    outputs, it is positive semi-definite.
+
+    Args:
+        loss: The loss in two parts.
+        params: A tree of floating-point arrays.
+        batch: A tree of arrays with a leading axis.
+
+    Returns:
+        A function from a tree like `params` to a tree like `params`.
 
     Raises:
         TypeError: `loss` is not a `ComposedLoss`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> def squared_error(predicted, batch):
+        ...     return jnp.sum((predicted - batch) ** 2)
+        >>> loss = ComposedLoss(lambda params, batch: params**2, squared_error)
+        >>> gauss_newton_product(loss, jnp.array([3.0]), jnp.zeros(1))(jnp.ones(1)).tolist()
+        [72.0]
+
+    References:
+        Schraudolph, Fast Curvature Matrix-Vector Products for Second-Order Gradient Descent, 2002.
     """
     if not isinstance(loss, ComposedLoss):
         raise TypeError(
-            'curvature="gauss_newton" needs to know the model\'s outputs: give loss as '
-            f"ComposedLoss(outputs, of_outputs); found {type(loss).__name__}"
+            'curvature="gauss_newton" needs the outputs of the model: give loss as '
+            f"ComposedLoss(outputs, of_outputs), got {type(loss).__name__}"
         )
     outputs, push = jax.linearize(lambda p: loss.outputs(p, batch), params)
     pull = jax.linear_transpose(push, params)
@@ -68,8 +114,32 @@ def gauss_newton_product(loss: ComposedLoss, params: Params, batch: Batch) -> Pr
     return lambda vector: pull(curve(push(vector)))[0]
 
 
-def curvature_product(curvature: Curvature, loss: Loss, params: Params, batch: Batch) -> Product:
-    """The product named by `curvature`; raises ValueError for another name."""
+def curvature_product(
+    curvature: Curvature, loss: KeylessLoss, params: Params, batch: Tree
+) -> Product:
+    """Returns `hessian_product` or `gauss_newton_product`, as named by `curvature`.
+
+    Args:
+        curvature: "hessian" or "gauss_newton".
+        loss: `loss(params, batch) -> scalar`; for "gauss_newton", a `ComposedLoss`.
+        params: A tree of floating-point arrays.
+        batch: A tree of arrays with a leading axis.
+
+    Returns:
+        A function from a tree like `params` to a tree like `params`.
+
+    Raises:
+        ValueError: `curvature` is unknown.
+        TypeError: A leaf of `params` is not floating point; "gauss_newton" of a plain loss.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> def loss(params, batch):
+        ...     return jnp.mean(batch) * jnp.sum(params**3)
+        >>> product = curvature_product("hessian", loss, jnp.array([1.0]), jnp.ones(1))
+        >>> product(jnp.ones(1)).tolist()
+        [6.0]
+    """
     choice(("hessian", "gauss_newton"), curvature=curvature)
     check_floating(params, "params")
     chosen = hessian_product if curvature == "hessian" else gauss_newton_product
@@ -77,25 +147,30 @@ def curvature_product(curvature: Curvature, loss: Loss, params: Params, batch: B
 
 
 class Solution(NamedTuple):
-    """`value`: x; `residual`: |(C + damping I) x - b| / |b|, computed from x; 0 where b is zero."""
+    """The solution of a linear system.
+
+    Attributes:
+        value: x.
+        residual: |(C + damping I) x - b| / |b|, computed from x; 0 if b is zero.
+    """
 
     value: Tree
     residual: jax.Array
 
 
 def solve(product: Product, b: Tree, *, damping: Any, tol: Any, maxiter: Any) -> Solution:
-    """Solves (C + damping I) x = b by conjugate gradients, C given by its products.
+    """Solves (C + damping I) x = b by conjugate gradients, with C given by its products.
 
-    C + damping I must be positive definite. Where it is not, the method may break down (NaN), stop
-    at `maxiter` with a large residual, or solve the system all the same: x then leads to a saddle,
-    and no residual says so. In float32 the residual rarely falls below 1e-6.
+    C + damping I must be positive definite. If it is not, the method may break down (NaN), stop at
+    `maxiter` with a large residual, or solve the system anyway. In the last case, x leads to a
+    saddle, and the residual does not show it. In float32, the residual rarely falls below 1e-6.
 
     Args:
         product: v -> C v.
-        b: the right-hand side, a tree of the structure of x.
-        damping: at least 0.
-        tol: stop when the residual is at most this.
-        maxiter: or after so many products.
+        b: The right-hand side, a tree with the structure of x.
+        damping: At least 0.
+        tol: The residual at which to stop.
+        maxiter: The number of products at which to stop.
     """
 
     def damped(x: Tree) -> Tree:
