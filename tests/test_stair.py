@@ -42,9 +42,6 @@ TOO_LONG = {
     "tests/report/test_report.py",
     "tests/storage/test_checkpoints.py",
     "tests/study/test_study.py",
-    "tests/surgery/test_projection.py",
-    "tests/surgery/test_rules.py",
-    "tests/surgery/test_transforms.py",
     "tests/test_benchmarks.py",
     "tests/unlearning/test_unlearn.py",
 }
