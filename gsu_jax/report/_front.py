@@ -128,7 +128,7 @@ def _draw(
     if not len(points):
         return
     style = {"linestyle": "", "marker": look.marker, "color": look.color, "clip_on": False}
-    # Markers over the edge must not move the axes.
+    # A marker over the edge must not move the axes.
     style["in_layout"] = False
     seen = points[points[:, 1] <= axis.high]
     axes.plot(*seen.T, **style, markersize=3.2, alpha=0.5, markeredgewidth=0, zorder=order)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from gsu_jax.report._figures import drawing
-from gsu_jax.report._results import read_results
+from gsu_jax.report._results import read_results, with_role
 from gsu_jax.report._sweep_front import RULE, Point, best, pareto, points, sweep_front
 from gsu_jax.storage import write_whole
 
@@ -27,15 +27,15 @@ def write_sweep_files(
       `epochs`; removed if no setting is within the budget.
 
     Args:
-        folder: of the sweep, with its `results.json`.
-        settings: row label -> the fields of its method.
-        budget: percent of nelbo that forgetting may cost.
+        folder: The folder of the sweep, with its `results.json`.
+        settings: Row name -> the fields of its method.
+        budget: The largest rise of the retained nelbo, in percent.
 
     Returns:
         The contents of `results.json`, `sweep.json` and `best.json` (None if it was removed).
 
     Raises:
-        OSError: a file cannot be written.
+        OSError: A file cannot be written.
     """
     folder = Path(folder)
     results = read_results(folder / "results.json")
@@ -47,7 +47,7 @@ def write_sweep_files(
         "config": results["config"],
         "budget": budget,
         "rule": rule,
-        "before": _seeds(rows, "before"),
+        "before": _seeds(rows, with_role("baseline", results)),
         "settings": [_entry(point, rows, pareto(found), chosen) for point in found],
     }
     _write_json(folder / "sweep.json", sweep)
@@ -71,7 +71,7 @@ def write_sweep_files(
     return results, sweep, best_setting
 
 
-def _seeds(rows: list[dict], method: str) -> list[dict]:
+def _seeds(rows: list[dict], method: str | None) -> list[dict]:
     return [{name: row[name] for name in METRICS} for row in rows if row["method"] == method]
 
 

@@ -1,4 +1,4 @@
-"""The front of a sweep: what each setting forgets against what it costs, and which one is best."""
+"""Ranks the settings of a sweep by forgetting and cost, and plots them."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -7,11 +7,12 @@ import numpy as np
 
 from gsu_jax.metrics import by_seed
 from gsu_jax.report._figures import BEFORE, INK, MARKERS, PALETTE, SOFT, drawing
+from gsu_jax.report._results import with_role
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-FARTHEST = 1000.0  # percent; a cost beyond it stands hollow at the edge
+FARTHEST = 1000.0  # percent; a larger cost is a hollow marker at the edge
 RULE = (
     "lowest mean fratio among the settings of which no seed diverged and whose retained nelbo lies "
     "at most {budget:g} % above the pre-trained model's, in the mean over seeds"
@@ -19,10 +20,16 @@ RULE = (
 
 
 class Point(NamedTuple):
-    """One setting: its row, its two values, and what its living seeds gave.
+    """A setting of a sweep with its cost and its forgetting.
 
-    `cost` is 100 (nelbo - nelbo before) / |nelbo before| of the retained test images, each seed
-    against the model that it began with; `lost` are the seeds that diverged.
+    Attributes:
+        row: The name of its rows.
+        learning_rate: The learning rate.
+        retain_weight: The weight of the retain loss.
+        cost: `[seeds]`, 100 (nelbo - nelbo before) / |nelbo before| of the retained test images,
+            against the pre-trained model of the same seed.
+        fratio: `[seeds]`, fratio after unlearning.
+        lost: The number of diverged seeds, which `cost` and `fratio` exclude.
     """
 
     row: str
@@ -34,8 +41,25 @@ class Point(NamedTuple):
 
 
 def points(rows: Sequence[dict], settings: dict[str, dict]) -> list[Point]:
-    """The settings as points, from rows as in results.json; `settings`: row -> its two values."""
-    before = by_seed(rows, "before", "nelbo_retain")
+    """Returns the settings of a sweep as points.
+
+    Args:
+        rows: As in results.json.
+        settings: Row name -> {"learning_rate", "retain_weight"}.
+
+    Returns:
+        A point for each setting, in their order.
+
+    Example:
+        >>> rows = [
+        ...     {"method": "before", "seed": 0, "nelbo_retain": 100.0, "fratio": 0.3},
+        ...     {"method": "rate 1", "seed": 0, "nelbo_retain": 102.0, "fratio": 0.01},
+        ... ]
+        >>> (point,) = points(rows, {"rate 1": {"learning_rate": 1.0, "retain_weight": 0.0}})
+        >>> point.cost, point.fratio
+        (array([2.]), array([0.01]))
+    """
+    before = _before(rows, "nelbo_retain")
     found = []
     for row, setting in settings.items():
         nelbo, fratio = (by_seed(rows, row, metric) for metric in ("nelbo_retain", "fratio"))
@@ -50,9 +74,9 @@ def points(rows: Sequence[dict], settings: dict[str, dict]) -> list[Point]:
 
 
 def pareto(found: Sequence[Point]) -> list[Point]:
-    """The points, by cost, that no other beats in one mean and equals in the other.
+    """Returns the points that no other point dominates in mean cost and fratio, by cost.
 
-    Only settings of which no seed diverged: the survivors of others are chosen by luck.
+    Excludes settings of which a seed diverged: luck selects the seeds that survive.
     """
     front: list[Point] = []
     for point in sorted(_whole(found), key=lambda p: (p.cost.mean(), p.fratio.mean())):
@@ -62,18 +86,26 @@ def pareto(found: Sequence[Point]) -> list[Point]:
 
 
 def best(found: Sequence[Point], budget: float) -> Point | None:
-    """The point that `RULE` names; None where no setting is within the budget."""
+    """Returns the point that `RULE` selects, or None if no setting is within the budget."""
     within = [point for point in pareto(found) if point.cost.mean() <= budget]
     return within[-1] if within else None
 
 
 def sweep_front(rows: Sequence[dict], found: Sequence[Point], budget: float) -> "Figure":
-    """Forgetting against cost, lower left is better: a colour a rate, a marker a retain weight.
+    """Plots forgetting against cost; lower left is better.
 
-    A large marker is the mean of a setting, with its deviation over seeds on both axes, small ones
-    are its seeds; the line joins those of `pareto`, and a ring marks the best. Hollow: some seeds
-    diverged, the mean is of the others; or, at the right edge, a cost beyond the scale. Settings of
-    which no seed is left are counted in the legend.
+    The color shows the learning rate, the marker the retain weight. A large marker is the mean of a
+    setting with its deviation over seeds on both axes; small markers are its seeds. A line joins
+    the points of `pareto`; a ring marks the best. A marker is hollow if some seeds diverged, or at
+    the right edge if the cost is beyond the scale. The legend counts settings without any seed.
+
+    Args:
+        rows: As in results.json.
+        found: The points of `points`.
+        budget: The largest cost of the best setting, in percent.
+
+    Returns:
+        A matplotlib figure.
     """
     rates = sorted({point.learning_rate for point in found})
     weights = sorted({point.retain_weight for point in found})
@@ -85,7 +117,7 @@ def sweep_front(rows: Sequence[dict], found: Sequence[Point], budget: float) -> 
         figure = Figure(figsize=(7.6, 4.8), layout="constrained")
         axes = figure.subplots()
         drawn = [point for point in found if len(point.cost)]
-        start = [*by_seed(rows, "before", "fratio").values()]
+        start = [*_before(rows, "fratio").values()]
         _frame(axes, drawn, start, budget)
         if start:
             axes.axhline(np.mean(start), color=BEFORE, linewidth=1, linestyle=":", zorder=1)
@@ -107,6 +139,10 @@ def sweep_front(rows: Sequence[dict], found: Sequence[Point], budget: float) -> 
     return figure
 
 
+def _before(rows: Sequence[dict], metric: str) -> dict:
+    return by_seed(rows, with_role("baseline", {"rows": rows}), metric)
+
+
 def _whole(found: Sequence[Point]) -> list[Point]:
     return [point for point in found if len(point.cost) and not point.lost]
 
@@ -115,14 +151,9 @@ def _draw(axes: "Axes", point: Point, color: str, marker: str) -> None:
     x, y = point.cost.mean(), point.fratio.mean()
     far = x > FARTHEST
     hollow = far or point.lost
-    # Markers over the edge must not move the axes.
-    style = {
-        "linestyle": "",
-        "marker": marker,
-        "color": color,
-        "clip_on": False,
-        "in_layout": False,
-    }
+    # A marker over the edge must not move the axes.
+    style = {"marker": marker, "color": color, "clip_on": False, "in_layout": False}
+    style["linestyle"] = ""
     if not far:
         seen = point.cost <= axes.get_xlim()[1]
         axes.plot(
