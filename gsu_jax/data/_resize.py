@@ -7,20 +7,11 @@ import numpy as np
 from gsu_jax.checks import import_extra
 
 
-def check_image_size(image_size: Any) -> None:
-    """Raises ValueError unless `image_size` is None or a whole number of pixels above 0."""
-    whole = isinstance(image_size, int | np.integer) and not isinstance(image_size, bool)
-    if image_size is not None and not (whole and image_size > 0):
-        raise ValueError(
-            f"image_size must be a number of pixels such as 64, or None, found {image_size!r}."
-        )
-
-
 def resize_picture(picture: Any, image_size: int | None) -> Any:
-    """The centre square of a Pillow image at `image_size` x `image_size` pixels.
+    """Resizes the center square of a Pillow image to `image_size` x `image_size` pixels.
 
-    A whole multiple becomes the means of its squares of pixels (64 to 32: of 2x2), which neither
-    ring nor alias; anything else goes through Lanczos.
+    If the side is a multiple of `image_size`, each pixel is the mean of a square (64 to 32: of
+    2x2 pixels), which neither rings nor aliases. Otherwise the filter is Lanczos.
     """
     if image_size is None or picture.size == (image_size, image_size):
         return picture
@@ -35,7 +26,7 @@ def resize_picture(picture: Any, image_size: int | None) -> Any:
 
 
 def resize_images(images: np.ndarray, image_size: int | None) -> np.ndarray:
-    """NHWC images through `resize_picture`, one channel at a time; dtype and range are kept."""
+    """Resizes NHWC images channel by channel with `resize_picture`; keeps dtype and range."""
     if image_size is None or images.shape[1:3] == (image_size, image_size):
         return images
     from_array = import_extra("PIL.Image", "pillow", "image_size").fromarray

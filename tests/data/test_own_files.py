@@ -1,4 +1,4 @@
-"""A user's own .npz files and folders of images: what is read, what is refused."""
+"""`.npz` files and folders of images: what is read, what is refused."""
 
 import sys
 
@@ -44,7 +44,7 @@ def gray_pictures(classes=("cat", "dog"), n=5):
 # .npz
 
 
-def test_an_npz_with_a_test_part_is_taken_as_it_is(npz):
+def test_an_npz_with_test_images_keeps_its_split(npz):
     old = np.arange(20) % 2 == 0
     path = npz(
         images=GRAY[..., 0],
@@ -71,7 +71,7 @@ def test_an_npz_with_a_test_part_is_taken_as_it_is(npz):
     assert load(path, image_size=3).image_shape == (3, 3, 1)
 
 
-def test_an_npz_without_a_test_part_gives_up_a_fifth_of_every_class(npz):
+def test_an_npz_without_test_images_holds_out_a_fifth_of_every_class(npz):
     source = load(npz(images=GRAY.astype(np.float64) / 255, labels=LABELS))
     assert source.train.images.dtype == np.float32
     assert np.bincount(source.test.attributes["label"]).tolist() == [2, 2]
@@ -80,11 +80,11 @@ def test_an_npz_without_a_test_part_gives_up_a_fifth_of_every_class(npz):
 @pytest.mark.parametrize(
     ("arrays", "error", "message"),
     [
-        ({"labels": LABELS}, ValueError, "no array 'images', found labels"),
-        ({"images": GRAY}, ValueError, "no array 'labels'"),
-        ({"images": GRAY, "labels": LABELS[:7]}, ValueError, r"labels must have one.*20.*\(7,\)"),
-        ({"images": GRAY, "labels": LABELS / 2}, TypeError, "labels must be integers.*float64"),
-        ({"images": GRAY, "labels": LABELS.astype(object)}, TypeError, "'labels' holds pickled"),
+        ({"labels": LABELS}, ValueError, "'images', got labels"),
+        ({"images": GRAY}, ValueError, "'labels', got images"),
+        ({"images": GRAY, "labels": LABELS[:7]}, ValueError, r"labels.*got shape \(7,\)"),
+        ({"images": GRAY, "labels": LABELS / 2}, TypeError, "labels.*got float64"),
+        ({"images": GRAY, "labels": LABELS.astype(object)}, TypeError, "'labels'.*pickled"),
         ({"images": GRAY / 2.0, "labels": LABELS}, ValueError, r"images.*got values from 0 to 127"),
         ({"images": GRAY / -255, "labels": LABELS}, ValueError, "images.*got values from -1"),
         (
@@ -93,17 +93,21 @@ def test_an_npz_without_a_test_part_gives_up_a_fifth_of_every_class(npz):
             "images.*got NaN",
         ),
         ({"images": GRAY.astype(int), "labels": LABELS}, TypeError, r"images.*got int64"),
-        ({"images": GRAY[0], "labels": LABELS}, ValueError, "labels must have one"),
+        ({"images": GRAY[0], "labels": LABELS}, ValueError, "labels.*got shape"),
         ({"images": GRAY[0, 0], "labels": LABELS}, ValueError, r"images.*got shape \(5, 1\)"),
         (
             {"images": np.zeros((20, 3, 32, 32), np.uint8), "labels": LABELS},
             ValueError,
             r"images.*got shape \(20, 3, 32, 32\)",
         ),
-        ({"images": GRAY, "labels": LABELS, "w": LABELS / 3}, TypeError, "w must be integers"),
-        ({"images": GRAY, "labels": LABELS, "label": LABELS}, ValueError, "both 'label' and"),
+        ({"images": GRAY, "labels": LABELS, "w": LABELS / 3}, TypeError, "w.*got float64"),
+        ({"images": GRAY, "labels": LABELS, "label": LABELS}, ValueError, "'label' and 'labels'"),
         ({"images": GRAY, "labels": LABELS, "test_images": GRAY}, ValueError, "'test_labels'"),
-        ({"images": GRAY, "labels": LABELS, "test_labels": LABELS}, ValueError, "without test_im"),
+        (
+            {"images": GRAY, "labels": LABELS, "test_labels": LABELS},
+            ValueError,
+            "test_labels without test_images",
+        ),
         (
             {"images": GRAY, "labels": LABELS, "test_images": GRAY[:, :4], "test_labels": LABELS},
             ValueError,
@@ -112,13 +116,13 @@ def test_an_npz_without_a_test_part_gives_up_a_fifth_of_every_class(npz):
         (
             {"images": GRAY, "labels": LABELS, "test_images": GRAY, "test_labels": LABELS[1:]},
             ValueError,
-            "test_labels must have one",
+            "test_labels.*got shape",
         ),
-        ({"images": GRAY[:2], "labels": LABELS[:2]}, ValueError, "2 images are too few"),
-        ({"images": GRAY[:0], "labels": LABELS[:0]}, ValueError, "0 images are too few"),
+        ({"images": GRAY[:2], "labels": LABELS[:2]}, ValueError, "images: 2 images"),
+        ({"images": GRAY[:0], "labels": LABELS[:0]}, ValueError, "images: 0 images"),
     ],
 )
-def test_an_unusable_npz_is_refused_in_one_clear_message(npz, arrays, error, message):
+def test_an_unusable_npz_is_refused(npz, arrays, error, message):
     with pytest.raises(error, match=message):
         load(npz(**arrays))
 
@@ -129,20 +133,20 @@ def test_a_pickle_in_an_npz_is_never_executed(npz, tmp_path):
             return (open, (str(tmp_path / "executed"), "w"))
 
     path = npz(images=GRAY, labels=LABELS, trap=np.array([Trap()]))
-    with pytest.raises(TypeError, match="pickled Python objects, which are never loaded"):
+    with pytest.raises(TypeError, match=r"'trap'.*pickled"):
         load(path)
     assert not (tmp_path / "executed").exists()
 
 
-def test_files_that_are_no_npz_are_named(tmp_path):
-    with pytest.raises(ValueError, match=r"gone\.npz does not exist"):
+def test_files_of_another_format_are_named(tmp_path):
+    with pytest.raises(ValueError, match=r"gone\.npz"):
         load(tmp_path / "gone.npz")
     (tmp_path / "text.npz").write_text("hello")
-    with pytest.raises(ValueError, match=r"text\.npz: no readable \.npz"):
+    with pytest.raises(ValueError, match=r"text\.npz"):
         load(tmp_path / "text.npz")
     with open(tmp_path / "one.npz", "wb") as file:
         np.save(file, GRAY)
-    with pytest.raises(ValueError, match="one array alone"):
+    with pytest.raises(ValueError, match=r"one\.npz"):
         load(tmp_path / "one.npz")
 
 
@@ -151,14 +155,14 @@ def test_a_damaged_npz_is_named(npz):
     good = path.read_bytes()
     for damaged in (good[:300] + bytes([good[300] ^ 1]) + good[301:], good[:-40], good[:400]):
         path.write_bytes(damaged)
-        with pytest.raises(ValueError, match=r"own\.npz: .*(damaged|no readable \.npz)"):
+        with pytest.raises(ValueError, match=r"own\.npz"):
             load(path)
 
 
 # Folders
 
 
-def test_a_folder_of_gray_images_is_a_source(folder, tmp_path):
+def test_a_folder_of_gray_images_is_gray(folder, tmp_path):
     source = load(folder(gray_pictures(("2", "10"))), cache_dir=tmp_path)
     assert source.name == "own"
     assert source.classes == {"label": ("2", "10")}
@@ -168,7 +172,7 @@ def test_a_folder_of_gray_images_is_a_source(folder, tmp_path):
     assert pixels == {GRAY[i].tobytes() for i in range(5)}
 
 
-def test_train_and_test_folders_are_taken_as_they_are(folder, tmp_path):
+def test_train_and_test_folders_keep_their_split(folder, tmp_path):
     pictures = {f"train/{k}": p for k, p in gray_pictures().items()}
     pictures |= {f"test/{k}": p for k, p in gray_pictures(n=2).items()}
     source = load(folder(pictures), cache_dir=tmp_path)
@@ -177,7 +181,7 @@ def test_train_and_test_folders_are_taken_as_they_are(folder, tmp_path):
     np.testing.assert_array_equal(source.test.attributes["label"], [0, 0, 1, 1])
 
 
-def test_one_colour_image_makes_all_of_them_rgb(folder, tmp_path):
+def test_one_color_image_makes_all_images_rgb(folder, tmp_path):
     red = np.zeros((6, 5, 3), np.uint8) + np.array([200, 0, 0], np.uint8)
     path = folder({**gray_pictures(), "cat/red.png": red})
     (path / "cat" / "notes.txt").write_text("left out")
@@ -191,7 +195,7 @@ def test_images_of_several_sizes_need_image_size(folder, tmp_path):
     wide = np.zeros((4, 9), np.uint8)
     wide[:, 2:6] = 255
     path = folder({**gray_pictures(), "cat/wide.png": wide})
-    with pytest.raises(ValueError, match=r"one size, found 5x6 .* 9x4 .*image_size="):
+    with pytest.raises(ValueError, match=r"got 5x6 .* 9x4 .*image_size="):
         load(path, cache_dir=tmp_path)
     source = load(path, cache_dir=tmp_path, image_size=4)
     images = np.concatenate([source.train.images, source.test.images])
@@ -199,35 +203,35 @@ def test_images_of_several_sizes_need_image_size(folder, tmp_path):
 
 
 def test_unusable_folders_are_refused(folder, tmp_path):
-    with pytest.raises(ValueError, match=r"the folder .*gone does not exist"):
+    with pytest.raises(ValueError, match=r"name.*gone"):
         load(tmp_path / "gone")
     path = folder({"cat.png": GRAY[0, :, :, 0]})
-    with pytest.raises(ValueError, match=r"no images found\. Expected one folder for each class"):
+    with pytest.raises(ValueError, match=r"own: no images"):
         load(path, cache_dir=tmp_path)
     folder(gray_pictures())
     (path / "cat" / "9.png").write_bytes(b"no picture")
-    with pytest.raises(ValueError, match=r"9\.png: no image that Pillow can read"):
+    with pytest.raises(ValueError, match=r"9\.png"):
         load(path, cache_dir=tmp_path)
     whole = (path / "cat" / "0.png").read_bytes()
     (path / "cat" / "9.png").write_bytes(whole[:-30])
     with pytest.raises(ValueError, match=r"9\.png: cannot be decoded"):
         load(path, cache_dir=tmp_path)
     Image.fromarray(np.zeros((6, 5), np.uint16)).save(path / "cat" / "9.png")
-    with pytest.raises(TypeError, match=r"9\.png: images must have 8 bits a channel, found mode"):
+    with pytest.raises(TypeError, match=r"9\.png.*got mode"):
         load(path, cache_dir=tmp_path)
 
 
-def test_a_folder_asks_for_pillow_where_it_is_missing(folder, tmp_path, monkeypatch):
+def test_a_folder_needs_pillow(folder, tmp_path, monkeypatch):
     path = folder(gray_pictures())
     monkeypatch.setitem(sys.modules, "PIL.Image", None)
     with pytest.raises(ImportError, match="a folder of images needs pillow"):
         load(path, cache_dir=tmp_path)
 
 
-def test_dot_slash_means_the_folder_even_where_tfds_has_the_name(folder, tmp_path, monkeypatch):
+def test_dot_slash_means_a_folder_even_if_tfds_has_the_name(folder, tmp_path, monkeypatch):
     path = folder(gray_pictures())
     (tmp_path / "tfds" / "own").mkdir(parents=True)
     monkeypatch.chdir(path.parent)
     assert load("./own", data_dir=tmp_path / "tfds", cache_dir=tmp_path).name == "own"
-    with pytest.raises(ValueError, match="no data set 'own'"):
+    with pytest.raises(ValueError, match="unknown data set 'own'"):
         load("own", data_dir=tmp_path / "tfds")

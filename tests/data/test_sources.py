@@ -26,7 +26,7 @@ def test_digits_are_all_there_and_scaled_exactly(digits):
     )
 
 
-def test_digits_are_split_the_same_way_everywhere(digits):
+def test_digits_are_held_out_the_same_way_everywhere(digits):
     assert HOLDOUT_SEED == 138
     assert digits.fingerprint == "376bf1b52670e5ce"
     train, test = (np.bincount(p.attributes["label"]) for p in (digits.train, digits.test))
@@ -52,7 +52,7 @@ def test_resized_digits_stay_in_range(tmp_path):
     assert big.train.images.max() == 1
 
 
-def test_digits_ask_for_scikit_learn_where_it_is_missing(tmp_path, monkeypatch):
+def test_digits_need_scikit_learn(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
     with pytest.raises(ImportError, match=r'scikit-learn.*pip install "gsu-jax\[experiments\]"'):
         load("digits", cache_dir=tmp_path)
@@ -61,15 +61,15 @@ def test_digits_ask_for_scikit_learn_where_it_is_missing(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"classes": "138"}, TypeError, "classes must be a list of names"),
-        ({"classes": 3}, TypeError, "classes must be a list of names"),
-        ({"classes": ()}, ValueError, "at least one class"),
-        ({"classes": ("1", 1)}, ValueError, "each once"),
-        ({"classes": ("one",)}, ValueError, "unknown class of label 'one'. Known: 0, 1"),
-        ({"image_size": 0}, ValueError, "image_size must be a number of pixels"),
-        ({"image_size": True}, ValueError, "image_size must be a number of pixels"),
-        ({"image_size": 6.5}, ValueError, "image_size must be a number of pixels"),
-        ({"name": 3}, TypeError, "name must be a string or a path"),
+        ({"classes": "138"}, TypeError, "classes.*got '138'"),
+        ({"classes": 3}, TypeError, "classes.*got 3"),
+        ({"classes": ()}, ValueError, r"classes.*got \[\]"),
+        ({"classes": ("1", 1)}, ValueError, "classes.*got"),
+        ({"classes": ("one",)}, ValueError, "class of label 'one'.*0, 1"),
+        ({"image_size": 0}, ValueError, "image_size.*got 0"),
+        ({"image_size": True}, TypeError, "image_size.*got True"),
+        ({"image_size": 6.5}, TypeError, "image_size.*got 6.5"),
+        ({"name": 3}, TypeError, "name.*got int"),
     ],
 )
 def test_unusable_arguments_are_named(tmp_path, options, error, message):
@@ -77,7 +77,7 @@ def test_unusable_arguments_are_named(tmp_path, options, error, message):
         load(**{"name": "digits", "cache_dir": tmp_path, **options})
 
 
-def test_a_misspelt_name_without_any_data_folder_still_gets_a_hint(tmp_path):
+def test_a_misspelled_name_gets_a_suggestion_without_a_data_folder(tmp_path):
     with pytest.raises(ValueError, match="Did you mean 'digits'"):
         load("digit", data_dir=tmp_path)
     with pytest.raises(ValueError, match="Did you mean 'digits'"):

@@ -1,4 +1,4 @@
-"""The TFDS source: real data in TFDS' layout, read without TensorFlow, and its failures."""
+"""The TFDS source: prepared data sets, read without TensorFlow, and its errors."""
 
 import json
 import shutil
@@ -50,9 +50,7 @@ def test_mnist_138_has_the_counts_of_the_paper(mnist138):
     assert test.counts == {"forget": 1_135, "retain": 3_119 - 1_135}
 
 
-def test_a_second_start_is_far_under_a_second_and_gives_the_same_data(
-    mnist138, tfds_dir, cache_dir
-):
+def test_a_cached_start_is_fast_and_gives_the_same_data(mnist138, tfds_dir, cache_dir):
     start = time.perf_counter()
     again = load("mnist", data_dir=tfds_dir, cache_dir=cache_dir, classes=(1, 3, 8))
     assert time.perf_counter() - start < 0.7
@@ -105,18 +103,15 @@ def test_faces_have_boolean_attributes_and_are_resized(tfds_dir, cache_dir, capf
     assert capfd.readouterr() == ("", "")
 
 
-def test_sprites_are_asked_for_by_the_names_of_their_shapes(tfds_dir, cache_dir):
-    options = {"data_dir": tfds_dir, "cache_dir": cache_dir, "classes": ("heart", "square")}
-    sprites = load("sprites64", **options)
-    assert len(sprites.train) == 7_200
-    hearts = parse_request("shape=heart", sprites).split(sprites).train.forget
-    assert set(hearts.attributes["shape"]) == {0}
-    assert list(sprites.classes) == ["orientation", "scale", "shape", "x_position", "y_position"]
-    other = load("sprites64", data_dir=tfds_dir, cache_dir=cache_dir, classes=("heart",))
-    np.testing.assert_array_equal(other.train.images, hearts.images)
+def test_sprites_have_the_names_of_their_shapes(tfds_dir, cache_dir):
+    hearts = load("sprites64", data_dir=tfds_dir, cache_dir=cache_dir, classes=("heart",))
+    assert len(hearts.train) == 3_600
+    assert set(hearts.train.attributes["shape"]) == {0}
+    assert (hearts.label, hearts.classes["shape"]) == ("shape", ("heart",))
+    assert list(hearts.classes) == ["orientation", "scale", "shape", "x_position", "y_position"]
 
 
-def test_the_cache_notices_that_the_prepared_files_changed(tfds_dir, tmp_path):
+def test_the_cache_key_changes_with_the_prepared_files(tfds_dir, tmp_path):
     folder = tmp_path / "fashion_mnist" / "3.0.1"
     shutil.copytree(tfds_dir / "fashion_mnist" / "3.0.1", folder)
     folder.chmod(0o755)
@@ -133,7 +128,7 @@ def test_the_cache_notices_that_the_prepared_files_changed(tfds_dir, tmp_path):
     assert locate("fashion_mnist", tmp_path).key() != changed
 
 
-def test_a_damaged_shard_is_an_error_that_names_the_data_set(tfds_dir, tmp_path):
+def test_a_damaged_shard_is_named_with_its_data_set(tfds_dir, tmp_path):
     folder = tmp_path / "fashion_mnist" / "3.0.1"
     shutil.copytree(tfds_dir / "fashion_mnist" / "3.0.1", folder)
     folder.chmod(0o755)
@@ -141,7 +136,7 @@ def test_a_damaged_shard_is_an_error_that_names_the_data_set(tfds_dir, tmp_path)
     shard.chmod(0o644)
     shard.write_bytes(shard.read_bytes()[: shard.stat().st_size // 2])
     located = locate("fashion_mnist", tmp_path)
-    with pytest.raises(ValueError, match=r"fashion_mnist in .* cannot be read .*prepare .* again"):
+    with pytest.raises(ValueError, match=r"fashion_mnist in .* cannot be read"):
         read_tfds(located, ("Bag",))
 
 
@@ -151,54 +146,54 @@ def test_the_newest_prepared_version_is_taken(prepared):
     assert locate("mnist", root).folder.name == "10.0.0"
 
 
-def test_a_configuration_is_named_with_a_slash(prepared):
+def test_a_config_is_named_with_a_slash(prepared):
     root = prepared("mnist_corrupted/identity", fileFormat="array_record")
     assert locate("mnist_corrupted/identity", root).splits == ("train",)
-    with pytest.raises(ValueError, match="several forms, name one: mnist_corrupted/identity"):
+    with pytest.raises(ValueError, match=r"name: mnist_corrupted.*mnist_corrupted/identity"):
         locate("mnist_corrupted", root)
 
 
 @pytest.mark.parametrize("changes", [{}, {"fileFormat": "tfrecord"}])
-def test_tfrecord_form_says_how_to_prepare(prepared, changes):
+def test_tfrecord_files_say_how_to_prepare(prepared, changes):
     root = prepared("mnist", **changes)
-    with pytest.raises(ValueError, match="another form than array_record") as error:
+    with pytest.raises(ValueError, match=r"name: mnist .*array_record") as error:
         load("mnist", data_dir=root)
     assert 'download_and_prepare(file_format="array_record")' in str(error.value)
 
 
 def test_a_data_set_that_is_not_prepared_says_how_to_prepare(prepared):
     root = prepared("fashion_mnist")
-    with pytest.raises(ValueError, match=r"celeb_a is not prepared in .*fashion_mnist") as error:
+    with pytest.raises(ValueError, match=r"celeb_a.*fashion_mnist") as error:
         load("celeb_a", data_dir=root)
     assert 'tfds.builder("celeb_a"' in str(error.value)
 
 
-def test_an_unknown_data_set_names_its_neighbours(prepared):
+def test_an_unknown_data_set_gets_a_suggestion(prepared):
     root = prepared("mnist")
-    with pytest.raises(ValueError, match=r"no data set 'mnits'\. Did you mean 'mnist'.*Known: "):
+    with pytest.raises(ValueError, match=r"'mnits'\. Did you mean 'mnist'"):
         load("mnits", data_dir=root)
 
 
 def test_a_missing_data_folder_is_named(tmp_path, monkeypatch):
-    with pytest.raises(ValueError, match=r"data_dir: the folder .*gone does not exist.*mnist"):
+    with pytest.raises(ValueError, match=r"data_dir.*gone.*mnist"):
         load("mnist", data_dir=tmp_path / "gone")
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "elsewhere"))
-    with pytest.raises(ValueError, match=r"elsewhere does not exist.*TFDS_DATA_DIR"):
+    with pytest.raises(ValueError, match=r"data_dir.*elsewhere"):
         load("mnist")
 
 
 def test_a_damaged_description_and_a_missing_split_are_named(prepared):
     root = prepared("mnist", fileFormat="array_record", splits=[{"name": "all"}])
-    with pytest.raises(ValueError, match="no split named train: all"):
+    with pytest.raises(ValueError, match=r"train.*got all"):
         load("mnist", data_dir=root)
     (root / "mnist" / "1.0.0" / "dataset_info.json").write_text("{")
-    with pytest.raises(ValueError, match=r"dataset_info\.json is damaged"):
+    with pytest.raises(ValueError, match=r"data_dir.*dataset_info\.json"):
         load("mnist", data_dir=root)
 
 
 def test_an_unknown_class_is_named_before_anything_is_decoded(tfds_dir, tmp_path):
     start = time.perf_counter()
-    with pytest.raises(ValueError, match=r"unknown class of label '11'.*Known: 0, 1, 2"):
+    with pytest.raises(ValueError, match=r"class of label '11'.*0, 1, 2"):
         load("mnist", data_dir=tfds_dir, cache_dir=tmp_path, classes=("1", "11"))
     assert time.perf_counter() - start < 3
 

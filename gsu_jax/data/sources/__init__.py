@@ -1,4 +1,4 @@
-"""Where images come from: digits, TFDS, `.npz`, a folder."""
+"""Sources of images: digits, TensorFlow Datasets, `.npz` files, folders."""
 
 from gsu_jax.data.sources._load import load
 from gsu_jax.data.sources._tfds_folder import locate

@@ -1,10 +1,10 @@
-"""Decoded arrays on disk: checked before they are read, replaced in one move, never needed.
+"""Caches decoded arrays on disk: verified before use, replaced atomically, never required.
 
-One file per source and options: an uncompressed .npz (`header`, then the arrays) followed by the
-64 hexadecimal digits of the SHA-256 of the bytes before them. Nothing of a file is parsed before
-its hash is right, and then its arrays are mapped into memory, not read into it. A writer fills a
-temporary file beside it and moves it into place, so that a reader sees the old file, the new one or
-none, whoever else writes and whenever the power goes.
+There is one file per source and options: an uncompressed `.npz` (`header`, then the arrays),
+followed by the SHA-256 of these bytes in 64 hexadecimal digits. A file is parsed only if the hash
+matches; its arrays are then mapped into memory, not copied. A writer moves a finished temporary
+file into place, so a reader sees the old file, the new file or none, also with several writers or
+after a power failure.
 """
 
 import hashlib
@@ -24,12 +24,12 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-FORMAT = 2  # whatever changes it makes older entries unknown
+FORMAT = 2  # another number makes older entries unknown
 DIGEST_LENGTH = 64
 TEMPORARY = ".gsu_jax.tmp"
 STALE_SECONDS = 3600.0
-# The local header of a zip member: 30 bytes, of which two lengths (of its name and of its extra
-# field, which follow it) at 26.
+# The local header of a zip member has 30 bytes. At byte 26 are two lengths: of the name and of the
+# extra field that follow the header.
 ZIP_HEADER = 30
 ZIP_LENGTHS_AT = 26
 log = logging.getLogger(__name__)
@@ -37,34 +37,33 @@ Entry = tuple[dict[str, Any], dict[str, np.ndarray]]
 
 
 def cache_folder(cache_dir: str | os.PathLike | None = None) -> Path:
-    """Where decoded arrays lie: `cache_dir`, else $GSU_JAX_CACHE_DIR, else the user's cache."""
+    """Returns `cache_dir`, else $GSU_JAX_CACHE_DIR, else a folder in the user's cache."""
     if cache_dir is None:
         cache_dir = os.environ.get("GSU_JAX_CACHE_DIR")
     if cache_dir:
         return Path(cache_dir).expanduser()
     base = os.environ.get("XDG_CACHE_HOME", "")
-    # The XDG specification wants a relative path there ignored.
+    # The XDG specification says to ignore a relative path.
     try:
         return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "gsu_jax"
-    except RuntimeError:  # A user without a home folder, as in some containers: nothing is kept.
+    except RuntimeError:  # There is no home folder, as in some containers: nothing is cached.
         return Path(os.devnull)
 
 
 def entry_path(folder: Path, name: str, key: Mapping[str, Any]) -> Path:
-    """The file of `name` with exactly this `key` (anything JSON can write)."""
+    """Returns the file of `name` for this `key` (any JSON)."""
     return folder / f"{name}-{_digest(key)[:16]}.npz"
 
 
 def read(path: Path, key: Mapping[str, Any]) -> Entry | None:
-    """(header, arrays) of `path`, or None where it is absent, damaged or of another key.
+    """Returns (header, arrays), or None if the file is absent, damaged or of another key.
 
-    The arrays cannot be written to; their memory is the file's, which stays what it is even when
-    another process replaces it.
+    The arrays are read-only maps of the file. They stay valid if another process replaces it.
     """
     try:
         with open(path, "rb") as file:
             if not _hash_is_right(file):
-                log.warning("%s does not match its hash: it is ignored and made anew.", path)
+                log.warning("%s does not match its hash: it is ignored and written again", path)
                 return None
             arrays = _mapped(file)
     except OSError:
@@ -74,7 +73,7 @@ def read(path: Path, key: Mapping[str, Any]) -> Entry | None:
 
 
 def write(path: Path, key: Mapping[str, Any], header: Any, arrays: Mapping[str, Any]) -> None:
-    """Keeps `header` (JSON) and `arrays` at `path`; a folder that cannot hold them is logged."""
+    """Writes `header` (JSON) and `arrays` to `path`; logs a warning if that fails."""
     text = json.dumps({"key": _digest(key), "content": header})
     encoded = np.frombuffer(text.encode(), np.uint8)
     temporary = None
@@ -91,8 +90,8 @@ def write(path: Path, key: Mapping[str, Any], header: Any, arrays: Mapping[str, 
         os.replace(temporary, path)
     except OSError as error:
         log.warning(
-            "Decoded images are not kept, the next start decodes them again: cannot write to %s "
-            "(%s). Choose another folder with cache_dir= or GSU_JAX_CACHE_DIR.",
+            "Decoded images are not cached, the next start decodes them again: cannot write to %s "
+            "(%s). Choose another folder with cache_dir= or GSU_JAX_CACHE_DIR",
             path.parent,
             error.strerror or error,
         )
@@ -106,7 +105,7 @@ def _digest(key: Mapping[str, Any]) -> str:
 
 
 def _mapped(file: BinaryIO) -> dict[str, np.ndarray]:
-    """The arrays of an uncompressed .npz in C order, mapped from where they lie in it."""
+    """Maps the arrays of an uncompressed `.npz` in C order."""
     pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     arrays = {}
     with zipfile.ZipFile(file) as archive:
@@ -117,7 +116,7 @@ def _mapped(file: BinaryIO) -> dict[str, np.ndarray]:
                 shape, _, dtype = np.lib.format.read_array_header_1_0(member)
                 start = entry.header_offset + ZIP_HEADER + sum(lengths) + member.tell()
             array = np.frombuffer(pages, dtype, math.prod(shape), start).reshape(shape)
-            # Bytes may lie anywhere; what is wider (attributes, so little) is brought into line.
+            # uint8 needs no alignment; wider arrays (attributes, which are small) may be copied.
             arrays[entry.filename.removesuffix(".npy")] = (
                 array if array.flags.aligned else array.copy()
             )
@@ -137,7 +136,7 @@ def _hash_is_right(file: BinaryIO) -> bool:
 
 
 def _remove_stale(folder: Path) -> None:
-    """Removes what killed writers left behind (a writer at work is younger than an hour)."""
+    """Removes the files of killed writers; a file younger than an hour may still be in use."""
     for leftover in folder.glob(f"*{TEMPORARY}"):
         with suppress(OSError):
             if time.time() - leftover.stat().st_mtime > STALE_SECONDS:

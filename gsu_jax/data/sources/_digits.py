@@ -1,4 +1,4 @@
-"""scikit-learn's handwritten digits: 1,797 real images of 8x8 pixels that need no download."""
+"""scikit-learn's handwritten digits: 1,797 images of 8x8 pixels, without a download."""
 
 from importlib.metadata import PackageNotFoundError, version
 
@@ -12,7 +12,7 @@ GRAY_LEVELS = 16.0
 
 
 def digits_key() -> dict[str, str]:
-    """What the decoded digits depend on."""
+    """Returns what the decoded digits depend on."""
     try:
         return {"scikit-learn": version("scikit-learn")}
     except PackageNotFoundError:
@@ -20,10 +20,11 @@ def digits_key() -> dict[str, str]:
 
 
 def read_digits() -> Source:
-    """The digits 0..9, float32 [n, 8, 8, 1]: the gray levels 0..16 over 16, which is exact.
+    """Reads the digits, float32 `[n, 8, 8, 1]`: gray levels 0..16 divided by 16, without rounding.
 
-    Source: E. Alpaydin and C. Kaynak (1998), Optical Recognition of Handwritten Digits, UCI
-    (its test part, as scikit-learn's `load_digits` carries it).
+    References:
+        E. Alpaydin and C. Kaynak (1998), Optical Recognition of Handwritten Digits,
+        https://doi.org/10.24432/C50P49 (its test set, which scikit-learn's `load_digits` contains).
     """
     raw = import_extra("sklearn.datasets", "scikit-learn", 'the source "digits"').load_digits()
     images = (raw.images / GRAY_LEVELS).astype(np.float32)[..., None]

@@ -1,4 +1,4 @@
-"""A user's own images as files: `folder/CLASS/*.png`, or `folder/{train,test}/CLASS/*.png`."""
+"""Reads a folder of images: `folder/CLASS/*.png`, or `folder/{train,test}/CLASS/*.png`."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,34 +13,34 @@ from gsu_jax.data.sources._holdout import hold_out
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 GRAY_MODES = ("1", "L")
-COLOUR_MODES = ("P", "PA", "LA", "RGB", "RGBA", "CMYK", "YCbCr")
+COLOR_MODES = ("P", "PA", "LA", "RGB", "RGBA", "CMYK", "YCbCr")
 Files = list[tuple[Path, str]]
 Progress = Callable[[int, int], None]
 
 
 def find_files(folder: Path) -> dict[str, Files]:
-    """{"train": [(file, class), ...], "test": ...}, or {"all": ...} without a test part.
+    """Returns {"train": [(file, class), ...], "test": ...}, or {"all": ...} without a test set.
 
     Raises:
-      ValueError: no class folders with .png or .jpg files, or a test part without a train part.
+        ValueError: There are no class folders with images, or test images without training images.
     """
-    parts = {part: _class_files(folder / part) for part in ("train", "test")}
-    if not parts["train"] and not parts["test"]:
-        parts = {"all": _class_files(folder)}
-    elif not parts["test"]:
-        parts = {"all": parts["train"]}
-    if not next(iter(parts.values())):
+    splits = {split: _class_files(folder / split) for split in ("train", "test")}
+    if not splits["train"] and not splits["test"]:
+        splits = {"all": _class_files(folder)}
+    elif not splits["test"]:
+        splits = {"all": splits["train"]}
+    if not next(iter(splits.values())):
         raise ValueError(
-            f"{folder}: no images found. Expected one folder for each class with files that end "
-            f"in {', '.join(SUFFIXES)}: {folder.name}/CLASS/*.png, or {folder.name}/train/CLASS/ "
-            f"and {folder.name}/test/CLASS/."
+            f"{folder}: no images. Expected one folder for each class with files that end in "
+            f"{', '.join(SUFFIXES)}: {folder.name}/CLASS/*.png, or {folder.name}/train/CLASS/ "
+            f"and {folder.name}/test/CLASS/"
         )
-    return parts
+    return splits
 
 
 def folder_key(folder: Path) -> list[Any]:
-    """What the decoded folder depends on: every file's place, size and time of change."""
-    files = [file for part in find_files(folder).values() for file, _ in part]
+    """Returns what the decoded folder depends on: path, size and time of every file."""
+    files = [file for split in find_files(folder).values() for file, _ in split]
     states = [(file, file.stat()) for file in files]
     return [
         str(folder.resolve()),
@@ -49,16 +49,24 @@ def folder_key(folder: Path) -> list[Any]:
 
 
 def read_folder(folder: Path, image_size: int | None, progress: Progress | None) -> Source:
-    """The source in `folder`: uint8 images, gray where all of them are, else RGB.
+    """Reads uint8 images: gray if all of them are gray, else RGB.
+
+    Args:
+        folder: The folder.
+        image_size: Crops and resizes the images to this number of pixels, if given.
+        progress: Called with (images decoded, images in all), if given.
+
+    Returns:
+        The source.
 
     Raises:
-      ImportError: Pillow is not installed.
-      TypeError: an image with other than 8 bits a channel.
-      ValueError: a file that is no image, or images of several sizes without `image_size`.
+        ImportError: Pillow is not installed.
+        TypeError: An image does not have 8 bits a channel.
+        ValueError: A file is not an image, or sizes differ and `image_size` is None.
     """
     pillow = import_extra("PIL.Image", "pillow", "a folder of images")
-    parts = find_files(folder)
-    files = [entry for part in parts.values() for entry in part]
+    splits = find_files(folder)
+    files = [entry for split in splits.values() for entry in split]
     mode = _common_mode(pillow, [file for file, _ in files], image_size)
     names = sorted({name for _, name in files}, key=_numbers_first)
     images = None
@@ -67,7 +75,7 @@ def read_folder(folder: Path, image_size: int | None, progress: Progress | None)
             with pillow.open(file) as picture:
                 image = np.asarray(resize_picture(picture.convert(mode), image_size))
         except OSError as error:
-            raise ValueError(f"{file}: cannot be decoded ({error}).") from error
+            raise ValueError(f"{file}: cannot be decoded ({error})") from error
         if images is None:
             images = np.empty((len(files), *image.shape[:2], 1 if mode == "L" else 3), np.uint8)
         images[i] = image.reshape(images.shape[1:])
@@ -75,10 +83,10 @@ def read_folder(folder: Path, image_size: int | None, progress: Progress | None)
             progress(i + 1, len(files))
     labels = np.array([names.index(name) for _, name in files], np.int32)
     everything = Dataset(images, {"label": labels})
-    if "all" in parts:
+    if "all" in splits:
         train, test = hold_out(everything, "label")
     else:
-        is_test = np.arange(len(files)) >= len(parts["train"])
+        is_test = np.arange(len(files)) >= len(splits["train"])
         train, test = everything.take(~is_test), everything.take(is_test)
     return Source(folder.resolve().name, train, test, {"label": tuple(names)}, "label")
 
@@ -96,27 +104,27 @@ def _class_files(folder: Path) -> Files:
 
 
 def _common_mode(pillow: Any, files: list[Path], image_size: int | None) -> str:
-    """The mode "L" or "RGB" for all files, from their headers, before anything is decoded."""
+    """Returns "L" or "RGB" for all files, from their headers alone."""
     first_size, mode = None, "L"
     for file in files:
         try:
             with pillow.open(file) as picture:
-                size, found = picture.size, picture.mode
+                size, got = picture.size, picture.mode
         except OSError as error:
-            raise ValueError(f"{file}: no image that Pillow can read ({error}).") from error
-        if found not in GRAY_MODES + COLOUR_MODES:
+            raise ValueError(f"{file}: not an image that Pillow can read ({error})") from error
+        if got not in GRAY_MODES + COLOR_MODES:
             raise TypeError(
-                f"{file}: images must have 8 bits a channel, found mode {found!r}. Convert it, "
-                "for example with Pillow's Image.point and Image.convert."
+                f"{file}: images must have 8 bits a channel, got mode {got!r}. Convert it, "
+                "for example with Pillow's Image.point and Image.convert"
             )
-        if found in COLOUR_MODES:
+        if got in COLOR_MODES:
             mode = "RGB"
         first_size = first_size or size
         if image_size is None and size != first_size:
             raise ValueError(
-                f"{file.parent.parent}: images must be of one size, found "
+                f"{file.parent.parent}: images must have one size, got "
                 f"{first_size[0]}x{first_size[1]} ({files[0].name}) and {size[0]}x{size[1]} "
-                f"({file.name}). Give image_size= to crop and resize them."
+                f"({file.name}). Give image_size= to crop and resize them"
             )
     return mode
 

@@ -1,4 +1,4 @@
-"""The test part of sources that have none: a fifth of every class, always the same images."""
+"""Holds out a test set: a fifth of every class, always the same images."""
 
 import numpy as np
 
@@ -9,13 +9,20 @@ HOLDOUT_SHARE = 0.2
 
 
 def hold_out(dataset: Dataset, label: str) -> tuple[Dataset, Dataset]:
-    """(train, test): `HOLDOUT_SHARE` of every class of `label` is test, in the original order.
+    """Splits off `HOLDOUT_SHARE` of every class of `label`, in the original order.
 
-    The images are ranked by raw draws of PCG64 at `HOLDOUT_SEED`: NumPy promises that stream to
-    stay the same in every version, which it does not for shuffles.
+    Raw draws of PCG64 with seed `HOLDOUT_SEED` rank the images. NumPy guarantees this stream for
+    all versions, but not its shuffles.
+
+    Args:
+        dataset: All images.
+        label: The attribute whose classes are split.
+
+    Returns:
+        The training and the test set.
 
     Raises:
-      ValueError: every class has so few images (1 or 2) that nothing would be held out.
+        ValueError: Every class has so few images (1 or 2) that the test set would be empty.
     """
     labels = dataset.attributes[label]
     draws = np.random.PCG64(HOLDOUT_SEED).random_raw(len(labels))
@@ -26,7 +33,7 @@ def hold_out(dataset: Dataset, label: str) -> tuple[Dataset, Dataset]:
         test[ranked[: round(HOLDOUT_SHARE * len(members))]] = True
     if not test.any():
         raise ValueError(
-            f"images: {len(labels)} images are too few to hold out a test part (a fifth of every "
-            "class). Give a test part of your own."
+            f"images: {len(labels)} images are too few to hold out a test set (a fifth of every "
+            "class). Give test images"
         )
     return dataset.take(~test), dataset.take(test)

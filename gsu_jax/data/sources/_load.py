@@ -1,4 +1,4 @@
-"""`load`: one name for every origin of images, with the decoded arrays kept on disk."""
+"""Loads images of any origin by name, and caches the decoded arrays on disk."""
 
 import os
 import re
@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from gsu_jax.checks import at_least, integer
 from gsu_jax.data._dataset import Dataset, Source, keep_classes
-from gsu_jax.data._resize import check_image_size, resize_images
+from gsu_jax.data._resize import resize_images
 from gsu_jax.data.sources import _cache as cache
 from gsu_jax.data.sources._digits import digits_key, read_digits
 from gsu_jax.data.sources._folder import folder_key, read_folder
@@ -31,52 +32,58 @@ def load(
     image_size: int | None = None,
     progress: Progress | None = None,
 ) -> Source:
-    """Loads the train and test images that `name` stands for.
+    """Loads training and test images.
 
-    - `"digits"`: scikit-learn's 1,797 digits, float32 [n, 8, 8, 1]; needs no download.
-    - A data set that TFDS prepared as array_record in `data_dir`: `"mnist"`, `"celeb_a"`,
-      `"name/config"`. Read without TensorFlow.
-    - A path to a `.npz` of the user's own: arrays `images` and `labels`, optionally `test_images`
-      and `test_labels`; every other array `[n]` is an attribute.
-    - A path to a folder of the user's own: `folder/CLASS/*.png` or `.jpg`, optionally with `train/`
-      and `test/` above the classes. `"./mnist"` is always a folder, `"mnist"` only where TFDS has
-      no such data set in `data_dir`.
+    - `"digits"`: scikit-learn's 1,797 digits, float32 `[n, 8, 8, 1]`; needs no download.
+    - `"mnist"`, `"celeb_a"`, `"name/config"`: a data set that TensorFlow Datasets (TFDS) prepared
+      as array_record in `data_dir`; reading it needs no TensorFlow.
+    - A path to a `.npz` file with arrays `images` and `labels`, optionally `test_images` and
+      `test_labels`; every other array `[n]` is an attribute.
+    - A path to a folder with `CLASS/*.png` or `.jpg`, optionally below `train/` and `test/`.
+      `"./mnist"` is always a folder; `"mnist"` is one only if `data_dir` has no such data set.
 
-    What has no test part gets a fixed one: a fifth of every class (`holdout.HOLDOUT_SEED`).
+    A source without a test set gets a fixed one: a fifth of every class.
 
-    Decoded images are kept in a cache and checked by their SHA-256 before they are used; a changed
-    origin is decoded again; a cache that cannot be written costs a logged line and no more. (A
-    .npz is not kept: it is an array already.) What comes from the cache is mapped, not read: pages
-    of the file that the system may drop again, so that CelebA's 2 GB are not held beside a copy.
+    The cache keeps decoded images, except those of a `.npz` file, and checks their SHA-256 before
+    use. A changed origin is decoded again. If the cache cannot be written, the log says so. Cached
+    images are mapped into memory, so the system may drop their pages again.
 
     Args:
-      name: which images, see above.
-      data_dir: the folder of TFDS; by default $TFDS_DATA_DIR, then TFDS' own default.
-      cache_dir: the folder of decoded images; by default $GSU_JAX_CACHE_DIR, then `gsu_jax` in
-        $XDG_CACHE_HOME or ~/.cache.
-      classes: names of the classes of the default label to keep, all by default; the label is
-        re-numbered 0..k-1 in this order.
-      image_size: centre-crop to a square and resize to this many pixels: means of squares where
-        the side is a whole multiple, else Lanczos; by default images stay as they are.
-      progress: called as `progress(done, total)` from time to time while images are decoded.
+        name: The images, see above.
+        data_dir: The folder of TFDS; by default $TFDS_DATA_DIR, then the default of TFDS.
+        cache_dir: The folder of decoded images; by default $GSU_JAX_CACHE_DIR, then `gsu_jax` in
+            $XDG_CACHE_HOME or ~/.cache.
+        classes: The classes of the default label to keep, by name; all by default. They are
+            renumbered 0..k-1 in this order.
+        image_size: Crops the center square and resizes it to this number of pixels, by means of
+            squares if the side is a multiple, else by Lanczos; by default images are unchanged.
+        progress: Called as `progress(done, total)` while images are decoded.
 
     Returns:
-      A `Source`.
+        The source.
 
     Raises:
-      ImportError: a package of the extra `experiments` is missing.
-      TypeError: an argument, or the content of a .npz or an image, of a wrong type.
-      ValueError: unknown or unprepared data set, unknown class, unusable images or labels.
+        ImportError: A package of the extra `experiments` is missing.
+        TypeError: An argument, an array or an image has an unsupported type.
+        ValueError: The data set is unknown or not prepared, a class is unknown, or images or labels
+            are unusable.
+
+    Example:
+        >>> source = load("digits", classes=("1", "3", "8"))
+        >>> source.image_shape, source.classes
+        ((8, 8, 1), {'label': ('1', '3', '8')})
     """
-    check_image_size(image_size)
+    if image_size is not None:
+        integer(image_size=image_size)
+        at_least(1, image_size=image_size)
     classes = _check_classes(classes)
     if not isinstance(name, str | os.PathLike):
-        raise TypeError(f"name must be a string or a path, found {type(name).__name__}.")
+        raise TypeError(f"name must be a string or a path, got {type(name).__name__}")
     text = os.fspath(name)
     path = Path(text).expanduser()
     if path.suffix == ".npz":
         if not path.is_file():
-            raise ValueError(f"name: the file {path} does not exist.")
+            raise ValueError(f"name: the file {path} does not exist")
         return _finish(read_npz(path), classes, image_size)
     if text == "digits":
         key, build = digits_key(), read_digits
@@ -84,7 +91,7 @@ def load(
         key, build = folder_key(path), partial(read_folder, path, image_size, progress)
         text = path.resolve().name
     elif not TFDS_NAME.fullmatch(text):
-        raise ValueError(f"name: the folder {path} does not exist.")
+        raise ValueError(f"name: the folder {path} does not exist")
     else:
         located = locate(text, data_dir)
         key, build = located.key(), partial(read_tfds, located, classes, image_size, progress)
@@ -97,7 +104,7 @@ def load(
         return _unpack(*kept)
     packed = _pack(_finish(build(), classes, image_size))
     cache.write(entry, key, *packed)
-    # Mapped from now on: the decoded arrays are let go of.
+    # Maps the cached arrays, so that the decoded ones can be freed.
     return _unpack(*(cache.read(entry, key) or packed))
 
 
@@ -113,8 +120,8 @@ def _finish(source: Source, classes: Sequence[str] | None, image_size: int | Non
     if image_size is None or source.image_shape[:2] == (image_size, image_size):
         return source
     train, test = (
-        Dataset(resize_images(part.images, image_size), part.attributes)
-        for part in (source.train, source.test)
+        Dataset(resize_images(dataset.images, image_size), dataset.attributes)
+        for dataset in (source.train, source.test)
     )
     return Source(source.name, train, test, source.classes, source.label)
 
@@ -123,10 +130,10 @@ def _check_classes(classes: Any) -> tuple[str, ...] | None:
     if classes is None:
         return None
     if isinstance(classes, str) or not isinstance(classes, Sequence | np.ndarray):
-        raise TypeError(f'classes must be a list of names such as ("1", "3"), found {classes!r}.')
+        raise TypeError(f'classes must be a list of names such as ("1", "3"), got {classes!r}')
     names = tuple(str(name) for name in classes)
     if not names or len(set(names)) < len(names):
-        raise ValueError(f"classes must name at least one class, each once, found {list(names)}.")
+        raise ValueError(f"classes must name at least one class, each once, got {list(names)}")
     return names
 
 
@@ -138,20 +145,20 @@ def _pack(source: Source) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         "fingerprint": source.fingerprint,
     }
     arrays = {}
-    for part, dataset in (("train", source.train), ("test", source.test)):
-        arrays[f"{part}.images"] = dataset.images
+    for split, dataset in (("train", source.train), ("test", source.test)):
+        arrays[f"{split}.images"] = dataset.images
         for name, values in dataset.attributes.items():
-            arrays[f"{part}.attributes.{name}"] = values
+            arrays[f"{split}.attributes.{name}"] = values
     return header, arrays
 
 
 def _unpack(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Source:
     train, test = (
         Dataset(
-            arrays[f"{part}.images"],
-            {name: arrays[f"{part}.attributes.{name}"] for name in header["classes"]},
+            arrays[f"{split}.images"],
+            {name: arrays[f"{split}.attributes.{name}"] for name in header["classes"]},
         )
-        for part in ("train", "test")
+        for split in ("train", "test")
     )
     classes = {name: tuple(names) for name, names in header["classes"].items()}
     return Source(header["name"], train, test, classes, header["label"], header["fingerprint"])

@@ -1,7 +1,7 @@
-"""TensorFlow Datasets decoded without TensorFlow, block by block.
+"""Decodes TensorFlow Datasets without TensorFlow, block by block.
 
-Reading MNIST record by record takes 29 s on two cores, blocks of `__getitems__` 12 s; here images
-are left encoded until their label is known to be wanted.
+On two cores MNIST takes 29 s record by record, and 12 s in blocks of `__getitems__`. Images of
+classes that are not wanted are never decoded.
 """
 
 import io
@@ -24,7 +24,7 @@ DEFAULT_LABELS = {
     "dsprites": "shape",
     "sprites64": "shape",
 }
-# TFDS carries no names for these: the dSprites README gives the order.
+# TFDS has no names for these shapes; the README of dSprites gives their order.
 SHAPES = ("square", "ellipse", "heart")
 CLASS_NAMES = {("dsprites", "shape"): SHAPES, ("sprites64", "shape"): SHAPES}
 PREFIX = "label_"
@@ -38,22 +38,25 @@ def read_tfds(
     image_size: int | None = None,
     progress: Progress | None = None,
 ) -> Source:
-    """Decodes the train and test images of `located`.
+    """Decodes the training and test images of a prepared data set.
 
-    Attributes are the class labels (`label_shape` is called `shape`) and the booleans, those
-    inside `attributes` too; other features are left out. Without a test split the validation
-    split is test, without that a fixed fifth of every class.
+    Attributes are the class labels (`label_shape` becomes `shape`) and the booleans, also inside
+    `attributes`; other features are ignored. Without a test split, the validation split is the test
+    set; without both, a fixed fifth of every class is.
 
     Args:
-      located: from `prepared.locate`.
-      classes: only images of these classes of the default label are decoded; their numbers stay.
-      image_size: centre-crop and resize to this many pixels; None leaves images as they are.
-      progress: called with (images seen, images in all) after every block.
+        located: The data set, from `locate`.
+        classes: The classes of the default label to decode, all by default; their numbers stay.
+        image_size: Crops and resizes the images to this number of pixels, if given.
+        progress: Called with (images seen, images in all) after every block, if given.
+
+    Returns:
+        The source.
 
     Raises:
-      ImportError: tensorflow-datasets, array_record or Pillow is not installed.
-      ValueError: an unknown class, no `image` or no label feature, images of several sizes
-        without `image_size`, or files that cannot be read.
+        ImportError: tensorflow-datasets, array_record or Pillow is not installed.
+        ValueError: A class is unknown, there is no `image` or no label, image sizes differ and
+            `image_size` is None, or files cannot be read.
     """
     needed_by = f"the data set {located.name}"
     import_extra("PIL.Image", "pillow", needed_by)
@@ -63,8 +66,8 @@ def read_tfds(
         builder = tfds.builder_from_directory(located.folder)
         features = builder.info.features
         if "image" not in features or not isinstance(features["image"], tfds.features.Image):
-            raise ValueError(f"name: {located.name} has no feature `image`: no images to unlearn.")
-        # The order of features on disk is not fixed: class labels first, then by name.
+            raise ValueError(f"name: {located.name} has no feature `image`")
+        # TFDS does not fix the order of features: sorts class labels first, then by name.
         columns = dict(sorted(_columns(tfds, features), key=_labels_first))
         names = {
             name: _class_names(located.name, name, feature)
@@ -75,20 +78,20 @@ def read_tfds(
         test = next((split for split in ("test", "validation") if split in located.splits), None)
         splits = ["train"] if test is None else ["train", test]
         total = sum(builder.info.splits[split].num_examples for split in splits)
-        parts, before = [], 0
+        datasets, before = [], 0
         for split in splits:
             records = _open(builder, split, tfds.decode.SkipDecoding(), located)
             report = None if progress is None else _after(progress, before, total)
             examples = _wanted(records, located, columns[label][0], wanted, report)
             channels = features["image"].shape[2]
-            parts.append(_decode(examples, len(records), channels, columns, image_size, located))
+            datasets.append(_decode(examples, len(records), channels, columns, image_size, located))
             before += len(records)
-    train, held_out = parts if test is not None else hold_out(parts[0], label)
+    train, held_out = datasets if test is not None else hold_out(datasets[0], label)
     return Source(located.name, train, held_out, names, label)
 
 
 def _columns(tfds: Any, features: Mapping[str, Any]) -> Iterator[tuple[str, tuple[Place, Any]]]:
-    """(attribute name, (where it lies in a record, its feature)) of class labels and booleans."""
+    """Yields (attribute, (its path in a record, its feature)) of class labels and booleans."""
     for name, feature in features.items():
         if isinstance(feature, tfds.features.FeaturesDict) and name == "attributes":
             for inner, inner_feature in feature.items():
@@ -116,7 +119,7 @@ def _class_names(data_set: str, attribute: str, feature: Any) -> tuple[str, ...]
 
 def _default_label(data_set: str, names: Mapping[str, Any]) -> str:
     if not names:
-        raise ValueError(f"name: {data_set} has no class label or boolean: nothing to forget by.")
+        raise ValueError(f"name: {data_set} has no class label and no boolean")
     label = DEFAULT_LABELS.get(data_set, "label")
     return label if label in names else next(iter(names))
 
@@ -150,7 +153,7 @@ def _decode(
 ) -> Dataset:
     open_picture = import_extra("PIL.Image", "pillow", located.name).open
     mode = "L" if channels == 1 else "RGB"
-    # Pages of an empty array that are never written to take no memory.
+    # Unwritten pages of an empty array take no memory.
     images, count = None, 0
     values: dict[str, list[Any]] = {name: [] for name in columns}
     for record in examples:
@@ -161,15 +164,15 @@ def _decode(
             images = np.empty((most, *image.shape), np.uint8)
         elif image.shape != images.shape[1:]:
             raise ValueError(
-                f"name: the images of {located.name} are of several sizes, such as "
-                f"{images.shape[1:3]} and {image.shape[:2]}. Give image_size= to resize them."
+                f"name: the images of {located.name} must have one size, got "
+                f"{images.shape[1:3]} and {image.shape[:2]}. Give image_size= to resize them"
             )
         images[count] = image
         count += 1
         for name, (where, _) in columns.items():
             values[name].append(_value(record, where))
     if images is None:
-        raise ValueError(f"classes: no image of {located.name} is of the classes asked for.")
+        raise ValueError(f"classes: {located.name} has no image of these classes")
     return Dataset(
         images if count == most else images[:count].copy(),
         {
@@ -191,14 +194,14 @@ def _after(progress: Progress, before: int, total: int) -> Callable[[int], None]
 
 @contextmanager
 def _explained(located: Located) -> Iterator[None]:
-    """Says which data set it was when the reader underneath fails on damaged files."""
+    """Names the data set if the reader fails on damaged files."""
     try:
         yield
     except MemoryError:
         raise
-    except Exception as error:  # array_record raises its own types, Pillow others.
+    except Exception as error:  # array_record and Pillow raise types of their own.
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(
             f"name: {located.name} in {located.folder} cannot be read ({reason}). Its files may "
-            "be damaged or incomplete: prepare the data set again."
+            "be damaged or incomplete: prepare the data set again"
         ) from error

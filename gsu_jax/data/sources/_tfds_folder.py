@@ -1,6 +1,6 @@
-"""Data sets that TensorFlow Datasets prepared, found with the standard library alone.
+"""Finds prepared TensorFlow Datasets with the standard library alone.
 
-A cached start needs only this, and so never imports TFDS (0.7 s and more).
+A cached start needs no more, so it never imports TFDS (at least 0.7 s).
 """
 
 import json
@@ -18,14 +18,14 @@ INFO = "dataset_info.json"
 
 @dataclass(frozen=True)
 class Located:
-    """A prepared data set: its name, its folder (of one version) and the names of its splits."""
+    """A prepared data set: its name, the folder of one version, and its splits."""
 
     name: str
     folder: Path
     splits: tuple[str, ...]
 
     def key(self) -> list[Any]:
-        """What the decoded arrays depend on: place, description, every file's size and time."""
+        """Returns what the decoded arrays depend on: path, description, size and time of files."""
         states = [(file.name, file.stat()) for file in sorted(self.folder.iterdir())]
         return [
             str(self.folder.resolve()),
@@ -35,22 +35,29 @@ class Located:
 
 
 def data_folder(data_dir: str | os.PathLike | None) -> Path:
-    """`data_dir`, else $TFDS_DATA_DIR, else TFDS' own default in the home folder."""
+    """Returns `data_dir`, else $TFDS_DATA_DIR, else the default of TFDS in the home folder."""
     return Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
 
 
 def locate(name: str, data_dir: str | os.PathLike | None) -> Located:
-    """Finds the newest prepared version of `name` (or "name/config") below `data_dir`.
+    """Finds the newest prepared version of a data set.
+
+    Args:
+        name: The name, or "name/config".
+        data_dir: The folder of TFDS, see `data_folder`.
+
+    Returns:
+        The data set in its folder.
 
     Raises:
-      ValueError: no such folder, no such data set, none prepared, or not as array_record.
+        ValueError: The folder or the data set does not exist, or has no array_record files.
     """
     root = data_folder(data_dir)
     if not root.is_dir():
         raise ValueError(
             f"data_dir: the folder {root} does not exist, so the data set {name!r} cannot be read."
             f"{_hint(name, ())} Give data_dir= (--data-dir) or the environment variable "
-            "TFDS_DATA_DIR: the folder in which TFDS prepared it."
+            "TFDS_DATA_DIR: the folder in which TFDS prepared it"
         )
     versions = _versions(root / name)
     if not versions:
@@ -62,11 +69,11 @@ def locate(name: str, data_dir: str | os.PathLike | None) -> Located:
             splits = tuple(split["name"] for split in info.get("splits", ()))
             if "train" not in splits:
                 raise ValueError(
-                    f"name: {name} in {folder} has no split named train: {listing(splits)}."
+                    f"name: {name} in {folder} has no split train, got {listing(splits)}"
                 )
             return Located(name, folder, splits)
     raise ValueError(
-        f"name: {name} in {versions[0]} is prepared in another form than array_record, which "
+        f"name: {name} in {versions[0]} is prepared in another format than array_record, which "
         f"cannot be read without TensorFlow. {_how_to_prepare(name, root)}"
     )
 
@@ -75,15 +82,15 @@ def _not_prepared(name: str, root: Path) -> ValueError:
     prepared = [child.name for child in _folders(root)]
     configs = [f"{name}/{child.name}" for child in _folders(root / name) if _versions(child)]
     if configs:
-        return ValueError(f"name: {name} comes in several forms, name one: {listing(configs)}.")
+        return ValueError(f"name: {name} has several configs, choose one: {listing(configs)}")
     if name in KNOWN:
         return ValueError(
             f"name: {name} is not prepared in {root} (there: {listing(prepared)}). "
             f"{_how_to_prepare(name, root)}"
         )
     return ValueError(
-        f"name: there is no data set {name!r}.{_hint(name, prepared)} Prepared in {root}: "
-        f"{listing(prepared)}; any other of TFDS must be prepared there first, as array_record."
+        f"name: unknown data set {name!r}.{_hint(name, prepared)} Prepared in {root}: "
+        f"{listing(prepared)}; prepare any other data set of TFDS there first, as array_record"
     )
 
 
@@ -102,7 +109,7 @@ def _read_info(folder: Path) -> dict[str, Any]:
         return json.loads((folder / INFO).read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(
-            f"data_dir: {folder / INFO} is damaged ({error}). Prepare the data set again."
+            f"data_dir: {folder / INFO} is damaged ({error}). Prepare the data set again"
         ) from error
 
 
@@ -111,7 +118,7 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _versions(folder: Path) -> list[Path]:
-    """The prepared versions in `folder`, newest first."""
+    """Returns the prepared versions in `folder`, newest first."""
     versions = [
         child
         for child in _folders(folder)
@@ -124,5 +131,5 @@ def _how_to_prepare(name: str, root: Path) -> str:
     return (
         f'Prepare it once, where TensorFlow is installed: tfds.builder("{name}", '
         f'data_dir="{root}").download_and_prepare(file_format="array_record"); reading it needs '
-        "no TensorFlow."
+        "no TensorFlow"
     )
