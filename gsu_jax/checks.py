@@ -1,8 +1,7 @@
 """Argument checks: ranges, choices, near misses, missing extras.
 
-Each check takes the constraint first and the arguments by name, so that the error can name them:
-
-    at_least(1, batch_size=batch_size, epochs=epochs)
+Each check takes the constraint first and the arguments by name, as in `at_least(1, batch_size=n)`.
+Checks of numbers skip traced values and refuse NaN.
 """
 
 import difflib
@@ -25,8 +24,6 @@ def is_traced(*values: Any) -> bool:
 
 def at_least(minimum: float, /, **values: Any) -> None:
     """Raises ValueError for a value below `minimum`.
-
-    Like every check of numbers here, skips traced values and refuses NaN.
 
     Raises:
         TypeError: A value is not a number.

@@ -18,16 +18,9 @@ from gsu_jax.data._image_sets import (
     random_order,
 )
 from gsu_jax.data._images import check_images, check_pair, scale_images
+from gsu_jax.data._request import Request, SourceSplit, Split
 from gsu_jax.data._request_text import parse_request
-from gsu_jax.data._requests import (
-    ForgetAttribute,
-    ForgetClass,
-    ForgetIndices,
-    ForgetWhere,
-    Request,
-    SourceSplit,
-    Split,
-)
+from gsu_jax.data._requests import ForgetAttribute, ForgetClass, ForgetIndices, ForgetWhere
 from gsu_jax.data.sources import load
 
 __all__ = [

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from gsu_jax.checks import listing, unknown
-from gsu_jax.data._images import check_images
+from gsu_jax.data._images import check_stored_images
 
 Attributes = Mapping[str, np.ndarray]
 Classes = Mapping[str, tuple[str, ...]]
@@ -181,28 +181,3 @@ def _fingerprint(source: Source) -> str:
             digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
             digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
     return digest.hexdigest()[:16]
-
-
-MOST_CHANNELS = 4
-
-
-def check_stored_images(images: Any, argument: str = "images") -> None:
-    """`check_images` for a `Dataset`: NumPy, uint8 or float32, 1 to 4 channels; may be empty."""
-    if not isinstance(images, np.ndarray):
-        raise TypeError(
-            f"{argument} must be a numpy array [n, height, width, channels], "
-            f"got {type(images).__name__}"
-        )
-    if images.dtype not in (np.uint8, np.float32):
-        fix = "float32" if images.dtype.kind == "f" else "uint8"
-        raise TypeError(
-            f"{argument} must be uint8 in 0..255 or float32 in [0, 1], got {images.dtype}. "
-            f"Convert them with images.astype(np.{fix})"
-        )
-    check_images(images, argument, allow_empty=True)
-    if 0 in images.shape[1:] or images.shape[3] > MOST_CHANNELS:
-        raise ValueError(
-            f"{argument} must be [n, height, width, channels] with pixels and 1 to "
-            f"{MOST_CHANNELS} channels, got shape {images.shape}. From [n, channels, height, "
-            "width]: images.transpose(0, 2, 3, 1)"
-        )

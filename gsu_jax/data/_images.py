@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+MOST_CHANNELS = 4  # of stored images: more are a sign of NCHW
+
 
 def scale_images(images: jax.Array) -> jax.Array:
     """Scales images to floats in [0, 1]: uint8 is divided by 255 in float32, floats are kept.
@@ -61,6 +63,28 @@ def check_images(
             "example images / 255, or pass uint8"
         )
     return images
+
+
+def check_stored_images(images: Any, argument: str = "images") -> None:
+    """`check_images` for a `Dataset`: NumPy, uint8 or float32, 1 to 4 channels; may be empty."""
+    if not isinstance(images, np.ndarray):
+        raise TypeError(
+            f"{argument} must be a numpy array [n, height, width, channels], "
+            f"got {type(images).__name__}"
+        )
+    if images.dtype not in (np.uint8, np.float32):
+        fix = "float32" if images.dtype.kind == "f" else "uint8"
+        raise TypeError(
+            f"{argument} must be uint8 in 0..255 or float32 in [0, 1], got {images.dtype}. "
+            f"Convert them with images.astype(np.{fix})"
+        )
+    check_images(images, argument, allow_empty=True)
+    if 0 in images.shape[1:] or images.shape[3] > MOST_CHANNELS:
+        raise ValueError(
+            f"{argument} must be [n, height, width, channels] with pixels and 1 to "
+            f"{MOST_CHANNELS} channels, got shape {images.shape}. From [n, channels, height, "
+            "width]: images.transpose(0, 2, 3, 1)"
+        )
 
 
 def check_pair(forget: Any, retain: Any) -> None:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from gsu_jax.checks import listing, near, unknown
 from gsu_jax.data._dataset import FLAG, Source
-from gsu_jax.data._requests import ForgetAttribute, ForgetClass, ForgetIndices, Request
+from gsu_jax.data._request import Request
+from gsu_jax.data._requests import ForgetAttribute, ForgetClass, ForgetIndices
 
 INDICES = "indices:"
 

@@ -9,7 +9,8 @@ from gsu_jax.report._figures import drawing
 from gsu_jax.report._grids import image_grid, save_grid
 from gsu_jax.report._markdown import markdown_table
 from gsu_jax.report._page import write_report
-from gsu_jax.report._results import read_results, summarize, write_results
+from gsu_jax.report._results import read_results, write_results
+from gsu_jax.report._summary import summarize
 from gsu_jax.report._sweep_files import write_sweep_files
 from gsu_jax.report._sweep_front import RULE, Point, best, pareto, points, sweep_front
 from gsu_jax.report._terminal import terminal_table

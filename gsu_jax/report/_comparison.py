@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from gsu_jax.metrics import by_seed, paired_test, position, prediction_interval
-from gsu_jax.report._results import methods_of, metrics_of, with_role
+from gsu_jax.report._results import methods_of, with_role
+from gsu_jax.report._summary import metrics_of
 
 RIVALS = ("gradient_ascent", "gradient_surgery")
 # A cost has no place in the ensemble: only its ratio to the cost of retraining matters.

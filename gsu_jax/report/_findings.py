@@ -7,7 +7,8 @@ from gsu_jax.metrics import LARGER_IS_BETTER, best, by_seed
 from gsu_jax.report._columns import ABOVE, BELOW, COLUMNS, INSIDE
 from gsu_jax.report._comparison import compare
 from gsu_jax.report._numbers import times
-from gsu_jax.report._results import methods_of, roles_of, summarize, with_role
+from gsu_jax.report._results import methods_of, roles_of, with_role
+from gsu_jax.report._summary import summarize
 
 
 class Findings:

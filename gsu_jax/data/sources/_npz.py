@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from gsu_jax.checks import listing
-from gsu_jax.data._dataset import FLAG, Dataset, Source, check_stored_images
+from gsu_jax.data._dataset import FLAG, Dataset, Source
+from gsu_jax.data._images import check_stored_images
 from gsu_jax.data.sources._holdout import hold_out
 
 TEST = "test_"
