@@ -9,13 +9,14 @@ import signal
 import sys
 from contextlib import contextmanager
 from pathlib import Path
+from unittest import mock
 
 import jax
 from jax.experimental.compilation_cache import compilation_cache
 
-from gsu_jax import GradientAscent
-from gsu_jax.data import load
-from gsu_jax.models import AllCNNConfig, MLPVAEConfig
+from gsu_jax import GradientAscent, networks
+from gsu_jax.data import load, scale_images
+from gsu_jax.models import AllCNNConfig, Classifier, MLPVAEConfig, Prediction
 from gsu_jax.study import Recipe, StudyConfig, run_study
 from gsu_jax.study import _checkpointed_runs as trained
 
@@ -25,6 +26,19 @@ ROOT = Path(__file__).parents[1]
 # Another process finds the package in the checkout, installed or not.
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
 TIMES = ("seconds", "compile_seconds")
+
+
+def _judge(kernel, images):
+    flat = scale_images(images).reshape(len(images), -1)
+    return Prediction(logits=flat @ kernel, features=flat[:, 18:24])
+
+
+JUDGE = Classifier(lambda key: 0.1 * jax.random.normal(key, (64, 10)), _judge, "six pixels")
+
+
+def quick_judge():
+    """A context in which every study has a judge of one layer, which compiles at once."""
+    return mock.patch.object(networks, "classifier", return_value=JUDGE)
 
 
 def tiny_config(**changes) -> StudyConfig:
@@ -44,15 +58,10 @@ def tiny_config(**changes) -> StudyConfig:
 
 
 def run_tiny(folder, *, methods=METHODS, seeds=2, models_from=None, mesh=None, **changes) -> dict:
-    return run_study(
-        tiny_config(**changes),
-        load("digits"),
-        folder,
-        methods=methods,
-        seeds=seeds,
-        models_from=models_from,
-        mesh=mesh,
-    )
+    config, source = tiny_config(**changes), load("digits")
+    options = {"methods": methods, "seeds": seeds, "models_from": models_from, "mesh": mesh}
+    with quick_judge():
+        return run_study(config, source, folder, **options)
 
 
 def without_times(results: dict) -> dict:
@@ -86,19 +95,24 @@ def compiled_programs_kept_in(folder):
             yield
 
 
-def kill_before(text: str, times: int) -> None:
-    """Every file that a study finishes comes by os.replace: dies before one of them."""
+def stop_before(text: str, times: int, error: type[BaseException] | None = None) -> None:
+    """Stops before the `times`-th file named like `text`: by `error`, or by SIGKILL.
+
+    Every file that a study finishes arrives through os.replace.
+    """
     replace = os.replace
     seen = 0
 
-    def replace_or_die(source, target, **options):
+    def replace_or_stop(source, target, **options):
         nonlocal seen
         seen += text in str(target)
         if seen == times:
+            if error is not None:
+                raise error
             os.kill(os.getpid(), signal.SIGKILL)
         return replace(source, target, **options)
 
-    os.replace = replace_or_die
+    os.replace = replace_or_stop
 
 
 if __name__ == "__main__":
@@ -107,6 +121,6 @@ if __name__ == "__main__":
     jax.config.update("jax_num_cpu_devices", 8)
     trained.SAVE_EVERY = 0.0
     if moment:
-        kill_before(moment[0], int(moment[1]))
+        stop_before(moment[0], int(moment[1]))
     with compiled_programs_kept_in(cache):
         run_tiny(out)

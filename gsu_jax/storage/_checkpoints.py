@@ -15,6 +15,7 @@ process that calls `save` or `load` does not wait for the others.
 import os
 import shutil
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -89,11 +90,11 @@ def save(path: str | os.PathLike, tree: Any, *, metadata: dict | None = None) ->
         write_manifest(path, body | {"files": hash_files(data), "data": data.name})
     except BaseException as error:
         if data is not None:
-            _remove_data(path.glob(f"{data.name}*"))
+            _remove_all(path.glob(f"{data.name}*"))
         if isinstance(error, Exception):
             raise _cannot_write(path, error) from error
         raise
-    _remove_data(p for p in _leftovers(path) if p != data)
+    _remove_all(p for p in _leftovers(path) if p != data)
 
 
 def load(path: str | os.PathLike, like: Any) -> Any:
@@ -205,7 +206,7 @@ def _leftovers(path: Path) -> list[Path]:
     return [entry for pattern in LEFTOVERS for entry in path.glob(pattern)]
 
 
-def _remove_data(entries: Any) -> None:
+def _remove_all(entries: Iterable[Path]) -> None:
     for entry in entries:
         if entry.is_dir():
             shutil.rmtree(entry, ignore_errors=True)

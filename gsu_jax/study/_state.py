@@ -87,11 +87,13 @@ def open_study(
     }
     results = ResultsFile(folder, content)
     config, given = results.content["config"], {method.title: method for method in methods}
+    methods = [given.get(row) or method_from(row, m) for row, m in config["methods"].items()]
+    results.content["roles"] = {method.title: method.role for method in methods}
     return Study(
         setup=setup,
         store=Artifacts(folder, models_from, upgrade_made_with),
         results=results,
-        methods=[given.get(row) or method_from(row, m) for row, m in config["methods"].items()],
+        methods=methods,
         seeds=range(config["seeds"]),
         ensemble=range(max(config["seeds"], config["ensemble"])),
         mesh=mesh,
