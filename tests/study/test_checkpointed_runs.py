@@ -1,6 +1,6 @@
-"""Networks that are kept: a stopped training goes on as if nothing had happened."""
+"""Networks that are trained once: a stopped training resumes as if it had never stopped."""
 
-import json
+import shutil
 import time
 from contextlib import contextmanager
 from dataclasses import replace
@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from gsu_jax.storage import Artifacts
 from gsu_jax.study import Recipe
-from gsu_jax.study import _checkpointed_runs as trained
-from gsu_jax.study._checkpointed_runs import Network, part_key, read_trained, train_missing
-from gsu_jax.study._workspace import Workspace
+from gsu_jax.study import _checkpointed_runs as runs
+from gsu_jax.study._checkpointed_runs import Network, named_key, read_trained, train_missing
 
 DATA = np.random.default_rng(0).normal(size=(50, 6)).astype(np.float32)
 
@@ -27,36 +27,26 @@ def loss(params, batch, key):
     return jnp.mean((jnp.tanh((batch + noise) @ params["kernel"]) - batch) ** 2)
 
 
-NETWORK = Network("net", init, loss, Recipe(epochs=4, batch_size=20))
+NETWORK = Network("net", init, loss, Recipe(epochs=4, batch_size=20), {"data": "ab12"})
 
 
 @pytest.fixture
-def workspace(tmp_path):
-    return new_workspace(tmp_path / "out")
-
-
-def new_workspace(folder, seeds=3, lender=None):
-    folder.mkdir(exist_ok=True)
-    config = {"methods": {}, "seeds": seeds}
-    results = {"schema": 1, "experiment": "test", "config": config, "rows": []}
-    return Workspace(folder, results, lender)
+def store(tmp_path):
+    return Artifacts(tmp_path)
 
 
 @pytest.fixture(scope="module")
 def unstopped(tmp_path_factory):
-    """The kernels of seeds 0 to 2 that were trained together without a break."""
-    workspace = new_workspace(tmp_path_factory.mktemp("unstopped"))
-    return kernels(train_missing(workspace, NETWORK, DATA, range(3)))
+    """The store and the networks of seeds 0 to 2, trained together, and the wall seconds."""
+    store, start = Artifacts(tmp_path_factory.mktemp("unstopped")), time.perf_counter()
+    networks = train_missing(store, NETWORK, DATA, range(3))
+    return store, networks, time.perf_counter() - start
 
 
-def kernels(networks):
-    return {seed: np.asarray(network.params["kernel"]) for seed, network in networks.items()}
-
-
-def assert_same_bits(found, expected):
-    assert found.keys() == expected.keys()
-    for seed, kernel in found.items():
-        np.testing.assert_array_equal(kernel, expected[seed])
+def assert_same_bits(found, expected, seeds=range(3)):
+    assert found.keys() == set(seeds)
+    for seed in seeds:
+        np.testing.assert_array_equal(found[seed].params["kernel"], expected[seed].params["kernel"])
 
 
 class Stopped(Exception):
@@ -64,9 +54,9 @@ class Stopped(Exception):
 
 
 @contextmanager
-def calls_to(function, module, at_most):
-    """After so many calls of `module.function`, the next one raises `Stopped`."""
-    original, calls = getattr(module, function), []
+def calls_to(name, at_most, module=runs):
+    """Raises `Stopped` at a further call of `module.name`."""
+    original, calls = getattr(module, name), []
 
     def counted(*arguments, **options):
         if len(calls) == at_most:
@@ -75,137 +65,127 @@ def calls_to(function, module, at_most):
         return original(*arguments, **options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, function, counted)
+        patch.setattr(module, name, counted)
         yield
 
 
-@contextmanager
-def stopped_after(count, function="train_epoch", module=trained):
-    """The block must be stopped so."""
-    with pytest.raises(Stopped), calls_to(function, module, count):
-        yield
+# Stopped trainings
 
 
 @pytest.mark.parametrize("epoch", [0, 1, 3])
-def test_training_stopped_in_an_epoch_goes_on_after_the_last_finished_one(
-    workspace, unstopped, monkeypatch, epoch
+def test_stopped_training_resumes_after_its_last_finished_epoch(
+    store, unstopped, monkeypatch, epoch
 ):
-    monkeypatch.setattr(trained, "SAVE_EVERY", 0.0)
-    with stopped_after(epoch):
-        train_missing(workspace, NETWORK, DATA, range(3))
-    assert workspace.has_part("net-in-training") == (epoch > 0)
-    with calls_to("train_epoch", trained, at_most=4 - epoch):
-        again = train_missing(workspace, NETWORK, DATA, range(3))
-    assert_same_bits(kernels(again), unstopped)
-    assert not workspace.has_part("net-in-training")
+    monkeypatch.setattr(runs, "SAVE_EVERY", 0.0)
+    with pytest.raises(Stopped), calls_to("train_epoch", epoch):
+        train_missing(store, NETWORK, DATA, range(3))
+    assert store.has("net-in-training") == (epoch > 0)
+    with calls_to("train_epoch", at_most=4 - epoch):
+        again = train_missing(store, NETWORK, DATA, range(3))
+    assert_same_bits(again, unstopped[1])
+    assert not store.has("net-in-training")
 
 
-def test_resumed_training_adds_its_times_up(workspace, monkeypatch):
-    monkeypatch.setattr(trained, "SAVE_EVERY", 0.0)
-    with stopped_after(2):
-        train_missing(workspace, NETWORK, DATA, [0])
-    facts = workspace.part_facts("net-in-training", {}) | {
-        "seconds": 1000.0,
-        "compile_seconds": 500.0,
-    }
-    like = jax.eval_shape(
-        lambda: trained.start_training(init, NETWORK.recipe, part_key("net", 0)[None])[:2]
-    )
-    state = workspace.load_part("net-in-training", like)
-    workspace.save_part("net-in-training", state, facts, {})
-    network = train_missing(workspace, NETWORK, DATA, [0])[0]
+def test_resumed_training_adds_up_its_times(store, monkeypatch):
+    monkeypatch.setattr(runs, "SAVE_EVERY", 0.0)
+    with pytest.raises(Stopped), calls_to("train_epoch", 2):
+        train_missing(store, NETWORK, DATA, range(3))
+    times = {"seconds": 3000.0, "compile_seconds": 1500.0}
+    facts = store.facts("net-in-training", NETWORK.made_with) | times
+    keys = jnp.stack([named_key("net", seed) for seed in range(3)])
+    like = jax.eval_shape(lambda: runs.start_training(init, NETWORK.recipe, keys)[:2])
+    state = store.load("net-in-training", like)
+    store.save("net-in-training", state, facts, NETWORK.made_with)
+    network = train_missing(store, NETWORK, DATA, range(3))[0]
     assert 1000 < network.seconds < 1100
     assert 500 <= network.compile_seconds < 600
 
 
-def test_seeds_that_were_saved_before_a_stop_are_kept_and_the_others_get_their_bits(
-    workspace, unstopped
+def test_seeds_saved_before_a_stop_are_kept_and_the_missing_ones_get_their_bits(
+    store, unstopped, events
 ):
-    # No checkpoint of the training: it is done again, by the seeds that were together.
-    with stopped_after(1, "save_part", Workspace):
-        train_missing(workspace, NETWORK, DATA, range(3))
-    assert [workspace.has_part(f"net-{seed}") for seed in range(3)] == [True, False, False]
-    first = (workspace.folder / "checkpoints/net-0/manifest.json").read_bytes()
-    assert_same_bits(kernels(train_missing(workspace, NETWORK, DATA, range(3))), unstopped)
-    assert (workspace.folder / "checkpoints/net-0/manifest.json").read_bytes() == first
+    # Without a checkpoint of the training, the same group of seeds is trained again.
+    with pytest.raises(Stopped), calls_to("save", 1, Artifacts):
+        train_missing(store, NETWORK, DATA, range(3))
+    assert [store.has(f"net-{seed}") for seed in range(3)] == [True, False, False]
+    manifest = store.folder / "checkpoints/net-0/manifest.json"
+    first = manifest.read_bytes()
+    assert_same_bits(train_missing(store, NETWORK, DATA, range(3)), unstopped[1])
+    assert manifest.read_bytes() == first
     # Larger networks than this one get other bits in another group.
-    last = (workspace.folder / "log.jsonl").read_text().splitlines()[-1]
-    assert json.loads(last)["seeds"] == [0, 1, 2]
+    assert events(store.folder, "epoch")[-1]["seeds"] == [0, 1, 2]
 
 
-def test_more_seeds_than_a_stopped_training_had_leave_its_result_as_it_was(
-    workspace, tmp_path, monkeypatch
+def test_more_seeds_than_a_stopped_training_had_leave_its_bits_as_they_were(
+    store, tmp_path, monkeypatch
 ):
-    pair = train_missing(new_workspace(tmp_path / "pair"), NETWORK, DATA, range(2))
-    monkeypatch.setattr(trained, "SAVE_EVERY", 0.0)
-    with stopped_after(2):
-        train_missing(workspace, NETWORK, DATA, range(2))
-    networks = train_missing(workspace, NETWORK, DATA, range(3))
+    pair = train_missing(Artifacts(tmp_path / "pair"), NETWORK, DATA, range(2))
+    monkeypatch.setattr(runs, "SAVE_EVERY", 0.0)
+    with pytest.raises(Stopped), calls_to("train_epoch", 2):
+        train_missing(store, NETWORK, DATA, range(2))
+    networks = train_missing(store, NETWORK, DATA, range(3))
     assert networks.keys() == {0, 1, 2}
-    assert_same_bits({seed: kernels(networks)[seed] for seed in (0, 1)}, kernels(pair))
+    del networks[2]
+    assert_same_bits(networks, pair, range(2))
 
 
-def test_finished_networks_are_read_and_not_trained(workspace, unstopped, monkeypatch):
-    train_missing(workspace, NETWORK, DATA, range(3))
-    monkeypatch.setattr(trained, "train_epoch", None)
-    assert_same_bits(kernels(train_missing(workspace, NETWORK, DATA, range(3))), unstopped)
-    network = read_trained(workspace, NETWORK, 1)
-    np.testing.assert_array_equal(network.params["kernel"], unstopped[1])
+# Finished trainings
+
+
+def test_finished_networks_are_read_and_not_trained(unstopped, monkeypatch):
+    store, networks, _ = unstopped
+    monkeypatch.setattr(runs, "train_epoch", None)
+    assert_same_bits(train_missing(store, NETWORK, DATA, range(3)), networks)
+    network = read_trained(store, NETWORK, 1)
+    np.testing.assert_array_equal(network.params["kernel"], networks[1].params["kernel"])
     assert network.steps == 8  # 4 epochs of 2 whole batches
 
 
-def test_networks_are_borrowed_with_their_times_and_the_others_are_trained(tmp_path, unstopped):
-    network = replace(NETWORK, made_with={"data": "ab12"})
-    lender = new_workspace(tmp_path / "lender")
-    lent = train_missing(lender, network, DATA, range(3))
-    lender.remove_part("net-2")
-    borrower = new_workspace(tmp_path / "out", lender=lender.folder)
-    networks = train_missing(borrower, network, DATA, range(3))
-    # Seed 2 gets the bits it had beside the others.
-    assert_same_bits(kernels(networks), unstopped)
-    assert [networks[seed].seconds == lent[seed].seconds for seed in range(3)] == [
-        True,
-        True,
-        False,
-    ]
-
-
-def test_networks_trained_otherwise_are_not_borrowed(tmp_path, unstopped):
-    lender = new_workspace(tmp_path / "lender")
-    train_missing(lender, replace(NETWORK, made_with={"data": "other"}), DATA + 1, range(3))
-    borrower = new_workspace(tmp_path / "out", lender=lender.folder)
-    assert_same_bits(kernels(train_missing(borrower, NETWORK, DATA, range(3))), unstopped)
-
-
-def test_seconds_of_seeds_trained_together_are_wall_time_over_seeds(workspace):
-    start = time.perf_counter()
-    networks = train_missing(workspace, NETWORK, DATA, range(3))
-    wall = time.perf_counter() - start
+def test_seeds_share_the_time_of_their_common_training(unstopped):
+    _, networks, wall = unstopped
     shares = {(network.seconds, network.compile_seconds) for network in networks.values()}
     assert len(shares) == 1
     assert 0 < 3 * sum(shares.pop()) < wall
 
 
-def test_every_epoch_is_logged_with_the_loss_of_every_seed(workspace):
-    train_missing(workspace, NETWORK, DATA, range(3))
-    lines = (workspace.folder / "log.jsonl").read_text().splitlines()
-    assert len(lines) == 4
-    assert all('"seeds": [0, 1, 2]' in line for line in lines)
+def test_every_epoch_is_logged_with_the_loss_of_every_seed(unstopped, events):
+    logged = events(unstopped[0].folder, "epoch")
+    assert [event["epoch"] for event in logged] == [1, 2, 3, 4]
+    assert all(event["seeds"] == [0, 1, 2] and len(event["loss"]) == 3 for event in logged)
 
 
-def test_training_without_epochs_gives_the_initial_parameters(workspace):
+def test_missing_networks_are_borrowed_with_their_times_or_trained(tmp_path, unstopped):
+    lender = Artifacts(shutil.copytree(unstopped[0].folder, tmp_path / "lender"))
+    lender.remove("net-2")
+    borrower = Artifacts(tmp_path / "out", lender.folder)
+    borrower.folder.mkdir()
+    networks = train_missing(borrower, NETWORK, DATA, range(3))
+    # Seed 2 gets the bits it had beside the others.
+    assert_same_bits(networks, unstopped[1])
+    same = [networks[seed].seconds == unstopped[1][seed].seconds for seed in range(3)]
+    assert same == [True, True, False]
+
+
+def test_networks_trained_on_other_data_are_not_borrowed(tmp_path, unstopped, events):
+    borrower = Artifacts(tmp_path, unstopped[0].folder)
+    other = replace(NETWORK, made_with={"data": "cd34"})
+    train_missing(borrower, other, DATA, range(3))
+    assert [e["part"] for e in events(tmp_path, "not borrowed")] == ["net-0", "net-1", "net-2"]
+
+
+def test_training_without_epochs_gives_the_initial_parameters(store):
     network = Network("idle", init, loss, Recipe(epochs=0))
-    params = train_missing(workspace, network, DATA, [0])[0].params
-    expected = init(jax.random.fold_in(part_key("idle", 0), 0))
+    params = train_missing(store, network, DATA, [0])[0].params
+    expected = init(jax.random.fold_in(named_key("idle", 0), 0))
     np.testing.assert_allclose(params["kernel"], expected["kernel"], rtol=1e-6)
 
 
-def test_keys_differ_between_parts_and_seeds_and_stay_from_run_to_run():
+def test_keys_differ_between_names_and_seeds_and_never_change():
     keys = {
-        (name, seed): tuple(jax.random.key_data(part_key(name, seed)).tolist())
+        (name, seed): tuple(jax.random.key_data(named_key(name, seed)).tolist())
         for name in ("before", "retrain", "judge")
         for seed in range(3)
     }
     assert len(set(keys.values())) == 9
-    # A change of these words would change every published figure.
+    # Other words would change every published figure.
     assert keys["before", 0] == (4222350027, 1663223450)
