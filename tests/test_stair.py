@@ -39,9 +39,6 @@ TOO_LONG = {
     "tests/curvature/test_influence.py",
     "tests/methods/test_methods.py",
     "tests/metrics/test_evaluation.py",
-    "tests/report/test_report.py",
-    "tests/storage/test_checkpoints.py",
-    "tests/study/test_study.py",
     "tests/test_benchmarks.py",
     "tests/unlearning/test_unlearn.py",
 }

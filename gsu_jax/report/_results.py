@@ -23,11 +23,12 @@ def methods_of(rows: Sequence[dict]) -> list[str]:
 
 def roles_of(results: Mapping[str, Any]) -> dict[str, str]:
     """Returns the role of each method: "baseline", "yardstick" or "method"."""
+    recorded = results.get("roles") or {}
     records = (results.get("config") or {}).get("methods") or {}
     roles = {}
     for method in methods_of(results["rows"]):
-        record = records.get(method) or {}
-        roles[method] = record.get("role") or ROLES.get(record.get("name", method), "method")
+        name = (records.get(method) or {}).get("name", method)
+        roles[method] = recorded.get(method) or ROLES.get(name, "method")
     return roles
 
 

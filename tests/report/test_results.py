@@ -38,10 +38,10 @@ def test_summary_counts_diverged_rows_and_leaves_them_out():
     assert entry(lost, "b", "fratio") == names | unknown | {"mean": None, "n": 0}
 
 
-def test_a_role_comes_from_the_record_or_else_from_the_name():
+def test_a_role_is_recorded_or_follows_from_the_name():
     rows = [row("before"), row("retrain, lr 1"), row("reference"), row("own")]
-    records = {"retrain, lr 1": {"name": "retrain"}, "reference": {"role": "yardstick"}}
-    results = study(rows, config={"methods": records})
+    records = {"retrain, lr 1": {"name": "retrain"}}
+    results = study(rows, config={"methods": records}, roles={"reference": "yardstick"})
     assert [*roles_of(results).values()] == ["baseline", "yardstick", "yardstick", "method"]
     assert with_role("yardstick", results) == "retrain, lr 1"
     assert with_role("yardstick", study([row("own")])) is None

@@ -119,6 +119,7 @@ def test_seeds_saved_before_a_stop_are_kept_and_the_missing_ones_get_their_bits(
 def test_more_seeds_than_a_stopped_training_had_leave_its_bits_as_they_were(
     store, tmp_path, monkeypatch
 ):
+    (tmp_path / "pair").mkdir()
     pair = train_missing(Artifacts(tmp_path / "pair"), NETWORK, DATA, range(2))
     monkeypatch.setattr(runs, "SAVE_EVERY", 0.0)
     with pytest.raises(Stopped), calls_to("train_epoch", 2):
