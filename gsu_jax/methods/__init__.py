@@ -1,21 +1,31 @@
-"""Unlearning methods: each a frozen dataclass of settings that says what one step is."""
+"""Unlearning methods: each a frozen dataclass of settings that says what one step is.
+
+`METHODS` has the methods of a study by name. The others are given as objects: `CAGrad(c=0.2)`.
+"""
 
 from gsu_jax.methods._baselines import Before, FineTune, Retrain
+from gsu_jax.methods._cagrad import CAGrad
 from gsu_jax.methods._feature_unlearning import FeatureUnlearning
 from gsu_jax.methods._gradient_ascent import GradientAscent
-from gsu_jax.methods._gradient_surgery import GradientSurgery, negative
+from gsu_jax.methods._gradient_surgery import GradientSurgery
+from gsu_jax.methods._gru import GRU
 from gsu_jax.methods._method import Batch, Method, StepGradients
 from gsu_jax.methods._neg_grad_plus import NegGradPlus
+from gsu_jax.methods._pcgrad import PCGrad
+from gsu_jax.methods._project_retain import ProjectRetain
 from gsu_jax.methods._redirect_surgery import RedirectSurgery
 from gsu_jax.methods._registry import METHODS, get_method
 from gsu_jax.methods._salun import SalUn
 from gsu_jax.methods._scrub import SCRUB
 from gsu_jax.methods._selective_amnesia import SelectiveAmnesia
+from gsu_jax.methods._surgery_in_adam_metric import SurgeryInAdamMetric
 from gsu_jax.methods._synaptic_dampening import SynapticDampening
 from gsu_jax.methods._uno import UNO, UNOS
 from gsu_jax.methods._vdu import VDU
+from gsu_jax.methods.ingredients import negative
 
 __all__ = [
+    "GRU",
     "METHODS",
     "SCRUB",
     "UNO",
@@ -23,17 +33,21 @@ __all__ = [
     "VDU",
     "Batch",
     "Before",
+    "CAGrad",
     "FeatureUnlearning",
     "FineTune",
     "GradientAscent",
     "GradientSurgery",
     "Method",
     "NegGradPlus",
+    "PCGrad",
+    "ProjectRetain",
     "RedirectSurgery",
     "Retrain",
     "SalUn",
     "SelectiveAmnesia",
     "StepGradients",
+    "SurgeryInAdamMetric",
     "SynapticDampening",
     "get_method",
     "negative",

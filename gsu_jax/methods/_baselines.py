@@ -1,49 +1,70 @@
-"""The rows that any unlearning table needs: nothing done, retraining, fine-tuning."""
+"""The baselines of an unlearning table: the trained model, retraining, fine-tuning."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import jax
 
 from gsu_jax.data import ImageSet
-from gsu_jax.methods._method import Batch, Method, StepGradients
+from gsu_jax.methods._method import Batch, Method, Role, StepGradients, Visits
 from gsu_jax.methods.ingredients import over_masked
 from gsu_jax.models import GenerativeModel, Params
 
 
 @dataclass(frozen=True)
 class Before(Method):
-    """The pre-trained model as it is: no steps."""
+    """The trained model without any unlearning: no steps.
+
+    Example:
+        >>> Before.role, Before.visits
+        ('baseline', 'nothing')
+    """
 
     name: ClassVar[str] = "before"
-    role: ClassVar[Literal["baseline", "yardstick", "method"]] = "baseline"
-    visits: ClassVar[Literal["forget", "retain", "nothing"]] = "nothing"
+    role: ClassVar[Role] = "baseline"
+    visits: ClassVar[Visits] = "nothing"
 
 
 @dataclass(frozen=True)
 class FineTune(Method):
-    """Goes on training, on the retained images alone: theta <- theta - eta grad l_r."""
+    """Continues training on the retained images: theta <- theta - eta grad l_r.
+
+    Attributes:
+        learning_rate, batch_size, retain_batch_size, label: as in `Method`.
+
+    Example:
+        >>> FineTune(learning_rate=1e-3).visits
+        'retain'
+    """
 
     name: ClassVar[str] = "fine_tune"
-    visits: ClassVar[Literal["forget", "retain", "nothing"]] = "retain"
+    visits: ClassVar[Visits] = "retain"
 
     def gradients(
         self, model: GenerativeModel, prepared: Any, params: Params, batch: Batch, key: jax.Array
     ) -> StepGradients:
-        """The gradient of the training loss on retained images."""
+        """Returns the gradient of the training loss on retained images."""
         loss, grads = jax.value_and_grad(over_masked(model.loss))(params, batch.visited, key)
         return StepGradients(grads, grads, {"retain_loss": loss})
 
 
 @dataclass(frozen=True)
 class Retrain(FineTune):
-    """Trains anew on the retained images, from `model.init`: the yardstick of every other row.
+    """Trains a new model from `model.init` on the retained images alone.
 
-    Give `unlearn` the epochs of the original training: one epoch is only its beginning.
+    It is the yardstick of every method. Give `unlearn` the epochs of the original training: one
+    epoch is only the start of a training run.
+
+    Attributes:
+        learning_rate, batch_size, retain_batch_size, label: as in `Method`.
+
+    Example:
+        >>> Retrain.role
+        'yardstick'
     """
 
     name: ClassVar[str] = "retrain"
-    role: ClassVar[Literal["baseline", "yardstick", "method"]] = "yardstick"
+    role: ClassVar[Role] = "yardstick"
 
     learning_rate: float = 1e-3
 
@@ -55,5 +76,5 @@ class Retrain(FineTune):
         retain: ImageSet,
         key: jax.Array,
     ) -> Params:
-        """Fresh parameters; the trained ones are not looked at."""
+        """Returns new parameters; the trained ones are not used."""
         return model.init(key)

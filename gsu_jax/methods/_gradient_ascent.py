@@ -1,9 +1,10 @@
-"""Gradient ascent on the forget set: objective (1) of Bae et al. 2023, without surgery."""
+"""Gradient ascent on the forget set, without surgery."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import jax
+import jax.numpy as jnp
 
 from gsu_jax.methods._method import Batch, Method, StepGradients
 from gsu_jax.methods.ingredients import over_masked, training_loss
@@ -12,12 +13,21 @@ from gsu_jax.models import GenerativeModel, Params
 
 @dataclass(frozen=True)
 class GradientAscent(Method):
-    """theta <- theta + eta grad l_f: raises the loss of what is to be forgotten.
+    """Raises the loss of the forgotten images: theta <- theta + eta grad l_f.
 
     Attributes:
-      learning_rate: of Adam; the paper's 5e-4 for MNIST.
-      loss: l_f, the model's own training loss ("elbo") or its "reconstruction" term alone.
-      through: the part that gradients reach, the whole "model" or its "decoder" (q(z|x) held).
+        learning_rate: of Adam; 5e-4 is the paper's value for MNIST.
+        batch_size, retain_batch_size, label: as in `Method`.
+        loss: l_f, the model's own training loss ("elbo") or only its "reconstruction" term.
+        through: what the gradient reaches: the whole "model", or the "decoder" with q(z|x) fixed.
+
+    Example:
+        >>> GradientAscent(loss="reconstruction", label="ascent-reconstruction").title
+        'ascent-reconstruction'
+
+    References:
+        Bae et al., `Gradient Surgery for One-shot Unlearning on Generative Model
+        <https://arxiv.org/abs/2307.04550>`_, 2023, eq. 1.
     """
 
     name: ClassVar[str] = "gradient_ascent"
@@ -26,13 +36,13 @@ class GradientAscent(Method):
     through: Literal["model", "decoder"] = "model"
 
     def check(self, model: GenerativeModel) -> None:
-        """A loss other than the model's own needs its latent variables."""
+        """Checks that the model has the latent variables that `loss` and `through` need."""
         training_loss(model, self.loss, self.through, needed_by=self.name)
 
     def gradients(
         self, model: GenerativeModel, prepared: Any, params: Params, batch: Batch, key: jax.Array
     ) -> StepGradients:
-        """Minus the gradient of the forget loss."""
+        """Returns minus the gradient of the forget loss."""
         loss = over_masked(training_loss(model, self.loss, self.through))
         value, grads = jax.value_and_grad(loss)(params, batch.visited, key)
-        return StepGradients(jax.tree.map(lambda g: -g, grads), None, {"forget_loss": value})
+        return StepGradients(jax.tree.map(jnp.negative, grads), None, {"forget_loss": value})

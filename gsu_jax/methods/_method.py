@@ -1,7 +1,8 @@
-"""What a method is: how one step's gradients are made. The loop itself is `unlearn`'s."""
+"""The base class of every method, and what one step sees and returns."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import jax
 import optax
@@ -9,19 +10,23 @@ import optax
 from gsu_jax.data import Count, ImageSet
 from gsu_jax.methods.ingredients import MaskedBatch
 from gsu_jax.models import GenerativeModel, Params
-from gsu_jax.surgery import conflict_metrics
+from gsu_jax.surgery import ForgetRetainGrads, conflict_metrics
+
+Role = Literal["baseline", "yardstick", "method"]
+Visits = Literal["forget", "retain", "nothing"]
 
 
 class Batch(NamedTuple):
     """What one step sees.
 
     Attributes:
-      visited: the images this step visits, of the forget set or, for a method that visits the
-        retain set, of that; filled up and masked in the last step of an epoch.
-      indices: `[batch]`, their places in the set, to find what `prepare` made for each of them.
-      retain: `[retain_batch, h, w, c]`, a full batch of the retain set.
-      number: of the step, from 0.
-      progress: the share of the run's steps that lie behind, from 0 to below 1.
+        visited: the images that the step visits, from the set that `Method.visits` names. The last
+            batch of an epoch is padded and masked.
+        indices: `[batch]`, the places of these images in their set. They look up what `prepare`
+            computed for each image.
+        retain: `[retain_batch, h, w, c]`, a full batch of retained images.
+        number: the number of the step, from 0.
+        progress: the share of the run's steps that came before this one, in [0, 1).
     """
 
     visited: MaskedBatch
@@ -32,13 +37,13 @@ class Batch(NamedTuple):
 
 
 class StepGradients(NamedTuple):
-    """What one step hands to the optimiser.
+    """What one step passes to the optimizer.
 
     Attributes:
-      updates: gradients in the descent convention: what an optimiser subtracts.
-      retain_grads: the gradient to be retained, passed on as optax extra argument; or None.
-      metrics: scalars for the history.
-      extra: more extra arguments of the method's `transform`, by name; or None.
+        updates: gradients in the descent convention: an optimizer subtracts them.
+        retain_grads: the retain gradient, passed to the optimizer as an extra argument; or None.
+        metrics: scalars for the history.
+        extra: more extra arguments for the optimizer, by name; or None.
     """
 
     updates: Params
@@ -46,30 +51,43 @@ class StepGradients(NamedTuple):
     metrics: dict[str, jax.Array]
     extra: dict[str, Any] | None = None
 
+    @classmethod
+    def of(cls, updates: Params, grads: ForgetRetainGrads, extra: Any = None) -> Self:
+        """The step `updates`, with the retain gradient and both losses of `grads`."""
+        metrics = {"forget_loss": grads.forget_loss, "retain_loss": grads.retain_loss}
+        return cls(updates, grads.retain, metrics, extra)
+
 
 @dataclass(frozen=True)
 class Method:
     """Base of every unlearning method: a frozen dataclass of its settings.
 
-    A method overrides `gradients` and, where it needs to, the rest. `start`, `prepare`,
-    `gradients` and `transform` are traced by `jax.jit`; all of it counts as the method's time.
+    A method overrides `gradients`, and the other functions if it needs to. `unlearn` traces
+    `start`, `prepare`, `gradients` and `transform` with `jax.jit`, and counts them as the method's
+    time.
 
     Attributes:
-      name: as on the command line and in results.
-      role: what the results are compared with: "baseline" (the model before unlearning),
-        "yardstick" (retraining), or "method".
-      visits: the set that an epoch visits.
-      needs: the optional fields of `GenerativeModel` without which it cannot work.
-      learning_rate: of the default optimiser, Adam.
-      batch_size: images visited in a step, where `unlearn` is given no other.
-      retain_batch_size: retained images in a step; None is `batch_size`.
-      label: what its row in a table is called, to tell two settings apart; `name` where empty.
+        name: the name on the command line and in results.
+        role: what the method is in a comparison: the "baseline" is the model before unlearning, the
+            "yardstick" is retraining, everything else is a "method".
+        visits: the set that an epoch visits.
+        needs: the optional fields of `GenerativeModel` that the method needs.
+        retired: former settings, each with the value at which a record of it is still valid.
+        learning_rate: of the default optimizer, Adam.
+        batch_size: visited images in a step, unless `unlearn` gets another size.
+        retain_batch_size: retained images in a step; `batch_size` if it is None.
+        label: the name in results, to tell two settings of one method apart; `name` if empty.
+
+    Example:
+        >>> Method.role, Method.visits
+        ('method', 'forget')
     """
 
     name: ClassVar[str]
-    role: ClassVar[Literal["baseline", "yardstick", "method"]] = "method"
-    visits: ClassVar[Literal["forget", "retain", "nothing"]] = "forget"
+    role: ClassVar[Role] = "method"
+    visits: ClassVar[Visits] = "forget"
     needs: ClassVar[tuple[str, ...]] = ()
+    retired: ClassVar[Mapping[str, Any]] = {}
 
     learning_rate: float = 5e-4
     batch_size: int = 128
@@ -82,7 +100,11 @@ class Method:
         return self.label or self.name
 
     def check(self, model: GenerativeModel) -> None:
-        """Raises ValueError before anything is run where the model lacks what is needed."""
+        """Checks before the run that the model has what the method needs.
+
+        Raises:
+            ValueError: the model lacks a field in `needs`, or a setting does not fit the model.
+        """
         model.require(*self.needs, needed_by=self.name)
 
     def start(
@@ -93,9 +115,9 @@ class Method:
         retain: ImageSet,
         key: jax.Array,
     ) -> Params:
-        """The parameters that the first step sees; the result, for a method without steps.
+        """Returns the parameters before the first step, the result of a method without steps.
 
-        How many images a set has is traced: see `ImageSet` for what can be done with one.
+        The number of images in a set is traced. `ImageSet` has what can be computed from a set.
         """
         return params
 
@@ -107,7 +129,7 @@ class Method:
         retain: ImageSet,
         key: jax.Array,
     ) -> Any:
-        """What is computed once from the data: a pytree of arrays handed to every step."""
+        """Computes once from the data what every step needs: a pytree of arrays."""
         return None
 
     def gradients(
@@ -118,7 +140,7 @@ class Method:
         batch: Batch,
         key: jax.Array,
     ) -> StepGradients:
-        """The gradients of one step."""
+        """Returns the gradients of one step."""
         raise NotImplementedError
 
     def default_batch_size(self, images: int, epochs: int) -> int:
@@ -126,7 +148,7 @@ class Method:
         return self.batch_size
 
     def optimizer(self, steps: Count) -> optax.GradientTransformation:
-        """The default optimiser of a run of `steps` steps, a traced number."""
+        """The default optimizer of a run of `steps` steps, a traced number."""
         return optax.adam(self.learning_rate)
 
     def transform(
@@ -134,7 +156,7 @@ class Method:
     ) -> optax.GradientTransformationExtraArgs:
         """The optax chain of a run of `steps` steps, a traced number.
 
-        Its update receives `retain_grads`, and what `gradients` gave as `extra`.
+        Its update gets `retain_grads` and the entries of `StepGradients.extra`.
         """
         return optax.with_extra_args_support(optimizer)
 

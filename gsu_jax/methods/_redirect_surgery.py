@@ -152,7 +152,7 @@ class RedirectSurgery(Method):
         """The gradients of the forget and of the retain loss above, both losses in the metrics."""
         teacher, transport = prepared.teacher, prepared.transport
         mean, log_variance, _ = prepared.posteriors.take(batch.indices)
-        seen = self.seen_by_encoder(len(batch.indices))
+        seen = self.encoder_images(len(batch.indices))
 
         def forget_loss(params: Params, batch: MaskedBatch, key: jax.Array) -> jax.Array:
             decoder_key, encoder_key = jax.random.split(key)
@@ -200,7 +200,7 @@ class RedirectSurgery(Method):
         """The scale c for so many images."""
         return jnp.clip(3.0 * n_forget / (n_forget + n_retain), 0.3, 1.0)
 
-    def seen_by_encoder(self, images: int) -> int:
+    def encoder_images(self, images: int) -> int:
         """How many of a batch's images the second term takes; the first has at least one."""
         if not self.encoder_weight:
             return 0

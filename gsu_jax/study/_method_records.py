@@ -7,9 +7,6 @@ from gsu_jax.methods import METHODS, Method
 
 Record = dict[str, Any]
 
-# Settings that earlier releases wrote, with the one value that means what the method does now.
-RETIRED: dict[str, Record] = {"gradient_surgery": {"rule": "project"}}
-
 
 def method_record(method: Method) -> Record:
     """Returns a method's name and settings."""
@@ -19,13 +16,13 @@ def method_record(method: Method) -> Record:
 def without_retired(record: Record) -> Record:
     """Returns a record of an earlier release without its retired settings.
 
-    A retired setting is left out only at the value that `RETIRED` gives: with any other value the
-    method did something else, and the record will not pass for one of this release.
+    A retired setting is left out only at the value that `Method.retired` gives. With any other
+    value the method did something else, and the record will not pass for one of this release.
     """
     name = record.get("name")
     if name not in METHODS:
         return record
-    known, retired = {field.name for field in fields(METHODS[name])}, RETIRED.get(name, {})
+    known, retired = {field.name for field in fields(METHODS[name])}, METHODS[name].retired
     return {
         setting: value
         for setting, value in record.items()

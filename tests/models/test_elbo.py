@@ -5,7 +5,7 @@ import pytest
 from scipy import integrate, special, stats
 
 from gsu_jax.methods.ingredients import MaskedBatch
-from gsu_jax.methods.ingredients import _masked as masked
+from gsu_jax.methods.ingredients import _losses as masked
 from gsu_jax.models import GenerativeModel, MLPVAEConfig
 from gsu_jax.models import _elbo as losses
 from gsu_jax.networks import mlp_vae

@@ -1,7 +1,13 @@
-"""What several methods share: masked losses, guides, transport, SSIM."""
+"""What several methods share: masked losses, guides, optimal transport, SSIM."""
 
 from gsu_jax.methods.ingredients._guide import resolve_guide
-from gsu_jax.methods.ingredients._masked import MaskedBatch, masked_mean, over_masked, training_loss
+from gsu_jax.methods.ingredients._losses import (
+    MaskedBatch,
+    masked_mean,
+    negative,
+    over_masked,
+    training_loss,
+)
 from gsu_jax.methods.ingredients._ssim import ms_ssim
 from gsu_jax.methods.ingredients._transport import Transport, find_neighbours, fit_transport
 
@@ -12,6 +18,7 @@ __all__ = [
     "fit_transport",
     "masked_mean",
     "ms_ssim",
+    "negative",
     "over_masked",
     "resolve_guide",
     "training_loss",
