@@ -1,21 +1,24 @@
 """`python -m gsu_jax launch ...` and `python -m gsu_jax report ...`."""
 
+import importlib
 import sys
 
-from gsu_jax.cli._launch import main as launch
-from gsu_jax.cli._report import main as report
-
-COMMANDS = {"launch": launch, "report": report}
+COMMANDS = ("launch", "report")
 
 
 def main() -> None:
     """Runs the command that the first argument names."""
     command, *rest = sys.argv[1:] or [""]
+    if command in ("-h", "--help"):
+        print(f"usage: python -m gsu_jax {{{','.join(COMMANDS)}}} ...")
+        return
     if command not in COMMANDS:
-        print(f"usage: python -m gsu_jax {{{','.join(COMMANDS)}}} ...", file=sys.stderr)
-        sys.exit(0 if command in ("-h", "--help") else 2)
+        names = " or ".join(COMMANDS)
+        print(f"error: the command must be {names}, got {command!r}", file=sys.stderr)
+        sys.exit(2)
     sys.argv = [f"python -m gsu_jax {command}", *rest]
-    sys.exit(COMMANDS[command]())
+    # The other command's packages stay out.
+    sys.exit(importlib.import_module(f"gsu_jax.cli._{command}").main())
 
 
 if __name__ == "__main__":

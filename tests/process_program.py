@@ -1,6 +1,6 @@
-"""Programs for tests/test_processes.py, each run as several processes by `gsu_jax.cli`.
+"""Programs for tests/runtime/test_processes.py, each run as several processes by `gsu_jax.cli`.
 
-python tests/process_program.py study OUT CACHE MESH [SECONDS]   waiting so long after each epoch
+python tests/process_program.py study OUT CACHE MESH [SECONDS]   with a pause after each epoch
 python tests/process_program.py sums OUT                         sums over all devices, for ever
 python tests/process_program.py facts OUT                        what the processes tell each other
 """
@@ -21,8 +21,16 @@ from gsu_jax import networks
 from gsu_jax.cli import answer
 from gsu_jax.data import scale_images
 from gsu_jax.models import Classifier, Prediction
-from gsu_jax.runtime import _processes as processes
-from gsu_jax.runtime import make_mesh
+from gsu_jax.runtime import (
+    LAUNCHED,
+    all_gather_json,
+    broadcast_arrays,
+    broadcast_from_first,
+    is_first,
+    make_mesh,
+    put,
+    to_host,
+)
 from gsu_jax.study import Recipe
 from gsu_jax.study import _checkpointed_runs as trained
 
@@ -47,13 +55,13 @@ JUDGE = Classifier(lambda key: jax.random.normal(key, (64, 10)), judge, "six pix
 def run_study(out, cache, mesh) -> dict:
     """A study in whose training the devices share their batches, with a judge of one layer."""
     networks.classifier = lambda config: JUDGE
-    trained.SAVE_EVERY = 0.0 if processes.is_first() else 1e9  # it is one clock that counts
+    trained.SAVE_EVERY = 0.0 if is_first() else 1e9  # only the clock of process 0 counts
     with compiled_programs_kept_in(cache):
         config = CONFIG | {"judge_gate": 0.0}
         return tiny_study.run_tiny(out, methods=METHODS, seeds=1, mesh=mesh, **config)
 
 
-def the_study(out: str, cache: str, mesh: str, pause: str = "0") -> str:
+def study(out: str, cache: str, mesh: str, pause: str = "0") -> str:
     train_epoch = trained.train_epoch
 
     def slow(*arguments):
@@ -68,7 +76,7 @@ def the_study(out: str, cache: str, mesh: str, pause: str = "0") -> str:
 def sums(out: str) -> str:
     mesh = make_mesh(f"data={jax.device_count()}")
     x = np.ones(jax.device_count(), np.float32)
-    shared = processes.put(x, jax.NamedSharding(mesh, jax.P("data")))
+    shared = put(x, jax.NamedSharding(mesh, jax.P("data")))
     total = jax.jit(lambda x: x.sum())
     while True:
         assert float(total(shared)) == len(x)
@@ -79,29 +87,28 @@ def facts(out: str) -> str:
     own = jax.process_index()
     sharding = jax.NamedSharding(make_mesh(f"data={jax.device_count()}"), jax.P("data"))
     tree = {"a": np.array([-0.0, np.nan, own], np.float32), "b": jax.numpy.full((2, 2), own)}
-    first = processes.broadcast_arrays(lambda: tree, tree)
-    said = {
-        "from_all": processes.all_gather_json({"own": own}),
-        "from_first": processes.broadcast_from_first(lambda: own + 10),
-        "nested": processes.broadcast_from_first(
-            lambda: processes.broadcast_from_first(lambda: own)
-        ),
+    first = broadcast_arrays(lambda: tree, tree)
+    found = {
+        "gathered": all_gather_json({"own": own}),
+        "broadcast": broadcast_from_first(lambda: own + 10),
+        "nested": broadcast_from_first(lambda: broadcast_from_first(lambda: own)),
         "bits": np.asarray(first["a"]).tobytes().hex(),
         "kinds": [isinstance(first["a"], np.ndarray), isinstance(first["b"], jax.Array)],
-        "to_host": processes.to_host(processes.put(np.arange(4), sharding)).tolist(),
+        "to_host": to_host(put(np.arange(4), sharding)).tolist(),
     }
     try:
-        processes.broadcast_from_first(lambda: (Path(out) / "none").read_text())
+        broadcast_from_first(lambda: (Path(out) / "none").read_text())
     except OSError as error:
-        said["error"] = str(error)
-    Path(out, f"facts-{own}.json").write_text(json.dumps(said))
-    raise ValueError("all have had their say")
+        found["error"] = str(error)
+    Path(out, f"facts-{own}.json").write_text(json.dumps(found))
+    raise ValueError("all have spoken")
 
 
 if __name__ == "__main__":
     program, *words = sys.argv[1:]
+    number = json.loads(os.environ[LAUNCHED])["process_id"]
     Path(words[0]).mkdir(exist_ok=True)
-    Path(words[0], f"pid-{os.environ[processes.PROCESS]}").write_text(str(os.getpid()))
+    Path(words[0], f"pid-{number}").write_text(str(os.getpid()))
     sys.argv[1:] = []
-    run = {"study": the_study, "sums": sums, "facts": facts}[program]
+    run = {"study": study, "sums": sums, "facts": facts}[program]
     answer(lambda nothing: run(*words), Nothing())

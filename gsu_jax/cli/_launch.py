@@ -1,15 +1,21 @@
-"""Runs one script as several processes that share their devices, on this machine or on several.
+"""Runs one script as several processes that share their devices.
 
-One line on each machine, with its own --process:
+All processes on this machine, to try it out:
+
+    python -m gsu_jax launch --processes 2 SCRIPT ...
+
+One process on each machine, with its own --process; HOST is the machine of process 0:
 
     python -m gsu_jax launch --processes 2 --process 0 --coordinator HOST:PORT SCRIPT ...
     python -m gsu_jax launch --processes 2 --process 1 --coordinator HOST:PORT SCRIPT ...
 
-HOST is the machine of process 0. Without --process all of them run here, to try it out. Process 0
-writes and prints; when one is lost the others are stopped, and the same command goes on from there.
+Process 0 writes and prints. If a process is lost, the others stop, and the same command resumes.
+Slurm, Open MPI and Kubernetes start the script themselves, without this command.
 """
 
 import argparse
+import codecs
+import json
 import os
 import re
 import signal
@@ -19,27 +25,26 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import NoReturn
 
-from gsu_jax.runtime import COORDINATOR, HEARTBEAT, PROCESS, PROCESSES, WAIT
+from gsu_jax.cli._mistakes import Parser
+from gsu_jax.runtime import HEARTBEAT, LAUNCHED, explain_abort, own_words, timeouts
 
-KEPT = 50_000  # bytes of what a process said last
-TOGETHER = 5.0  # seconds in which processes that stop for one reason do so
-AGAIN = "the same command again goes on from the last checkpoint, with any number of processes"
-# How XLA names the tasks whose heartbeats stopped, and process 0 where it is the one that is gone.
-UNHEALTHY = re.compile(r"unhealthy \(stopped sending heartbeats\):\s*((?:\d+\s)+)")
-LEADER = "Failed to send RPC to coordination service"
+TOGETHER = 5.0  # seconds in which processes that stop for the same reason do so
+AGAIN = "the same command again resumes from the last checkpoint, with any number of processes"
 
 
-class Child:
-    """One process of the run; what it says on standard error is kept, and passed on if `shown`."""
+class Child(subprocess.Popen):
+    """One process of the run. Its standard error is kept, and passed on if `shown`."""
 
-    def __init__(self, number: int, command: list[str], environment: dict, shown: bool) -> None:
-        self.number, self.shown, self.said = number, shown, b""
-        self.process = subprocess.Popen(
+    def __init__(self, command: list[str], settings: dict, shown: bool) -> None:
+        self.number, self.shown, self.said = settings["process_id"], shown, ""
+        environment = os.environ | {LAUNCHED: json.dumps(settings)}
+        if sys.stderr.isatty():
+            environment["TTY_COMPATIBLE"] = "1"  # rich draws bars although they come by a pipe
+        super().__init__(
             command,
-            env=os.environ | environment | {PROCESS: str(number)},
-            stdin=subprocess.PIPE,  # which ends with the launcher, and the child with it
+            env=environment,
+            stdin=subprocess.DEVNULL,
             stdout=None if shown else subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C is for the launcher
@@ -48,136 +53,96 @@ class Child:
         self.listener.start()
 
     def _listen(self) -> None:
-        while heard := self.process.stderr.read1():
-            self.said = (self.said + heard)[-KEPT:]
-            if self.shown:
-                _pass_on(heard)
-
-    @property
-    def code(self) -> int | None:
-        """Its exit code; None while it runs."""
-        return self.process.poll()
-
-    def stop(self) -> None:
-        """Kills it, whatever it is doing: a run survives that at any moment."""
-        if self.code is None:
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-        self.listener.join(1.0)
-
-    def lost(self) -> dict[int, str]:
-        """The processes that are gone, as far as the end of this one tells, and how they went."""
-        said = self.said.decode(errors="replace")
-        if named := UNHEALTHY.search(said):
-            return {int(n): "no sign of life from it" for n in named[1].split()}
-        if self.number and LEADER in said:
-            return {0: "nothing answers at its machine"}
-        if self.code < 0 and self.code != -signal.SIGABRT:
-            return {self.number: f"killed by signal {-self.code}"}
-        return {}
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        with self.stderr as stream:
+            while heard := stream.read1():
+                self.said += (heard := decoder.decode(heard))
+                if self.shown and own_words(self.said) == self.said:
+                    print(heard, end="", file=sys.stderr, flush=True)
 
 
-def main() -> None:
-    """The command line."""
+def main() -> int:
+    """Runs the command line and returns the exit code."""
     arguments = _arguments()
     here = range(arguments.processes) if arguments.process is None else [arguments.process]
-    environment = {
-        COORDINATOR: arguments.coordinator or f"127.0.0.1:{_free_port()}",
-        PROCESSES: str(arguments.processes),
-        WAIT: str(arguments.wait),
-        HEARTBEAT: str(arguments.heartbeat),
+    settings = {
+        "coordinator_address": arguments.coordinator or f"127.0.0.1:{_free_port()}",
+        "num_processes": arguments.processes,
+        "initialization_timeout": arguments.wait,
+        "cluster_detection_method": "deactivate",
+        **timeouts(arguments.heartbeat),
     }
-    if sys.stderr.isatty():
-        environment["TTY_COMPATIBLE"] = "1"  # for rich: bars, though they come through a pipe
     command = [sys.executable, str(arguments.script), *arguments.arguments]
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, lambda number, _: sys.exit(128 + number))
     children = []
     try:
         for number in here:
-            children.append(Child(number, command, environment, shown=number == here[0]))
-        code = _watch(children, arguments.processes)
+            shown = number == here[0]
+            children.append(Child(command, settings | {"process_id": number}, shown))
+        return _watch(children)
     except KeyboardInterrupt:
-        print("\ninterrupted; the same command again goes on from here", file=sys.stderr)
-        code = 130
+        print("\ninterrupted; the same command again resumes from here", file=sys.stderr)
+        return 130
     finally:
         for child in children:
-            child.stop()
-    sys.exit(code)
+            child.kill()  # a run survives that at any moment
+            child.wait()
+            child.listener.join(1.0)
 
 
-def _watch(children: list[Child], processes: int) -> int:
-    """Waits for the end of all, or of one that fails; says what is to be said, returns the code."""
-    while not any(child.code for child in children):
-        if all(child.code == 0 for child in children):
+def _watch(children: list[Child]) -> int:
+    """Waits for the end of all, or of one that fails. Says why, and returns the exit code."""
+    while not any(child.poll() for child in children):
+        if all(child.poll() == 0 for child in children):
             return 0
         time.sleep(0.05)
-    first = next(child for child in children if child.code)
+    first = next(child for child in children if child.poll())
     first.listener.join(1.0)
-    if lost := first.lost():
-        for number, how in lost.items():
-            print(f"process {number} of {processes} was lost ({how}); {AGAIN}", file=sys.stderr)
-        return 1
-    deadline = time.monotonic() + TOGETHER
-    while any(child.code is None for child in children) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    shown = children[0]
-    if shown.code:
-        return abs(shown.code)
-    _pass_on(first.said)  # it failed alone
-    print(
-        f"process {first.number} of {processes} failed (exit code {first.code}), which stopped the "
-        "others",
-        file=sys.stderr,
-    )
-    return abs(first.code)
+    if first.returncode == -signal.SIGABRT:
+        why = explain_abort(first.said) or f"process {first.number} was aborted: {first.said}"
+    elif first.returncode < 0:
+        why = f"process {first.number} was lost (killed by signal {-first.returncode})"
+    else:
+        why = f"process {first.number} failed, which stopped the others"
+        deadline = time.monotonic() + TOGETHER
+        while children[0].poll() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        if code := children[0].poll():  # it has said the same
+            return code
+    if "failed" in why:
+        for child in children[1:]:  # the first is shown
+            print(own_words(child.said), end="", file=sys.stderr)
+    print(f"{why}; {AGAIN}", file=sys.stderr)
+    return 1
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m gsu_jax launch",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add = parser.add_argument
-    add("--processes", type=int, required=True, metavar="N", help="how many, on all machines")
+    add, seconds = parser.add_argument, {"type": int, "metavar": "SECONDS"}
+    add("--processes", type=int, required=True, metavar="N", help="on all machines together")
     add("--process", type=int, metavar="I", help="which one runs here, from 0; by default all do")
     add("--coordinator", metavar="HOST:PORT", help="the machine of process 0, and a free port")
-    add("--wait", type=float, default=300, metavar="SECONDS", help="for all to come (300)")
-    add(
-        "--heartbeat",
-        type=int,
-        default=20,
-        metavar="SECONDS",
-        help="without a sign of life, after which a process is lost (20)",
-    )
+    add("--wait", default=300, help="for all processes to come (300)", **seconds)
+    add("--heartbeat", default=HEARTBEAT, help="after which a silent one is lost (20)", **seconds)
     add("script", type=Path, help="such as experiments/mnist138.py")
     add("arguments", nargs=argparse.REMAINDER, help="of the script, such as --mesh data=8")
     found = parser.parse_args()
-
-    def refuse(message: str) -> NoReturn:
-        print(f"error: {message}", file=sys.stderr)
-        sys.exit(2)
-
-    if found.processes < 1:
-        refuse(f"--processes must be at least 1, found {found.processes}.")
+    for name in ("processes", "wait", "heartbeat"):
+        if getattr(found, name) < 1:
+            parser.error(f"--{name} must be at least 1, got {getattr(found, name)}")
     if (found.process is None) != (found.coordinator is None):
-        refuse(
-            "--process and --coordinator go together: with both one process runs here, without "
-            "them all do."
-        )
+        parser.error("--process and --coordinator need each other, got only one of them")
     if found.process is not None and not 0 <= found.process < found.processes:
-        refuse(
-            f"--process must be one of 0 to {found.processes - 1}, found {found.process}; "
-            f"--processes says how many there are."
-        )
+        parser.error(f"--process must be 0 to {found.processes - 1}, got {found.process}")
     if found.coordinator is not None and not re.fullmatch(r".+:\d{1,5}", found.coordinator):
-        refuse(f"--coordinator {found.coordinator!r} is not of the form HOST:PORT.")
-    if not found.wait > 0 or found.heartbeat < 1:
-        refuse(
-            f"--wait and --heartbeat must be above 0, found {found.wait:g} and {found.heartbeat}."
-        )
+        parser.error(f"--coordinator must be HOST:PORT, got {found.coordinator!r}")
     if not found.script.is_file():
-        refuse(f"there is no script {found.script}.")
+        parser.error(f"there is no script {found.script}")
     return found
 
 
@@ -185,8 +150,3 @@ def _free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return found.getsockname()[1]
-
-
-def _pass_on(said: bytes) -> None:
-    sys.stderr.buffer.write(said)
-    sys.stderr.buffer.flush()

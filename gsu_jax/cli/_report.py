@@ -1,16 +1,23 @@
 """`python -m gsu_jax report RUN/results.json`: prints the Markdown table of a study."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from gsu_jax.cli._mistakes import Parser, refuse
 from gsu_jax.report import markdown_table, read_results
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Prints the table; returns 0, or 2 after an error on stderr."""
-    parser = argparse.ArgumentParser(
+    """Prints the table.
+
+    Args:
+        arguments: of the command line; None for those of this process.
+
+    Returns:
+        The exit code: 0, or 2 after an error on standard error.
+    """
+    parser = Parser(
         prog="python -m gsu_jax report", description="Prints the Markdown table of a study."
     )
     parser.add_argument(
@@ -21,14 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         table = markdown_table(read_results(path))
     except FileNotFoundError:
-        return _refusal(f"there is no {path}; give the results.json of a run, or its --out.")
+        return refuse(f"there is no {path}; give the results.json of a run, or its --out")
     except (OSError, ValueError) as error:
-        return _refusal(str(error))
+        return refuse(str(error))
     sys.stdout.reconfigure(encoding="utf-8")
     print(table, end="")
     return 0
-
-
-def _refusal(message: str) -> int:
-    print(f"error: {message}", file=sys.stderr)
-    return 2

@@ -3,15 +3,13 @@
 from gsu_jax.runtime._collectives import collectives
 from gsu_jax.runtime._compiled import Compiled, compile_together, jitted, on_one_device, timed
 from gsu_jax.runtime._environment import describe_environment
+from gsu_jax.runtime._jax_internals import explain_abort, is_lost_peer, own_words
 from gsu_jax.runtime._memory import OutOfMemory
 from gsu_jax.runtime._mesh import check_processes, make_mesh
 from gsu_jax.runtime._placement import Placement, check_batch, fit_batch
 from gsu_jax.runtime._processes import (
-    COORDINATOR,
     HEARTBEAT,
-    PROCESS,
-    PROCESSES,
-    WAIT,
+    LAUNCHED,
     all_gather_json,
     broadcast_arrays,
     broadcast_from_first,
@@ -19,17 +17,15 @@ from gsu_jax.runtime._processes import (
     join,
     on_first_process,
     put,
+    timeouts,
     to_host,
 )
 from gsu_jax.runtime._progress import stage
 from gsu_jax.runtime._step_loop import select, stepper
 
 __all__ = [
-    "COORDINATOR",
     "HEARTBEAT",
-    "PROCESS",
-    "PROCESSES",
-    "WAIT",
+    "LAUNCHED",
     "Compiled",
     "OutOfMemory",
     "Placement",
@@ -41,17 +37,21 @@ __all__ = [
     "collectives",
     "compile_together",
     "describe_environment",
+    "explain_abort",
     "fit_batch",
     "is_first",
+    "is_lost_peer",
     "jitted",
     "join",
     "make_mesh",
     "on_first_process",
     "on_one_device",
+    "own_words",
     "put",
     "select",
     "stage",
     "stepper",
     "timed",
+    "timeouts",
     "to_host",
 ]

@@ -1,8 +1,8 @@
-"""One program run as several processes, on one machine or many: who does what, and what all know.
+"""Several processes, each with devices of its own, that run one program together.
 
-Every process runs the same lines; training and unlearning share their batches over a mesh of the
-devices of all. Process 0 alone writes, draws and judges, and the others hear from it what it
-read: no disk need be shared. With a single process all of this costs nothing.
+Each process makes the same calls in the same order with the same values; a mesh has the devices of
+all. Process 0 alone writes, draws and judges. The others receive what it reads, so no disk need be
+shared. With a single process all of this costs nothing.
 """
 
 import functools
@@ -10,100 +10,124 @@ import itertools
 import json
 import os
 import sys
-import threading
-import time
-import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax._src import distributed  # the one way to the coordinator's store of keys and values
 
-from gsu_jax.runtime._rendezvous import rendezvous
+from gsu_jax.runtime._jax_internals import process_group
 
-COORDINATOR, PROCESSES, PROCESS, WAIT, HEARTBEAT = (
-    f"GSU_JAX_{name}" for name in ("COORDINATOR", "PROCESSES", "PROCESS", "WAIT", "HEARTBEAT")
-)
-FOREVER = 10**9  # milliseconds; a process that dies ends the others' waiting
+LAUNCHED = "GSU_JAX_LAUNCHED"  # the arguments of jax.distributed.initialize, as JSON
+HEARTBEAT = 20  # seconds after which a silent process is lost
+FOREVER = 10**9  # milliseconds; the runtime ends processes that wait for a lost one
 ERRORS = (ValueError, TypeError, OSError, ImportError)
-_numbers = itertools.count()
-_on_its_own = False
+
+_message_numbers = itertools.count()  # the same on all processes, which speak in the same order
+_runs_alone = ContextVar("_runs_alone", default=False)
 
 
 def join() -> None:
-    """Joins the other processes where `gsu_jax.cli` started this one; before any JAX device.
+    """Joins the other processes, if there are any; call it before JAX looks for devices.
+
+    There are others if `python -m gsu_jax launch` started this process, or Slurm, Open MPI or an
+    indexed Kubernetes job started several. JAX aborts the process if the others do not come in
+    time.
 
     Raises:
-      TimeoutError: some did not come in time; names them.
-      ValueError: the processes were not started alike.
-      OSError: the coordinator cannot listen at its port.
+        OSError: process 0 cannot listen at the port of the coordinator.
     """
-    if COORDINATOR not in os.environ:
+    if LAUNCHED in os.environ:
+        settings = json.loads(os.environ[LAUNCHED])
+    elif _in_cluster():
+        settings = timeouts(HEARTBEAT)
+    else:
         return
-    coordinator, wait = os.environ[COORDINATOR], float(os.environ[WAIT])
-    processes, process = int(os.environ[PROCESSES]), int(os.environ[PROCESS])
-    threading.Thread(target=_end_with_the_launcher, daemon=True).start()
-    # Gloo greets on standard output, which is for results.
+    # Gloo greets on the descriptor of standard output, which is for results.
     sys.stdout.flush()
     sys.stdout = os.fdopen(os.dup(1), "w", buffering=1)
-    with open(os.devnull, "w") as nowhere:
-        os.dup2(nowhere.fileno(), 1)
-    rendezvous(coordinator, processes, process, wait)
-    # Its service would swallow SIGTERM; a run survives that at any moment.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    # This service would swallow SIGTERM. A run survives that at any moment.
     jax.config.update("jax_enable_preemption_service", False)
-    jax.distributed.initialize(
-        coordinator,
-        processes,
-        process,
-        initialization_timeout=60,
-        heartbeat_timeout_seconds=int(os.environ[HEARTBEAT]),
-        shutdown_timeout_seconds=10,
-    )
-    jax.devices()  # the processes tell each other theirs, all at the same time
+    try:
+        jax.distributed.initialize(**settings)
+    except RuntimeError as error:
+        raise OSError(f"JAX cannot start its coordinator; give another port ({error})") from error
+    jax.devices()  # the processes exchange their devices, all at the same time
+
+
+def timeouts(heartbeat: int) -> dict[str, int]:
+    """Returns the settings of `jax.distributed.initialize` that make it name a lost process.
+
+    A process that fails waits for the others to shut down. It must wait longer than the runtime
+    takes to notice that one of them is gone.
+    """
+    return {"heartbeat_timeout_seconds": heartbeat, "shutdown_timeout_seconds": heartbeat + 10}
 
 
 def count() -> int:
-    """How many processes there are."""
-    return distributed.global_state.num_processes
+    """Returns how many processes there are."""
+    return process_group().num_processes
 
 
 def is_first() -> bool:
-    """Whether this is process 0, the one that writes and prints."""
-    return distributed.global_state.process_id == 0
+    """Returns whether this is process 0, the one that writes and prints.
+
+    Example:
+        >>> from gsu_jax.runtime import is_first
+        >>> is_first()
+        True
+    """
+    return process_group().process_id == 0
 
 
 def barrier() -> None:
     """Waits for all processes to get here."""
-    if not _alone():
-        _client().wait_at_barrier(_key(), FOREVER)
+    if not _is_alone():
+        process_group().client.wait_at_barrier("gsu_jax", FOREVER)
 
 
 def broadcast_from_first(function: Callable[[], Any]) -> Any:
-    """What `function()` returns on process 0, as JSON has it, on all; an error is raised on all.
+    """Calls `function` on process 0 alone and returns its answer on every process.
 
-    It is called on process 0 alone, and must not touch arrays that lie on several processes.
+    Calls inside `function` do not wait for the other processes.
+
+    Args:
+        function: must not touch arrays that lie on several processes.
+
+    Returns:
+        What `function` returned, as JSON preserves it.
+
+    Raises:
+        Exception: what `function` raised, on every process.
+
+    Example:
+        >>> from gsu_jax.runtime import broadcast_from_first
+        >>> broadcast_from_first(lambda: 1 + 1)
+        2
     """
-    if _alone():
+    if _is_alone():
         return function()
-    said, raised = None, None
+    answer, raised = None, None
     if is_first():
+        token = _runs_alone.set(True)
         try:
-            with _by_itself():
-                said = {"value": function()}
+            answer = {"value": function()}
         except Exception as error:
             raised = error
             kinds = [kind.__name__ for kind in ERRORS if isinstance(error, kind)]
-            said = {"error": str(error), "kind": [*kinds, "RuntimeError"][0]}
-    said = json.loads(_share(None if said is None else json.dumps(said).encode()))
+            answer = {"error": str(error), "kind": [*kinds, "RuntimeError"][0]}
+        finally:
+            _runs_alone.reset(token)
+    answer = json.loads(_share(None if answer is None else json.dumps(answer).encode()))
     if raised is not None:
         raise raised
-    if "error" in said:
+    if "error" in answer:
         kinds = {kind.__name__: kind for kind in ERRORS}
-        raise kinds.get(said["kind"], RuntimeError)(said["error"])
-    return said["value"]
+        raise kinds.get(answer["kind"], RuntimeError)(answer["error"])
+    return answer["value"]
 
 
 def on_first_process(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -133,12 +157,17 @@ def on_first_process(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def broadcast_arrays(function: Callable[[], Any], like: Any) -> Any:
-    """The tree of arrays that `function()` returns on process 0, on all; an error is raised on all.
+    """Calls `function` on process 0 alone and returns its tree of arrays on every process.
 
-    `like` has its structure, shapes and dtypes; the others get NumPy arrays where it has some, and
-    JAX arrays elsewhere.
+    Args:
+        function: as for `broadcast_from_first`.
+        like: a tree with the structure, shapes and dtypes of the answer.
+
+    Returns:
+        The tree of `function`. The other processes get NumPy arrays where `like` has some, and JAX
+        arrays elsewhere.
     """
-    if _alone():
+    if _is_alone():
         return function()
     own = []
     broadcast_from_first(lambda: own.append(function()))
@@ -156,24 +185,31 @@ def broadcast_arrays(function: Callable[[], Any], like: Any) -> Any:
 
 
 def all_gather_json(value: Any) -> list[Any]:
-    """The `value` of every process, in their order, as JSON has it, on every process."""
-    if _alone():
+    """Returns the `value` of every process, in their order, as JSON preserves it.
+
+    Example:
+        >>> from gsu_jax.runtime import all_gather_json
+        >>> all_gather_json({"seeds": 3})
+        [{'seeds': 3}]
+    """
+    if _is_alone():
         return [json.loads(json.dumps(value))]
-    client, key = _client(), _key()
-    client.key_value_set(f"{key}/{distributed.global_state.process_id}", json.dumps(value))
+    group, key = process_group(), _message_key()
+    group.client.key_value_set(f"{key}/{group.process_id}", json.dumps(value))
     return [
-        json.loads(client.blocking_key_value_get(f"{key}/{i}", FOREVER)) for i in range(count())
+        json.loads(group.client.blocking_key_value_get(f"{key}/{i}", FOREVER))
+        for i in range(count())
     ]
 
 
 def to_host(tree: Any) -> Any:
-    """`tree` with each array that lies on several processes, whole or in parts, as a NumPy array.
+    """Returns `tree` with NumPy arrays for the arrays that lie on several processes.
 
-    To be called by all of them.
+    All processes must call it.
     """
 
     def fetch(leaf: Any) -> Any:
-        if not _spans(leaf):
+        if not _spans_processes(leaf):
             return leaf
         if leaf.is_fully_replicated:
             return np.asarray(leaf)
@@ -185,82 +221,50 @@ def to_host(tree: Any) -> Any:
 
 
 def put(array: Any, sharding: jax.sharding.Sharding) -> jax.Array:
-    """`jax.device_put` of an array that all processes have; each gives its devices their part."""
-    if sharding.is_fully_addressable or _spans(array):
+    """Returns `jax.device_put(array, sharding)` of an array that every process has.
+
+    Each process gives its own devices their part.
+    """
+    if sharding.is_fully_addressable or _spans_processes(array):
         return jax.device_put(array, sharding)
     if not jnp.issubdtype(jnp.result_type(array), jax.dtypes.prng_key):
         array = np.asarray(array, jnp.result_type(array))
-    return jax.make_array_from_callback(array.shape, sharding, lambda place: array[place])
+    return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
 
 
 def barrier_before(arguments: Any) -> None:
-    """`meet()`, where some of the arrays lie on several processes.
+    """Waits for all processes if some of the arrays in `arguments` lie on several of them.
 
-    Their first contact through gloo must come within 30 seconds of each other, compiled or not; and
-    no clock should count the wait for one that still compiles.
+    The first contact of processes through gloo must come within 30 seconds of each other, and no
+    clock should count the wait for a process that still compiles.
     """
-    if not _alone() and any(map(_spans, jax.tree.leaves(arguments))):
+    if not _is_alone() and any(map(_spans_processes, jax.tree.leaves(arguments))):
         barrier()
 
 
-def exit_together(code: int) -> None:
-    """Before the exit of a process that cannot go on: waits for others that cannot either.
-
-    Where they do not come this process ends here and now, with exit code `code`, and its traceback
-    where it is not 2; the others notice when its heartbeats stop. One that cannot go on because
-    another is gone waits for the runtime, which ends it and says which one.
-    """
-    if not jax.distributed.is_initialized():
-        return
-    said = str(error := sys.exception()).lower()
-    if "gloo" in said or "coordination" in said:
-        time.sleep(int(os.environ.get(HEARTBEAT, "100")) + 5)
-    try:
-        _client().wait_at_barrier("gsu_jax/leave", 3000)
-    except RuntimeError:
-        if code != 2:
-            traceback.print_exception(error)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+def _in_cluster() -> bool:
+    """Whether a cluster manager that `jax.distributed` knows started several processes."""
+    if {"KUBERNETES_SERVICE_HOST", "JOB_COMPLETION_INDEX"} <= os.environ.keys():
+        return True
+    sizes = (os.environ.get(n, "1") for n in ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE"))
+    return any(int(size) > 1 for size in sizes)
 
 
-def _end_with_the_launcher() -> None:
-    os.read(0, 1)  # nothing is ever written there: this returns when the launcher is gone
-    os._exit(1)
+def _is_alone() -> bool:
+    return count() == 1 or _runs_alone.get()
 
 
-def _alone() -> bool:
-    return _on_its_own or not jax.distributed.is_initialized() or count() == 1
-
-
-@contextmanager
-def _by_itself() -> Iterator[None]:
-    """What process 0 does here the others do not: in it nobody is waited for."""
-    global _on_its_own
-    _on_its_own = True
-    try:
-        yield
-    finally:
-        _on_its_own = False
-
-
-def _spans(array: Any) -> bool:
+def _spans_processes(array: Any) -> bool:
     return isinstance(array, jax.Array) and not array.is_fully_addressable
 
 
-def _client() -> Any:
-    return distributed.global_state.client
-
-
-def _key() -> str:
-    """The same on all processes, since they meet in the same order."""
-    return f"gsu_jax/{next(_numbers)}"
+def _message_key() -> str:
+    return f"gsu_jax/{next(_message_numbers)}"
 
 
 def _share(content: bytes | None = None) -> bytes:
     """The content of process 0, on all."""
-    client, key = _client(), _key()
+    client, key = process_group().client, _message_key()
     if is_first():
         client.key_value_set_bytes(key, content)
     else:

@@ -1,0 +1,18 @@
+"""How a command says that it was given something wrong."""
+
+import argparse
+import sys
+
+
+def refuse(message: str) -> int:
+    """Prints one line on standard error and returns the exit code."""
+    print(f"error: {message}", file=sys.stderr)
+    return 2
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that ends in one line, without the usage."""
+
+    def error(self, message: str) -> None:
+        """Exits with that line."""
+        sys.exit(refuse(message))
