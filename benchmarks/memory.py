@@ -28,7 +28,7 @@ class Arguments:
     """What is compiled."""
 
     model: Literal["mlp", "conv"] = "mlp"
-    """The VAE of mnist138.py, or the convolutional one of celeba.py at 32x32."""
+    """The VAE of mnist138.py, or the convolutional one of faces.py at 32x32."""
     methods: tuple[str, ...] = ("all",)
     """"all" that have steps, or names; gradient_surgery, the base of ratios, is always there."""
     batch_size: int = 128

@@ -46,7 +46,7 @@ class Arguments:
     """What is measured, and how often."""
 
     models: tuple[Literal["mlp", "conv"], ...] = ("mlp",)
-    """The VAE of mnist138.py, and the convolutional one of celeba.py at 32x32."""
+    """The VAE of mnist138.py, and the convolutional one of faces.py at 32x32."""
     batch_sizes: tuple[int, ...] = (32, 128, 512)
     """Images of each set in a step; redirect_surgery takes its own share of each."""
     dtypes: tuple[Dtype, ...] = ("float32",)

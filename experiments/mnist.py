@@ -3,32 +3,20 @@
 After the first digit, --models-from the folder of its run: only the retrained models are new.
 """
 
-from pathlib import Path
+from gsu_jax.cli import main
+from gsu_jax.models import MLPVAEConfig
+from gsu_jax.study import Recipe, StudyConfig
 
-from gsu_jax.cli import Arguments, main
-
-DEFAULTS = Arguments(forget="1", dataset="mnist", seeds=5, epochs=1, out=Path("runs/mnist"))
-
-
-def config(arguments: Arguments):
-    """The study, with its settings."""
-    # Imported here: Flax and its company take seconds that --help should not.
-    from gsu_jax.models import MLPVAEConfig
-    from gsu_jax.study import Recipe, StudyConfig
-
-    return StudyConfig(
-        experiment="mnist",
-        dataset=arguments.dataset,
-        forget=arguments.forget,
-        model=MLPVAEConfig(),
-        # 60,000 images: 5,600 steps, and a judge of twice the steps of that of mnist138.py.
-        pretraining=Recipe(epochs=12),
-        judging=Recipe(epochs=4, learning_rate=3e-3, one_cycle=True),
-        judge_gate=0.98,
-        epochs=arguments.epochs,
-        ensemble=arguments.ensemble,
-    )
-
+CONFIG = StudyConfig(
+    experiment="mnist",
+    dataset="mnist",
+    forget="1",
+    model=MLPVAEConfig(),
+    # 60,000 images: 5,600 steps, and a judge of twice the steps of that of mnist138.py.
+    pretraining=Recipe(epochs=12),
+    judging=Recipe(epochs=4, learning_rate=3e-3, one_cycle=True),
+    judge_gate=0.98,
+)
 
 if __name__ == "__main__":
-    main(config, DEFAULTS)
+    main(CONFIG, seeds=5)

@@ -1,18 +1,10 @@
 """Forget digit 1 of MNIST {1, 3, 8}: the class removal of Bae et al. 2023, Table 1, left half."""
 
-from pathlib import Path
-
 from gsu_jax import METHODS as LIBRARY
 from gsu_jax import GradientSurgery
-from gsu_jax.cli import Arguments, main
-
-DEFAULTS = Arguments(forget="1", dataset="mnist", seeds=3, epochs=1, out=Path("runs/mnist138"))
-
-METHODS = (
-    *(method() for method in LIBRARY.values()),
-    # The reading of the paper that gives its fratio: theta are the generator's, the decoder's.
-    GradientSurgery(label="gradient_surgery-decoder", through="decoder"),
-)
+from gsu_jax.cli import main
+from gsu_jax.models import MLPVAEConfig
+from gsu_jax.study import Recipe, StudyConfig
 
 PAPER = {
     "before": {
@@ -41,26 +33,22 @@ PAPER = {
     },
 }
 
+CONFIG = StudyConfig(
+    experiment="mnist138",
+    dataset="mnist",
+    classes=("1", "3", "8"),
+    forget="1",
+    model=MLPVAEConfig(),
+    pretraining=Recipe(epochs=60),
+    judge_gate=0.99,
+    published=PAPER,
+)
 
-def config(arguments: Arguments):
-    """The study, with its settings."""
-    # Imported here: Flax and its company take seconds that --help should not.
-    from gsu_jax.models import MLPVAEConfig
-    from gsu_jax.study import Recipe, StudyConfig
-
-    return StudyConfig(
-        experiment="mnist138",
-        dataset=arguments.dataset,
-        forget=arguments.forget,
-        classes=("1", "3", "8"),
-        model=MLPVAEConfig(),
-        pretraining=Recipe(epochs=60),
-        judge_gate=0.99,
-        published=PAPER,
-        epochs=arguments.epochs,
-        ensemble=arguments.ensemble,
-    )
-
+METHODS = (
+    *(method() for method in LIBRARY.values()),
+    # The reading of the paper that gives its fratio: theta are the generator's, the decoder's.
+    GradientSurgery(label="gradient_surgery-decoder", through="decoder"),
+)
 
 if __name__ == "__main__":
-    main(config, DEFAULTS, METHODS)
+    main(CONFIG, methods=METHODS)

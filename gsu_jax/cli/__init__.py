@@ -1,9 +1,8 @@
 """Command lines: experiments, launch, report."""
 
-from gsu_jax.cli._experiment import Arguments, answer, main, read_images, width
+from gsu_jax.cli._experiment import answer, main, read_images, width
 
 __all__ = [
-    "Arguments",
     "answer",
     "main",
     "read_images",

@@ -1,24 +1,40 @@
 """The command line that all experiments share."""
 
+import contextlib
+import io
 import os
 import shutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Any
 
+from gsu_jax.checks import import_extra, listing, unknown
+from gsu_jax.cli._mistakes import refuse
+from gsu_jax.data import Source, load
+from gsu_jax.methods import METHODS, Method, get_method
+from gsu_jax.report import terminal_table
+from gsu_jax.runtime import is_first, is_lost_peer, join, make_mesh, stage
+from gsu_jax.study import StudyConfig
+
 try:
-    import tyro
-except ModuleNotFoundError:
-    sys.exit('error: tyro is not installed; pip install "gsu-jax[experiments]" (or -e ".[all]").')
+    from tyro.conf import arg
+except ModuleNotFoundError:  # `answer` says how to install it
+
+    def arg(**_: Any) -> None:
+        """Stands for `tyro.conf.arg`."""
+
+
+MISTAKES = (ValueError, TypeError, OSError, ImportError)
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """What can be set from the command line; an experiment gives its own defaults."""
+    """The options of an experiment; tyro shows the text below each as its help."""
 
-    forget: Annotated[str, tyro.conf.arg(aliases=("--feature",))]
+    forget: Annotated[str, arg(aliases=("--feature",))]
     """What to forget: a class ("1"), or an attribute ("Male", "shape=heart")."""
     dataset: str
     """A TFDS name, "digits", an .npz of your own, or a folder of images."""
@@ -26,116 +42,112 @@ class Arguments:
     """How many models to train and unlearn: seeds 0 to N - 1."""
     epochs: int
     """Epochs of unlearning; one is the paper's one-shot."""
-    out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
+    out: Annotated[Path, arg(metavar="DIR")]
     """Where results go. The same command again resumes."""
-    methods: tuple[str, ...] = ("all",)
+    methods: tuple[str, ...]
     """Rows of the table: "all", or names."""
+    ensemble: int
+    """How many retrained models to compare with (never fewer than seeds)."""
     size: int | None = None
     """Pixels to crop and resize the images to; by default those of the experiment."""
-    ensemble: int = 8
-    """How many retrained models to hold the others against (never fewer than seeds)."""
-    models_from: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """The --out of another study, to take models of the same data and training from."""
-    data_dir: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    models_from: Annotated[Path | None, arg(metavar="DIR")] = None
+    """The --out of another study with the same data and training, whose models to copy."""
+    data_dir: Annotated[Path | None, arg(metavar="DIR")] = None
     """The folder of TFDS data sets; by default $TFDS_DATA_DIR."""
-    mesh: Annotated[str | None, tyro.conf.arg(metavar="data=N[,model=M]")] = None
-    """Devices to share each batch over, and maybe to split parameters over; by default one. A run
-    may go on with others."""
+    mesh: Annotated[str | None, arg(metavar="data=N[,model=M]")] = None
+    """Devices that share each batch, and maybe the parameters; by default one device. A run may
+    resume on another mesh."""
 
 
 def main(
-    config: Callable[[Arguments], Any], defaults: Arguments, methods: Sequence[Any] | None = None
+    config: StudyConfig,
+    *,
+    methods: Sequence[Method] | None = None,
+    rows: Sequence[str] = ("all",),
+    seeds: int = 3,
+    presets: Sequence[StudyConfig] = (),
+    adjust: Callable[[StudyConfig], StudyConfig] = lambda config: config,
 ) -> None:
-    """Runs an experiment from the command line: the study that `config(arguments)` describes.
+    """Runs the study `config` from the command line.
 
-    `methods` are what `--methods` may name; by default the library's, with their own settings.
+    `--forget`, `--dataset`, `--epochs`, `--ensemble` and `--size` replace fields of `config`, which
+    gives their defaults; `--out` is by default `runs/` and the name of the experiment. A mistake
+    ends as in `answer`.
+
+    Args:
+        config: the study.
+        methods: what `--methods` may name; by default the library's, with their own settings.
+        rows: the default of `--methods`.
+        seeds: the default of `--seeds`.
+        presets: studies of other data sets. `--dataset NAME` starts from the one with that
+            `dataset`, if there is one, in place of `config`.
+        adjust: called last, with the study of the command line; returns the study to run.
+
+    Example:
+        A whole experiment::
+
+            if __name__ == "__main__":
+                main(StudyConfig("mine", "digits", "1", MLPVAEConfig((8, 8, 1))), seeds=5)
     """
-    answer(lambda arguments: _run(config, arguments, methods), defaults)
+
+    def run(arguments: Arguments) -> str:
+        preset = next((c for c in presets if c.dataset == arguments.dataset), config)
+        study = replace(
+            preset,
+            dataset=arguments.dataset,
+            forget=arguments.forget,
+            epochs=arguments.epochs,
+            ensemble=arguments.ensemble,
+            image_size=preset.image_size if arguments.size is None else arguments.size,
+        )
+        return _run(adjust(study), arguments, methods or [get_method(name) for name in METHODS])
+
+    out = Path("runs") / config.experiment
+    defaults = (config.forget, config.dataset, seeds, config.epochs, out)
+    answer(run, Arguments(*defaults, methods=tuple(rows), ensemble=config.ensemble))
 
 
 def answer(run: Callable[[Any], str], defaults: Any) -> None:
-    """Prints what `run` returns for the command line, read into a dataclass like `defaults`.
+    """Reads the command line into a dataclass and prints what `run` returns for it.
 
-    A mistake ends in one message on standard error and exit code 2, Ctrl-C in 130; set
-    GSU_JAX_TRACEBACK=1 to see where an error came from.
+    A mistake of the user ends in one line on standard error and exit code 2, Ctrl-C in exit code
+    130. With `GSU_JAX_TRACEBACK=1` in the environment a mistake raises.
+
+    Args:
+        run: called with an instance of the class of `defaults`, on every process.
+        defaults: an instance of a dataclass, whose fields are the options.
     """
-    # Flax, orbax and the plots are imported only after this, so that --help answers at once.
-    description = sys.modules["__main__"].__doc__
-    arguments = tyro.cli(type(defaults), default=defaults, description=description)
-    from gsu_jax.runtime import _processes as processes
-
     try:
-        processes.join()
+        arguments = _parse(defaults)
+        join()
         printed = run(arguments)
-        if processes.is_first():
+        if is_first():
             print(printed)
-    except (ValueError, TypeError, OSError, ImportError) as error:
-        if os.environ.get("GSU_JAX_TRACEBACK"):
-            processes.leave(1)
-            raise
-        code = _refusal(str(error))
-        processes.leave(code)
-        sys.exit(code)
-    except Exception:
-        processes.leave(1)
-        raise
     except KeyboardInterrupt:
-        print("\ninterrupted; the same command again goes on from here", file=sys.stderr)
+        print("\ninterrupted; the same command again resumes from here", file=sys.stderr)
         sys.exit(130)
+    except Exception as error:
+        if is_lost_peer(error):
+            sys.exit(1)  # which waits for the runtime to name the lost process
+        if os.environ.get("GSU_JAX_TRACEBACK") or not isinstance(error, MISTAKES):
+            raise
+        sys.exit(refuse(str(error)))
 
 
-def _refusal(message: str) -> int:
-    print(f"error: {message}", file=sys.stderr)
-    return 2
+def read_images(study: StudyConfig, data_dir: Path | None) -> Source:
+    """Returns the images of a study, as `gsu_jax.data.load` does.
 
+    Args:
+        study: says which, and of what size.
+        data_dir: the folder of TFDS data sets, None for the default.
 
-def _run(
-    config: Callable[[Arguments], Any], arguments: Arguments, methods: Sequence[Any] | None
-) -> str:
-    """Runs the study and returns what is printed at the end."""
-    from gsu_jax.checks import listing, unknown
-    from gsu_jax.methods import METHODS, get_method
-    from gsu_jax.report import terminal_table
-    from gsu_jax.runtime import make_mesh
-    from gsu_jax.study import run_study
-
-    study = config(arguments)
-    if arguments.size is not None:
-        study = replace(study, image_size=arguments.size)
-    known = {method.title: method for method in methods or map(get_method, METHODS)}
-    if not arguments.methods:
-        raise ValueError(f"--methods: name at least one, or all. There is: {listing(known)}.")
-    if strangers := [name for name in arguments.methods if name not in ("all", *known)]:
-        raise unknown("--methods", "method", strangers[0], known)
-    names = known if "all" in arguments.methods else dict.fromkeys(arguments.methods)
-    methods = [known[name] for name in names]
-    mesh = None if arguments.mesh is None else make_mesh(arguments.mesh)
-    source = read_images(study, arguments.data_dir)
-    results = run_study(
-        study,
-        source,
-        arguments.out,
-        methods=methods,
-        seeds=arguments.seeds,
-        models_from=arguments.models_from,
-        mesh=mesh,
-    )
-    return f"{terminal_table(results, width=width())}\n\nreport: {arguments.out / 'report.html'}"
-
-
-def read_images(study: Any, data_dir: Path | None) -> Any:
-    """The images of a `StudyConfig`, as `gsu_jax.data.load` gives them."""
-    from gsu_jax.data import load
-    from gsu_jax.runtime import stage
-
+    Raises:
+        ValueError: the images cannot be read; the message names the option.
+    """
+    size, classes = study.image_size, study.classes
     with stage("read images", 1) as advance:
         try:
-            source = load(
-                study.dataset,
-                data_dir=data_dir,
-                classes=study.classes,
-                image_size=study.image_size,
-            )
+            source = load(study.dataset, data_dir=data_dir, classes=classes, image_size=size)
         except (ValueError, TypeError) as error:
             # The loader speaks of its own arguments; here they are options.
             message = str(error).removeprefix("name: ")
@@ -145,5 +157,45 @@ def read_images(study: Any, data_dir: Path | None) -> Any:
 
 
 def width() -> int | None:
-    """The columns of the terminal; None where the output goes elsewhere."""
+    """Returns the columns of the terminal, None if the output goes elsewhere."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def _parse(defaults: Any) -> Any:
+    tyro = import_extra("tyro", "tyro", "the command line of an experiment")
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            description = sys.modules["__main__"].__doc__
+            return tyro.cli(type(defaults), default=defaults, description=description)
+    except SystemExit as end:
+        if end.code != 2:  # --help
+            raise
+        # A box of lines: a title, the message, a rule, a hint at --help.
+        _, *lines = said.getvalue().splitlines()
+        message = takewhile(lambda line: "──" not in line, lines)
+        raise ValueError(" ".join(line.strip("│ ") for line in message)) from None
+
+
+def _run(study: StudyConfig, arguments: Arguments, methods: Sequence[Method]) -> str:
+    """Runs the study and returns what is printed at the end."""
+    from gsu_jax.study import run_study  # Flax takes seconds that --help should not
+
+    known = {method.title: method for method in methods}
+    if not arguments.methods:
+        raise ValueError(f"--methods must name rows, or all; known: {listing(known)}")
+    for name in arguments.methods:
+        if name not in ("all", *known):
+            raise unknown("--methods", "method", name, known)
+    names = known if "all" in arguments.methods else dict.fromkeys(arguments.methods)
+    mesh = None if arguments.mesh is None else make_mesh(arguments.mesh)
+    results = run_study(
+        study,
+        read_images(study, arguments.data_dir),
+        arguments.out,
+        methods=[known[name] for name in names],
+        seeds=arguments.seeds,
+        models_from=arguments.models_from,
+        mesh=mesh,
+    )
+    return f"{terminal_table(results, width=width())}\n\nreport: {arguments.out / 'report.html'}"
