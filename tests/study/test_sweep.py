@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tiny_study
 
-from gsu_jax import METHODS, GradientSurgery, UnlearningResult
+from gsu_jax import METHODS, GradientSurgery, UnlearningResult, unlearning
 from gsu_jax.data import load
 from gsu_jax.study import Recipe, _study, _sweep, run_sweep
 
@@ -18,10 +18,22 @@ VALUES = {"learning_rates": (1e-3, 1e30), "retain_weights": (0.0, 2.0), "seeds":
 UNTRAINED = {"pretraining": Recipe(epochs=0), "judging": Recipe(epochs=0), "judge_gate": 0.0}
 
 
+def shrunk(model, params, forget, retain, *, method, settings, keys, epochs):
+    """In place of `sweep`: each setting shrinks the parameters more, a rate above 1 loses them."""
+    rates = np.asarray(settings["learning_rate"])
+    factors = jnp.where(rates > 1, jnp.nan, 1 - 0.1 * jnp.arange(len(rates)))
+    members = jax.tree.map(lambda leaf: jnp.multiply.outer(factors, leaf), params)
+    return UnlearningResult(members, {}, 36.0, 18.0, 2, stopped=False)
+
+
 @pytest.fixture(scope="module", autouse=True)
-def quick_judge():
+def quick():
+    """A judge of one layer, a report without plots, no pictures, and no training."""
     with tiny_study.quick_judge(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(_study, "write_report", lambda path, *arguments, **options: path.touch())
+        patch.setattr(_study, "save_picture", lambda *arguments: None)
+        patch.setattr(_study, "has_picture", lambda path: True)
+        patch.setattr(_sweep, "sweep", shrunk)
         yield
 
 
@@ -55,9 +67,10 @@ def test_sweep_has_every_setting_with_its_seeds_and_marks_the_diverged_ones(fini
             assert (row["seed"], row["diverged"]) == (seed, diverged)
             for metric in ("fratio", "fid_retain", "nelbo_retain", "nelbo_forget"):
                 assert (row[metric] is None) == diverged
-    # Adding the retain gradient has an effect although all settings share one program.
-    first, second = (s["seeds"][0]["nelbo_retain"] for s in settings[:2])
-    assert second < first
+    # The first setting leaves the parameters as they are, the second shrinks them.
+    first, second = ([row["nelbo_retain"] for row in s["seeds"]] for s in settings[:2])
+    assert first == [row["nelbo_retain"] for row in found["before"]]
+    assert second != first
     assert returned.results == read(out / "results.json")
     assert (out / "front.png").read_bytes().startswith(b"\x89PNG")
 
@@ -100,13 +113,11 @@ def test_budget_that_no_setting_keeps_leaves_no_best(finished, tmp_path):
 def test_more_rates_and_seeds_extend_a_sweep_and_keep_its_rows(finished, tmp_path, monkeypatch):
     asked = []
 
-    def unchanged(model, params, forget, retain, *, method, settings, keys, epochs):
+    def recorded(*arguments, settings, keys, **options):
         asked.append(settings | {"seeds": len(keys)})
-        spread = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (6, *leaf.shape)), params)
-        return UnlearningResult(spread, {}, 36.0, 18.0, 2, stopped=False)
+        return shrunk(*arguments, settings=settings, keys=keys, **options)
 
-    monkeypatch.setattr(_sweep, "sweep", unchanged)
-    monkeypatch.setattr(_study, "save_picture", lambda *arguments: None)
+    monkeypatch.setattr(_sweep, "sweep", recorded)
     out = shutil.copytree(finished[0], tmp_path / "more")
     run(out, learning_rates=(1e-2, 1e30, 1e-3), seeds=3)
     rates = [1e-3, 1e-3, 1e30, 1e30, 1e-2, 1e-2]
@@ -117,10 +128,20 @@ def test_more_rates_and_seeds_extend_a_sweep_and_keep_its_rows(finished, tmp_pat
     assert len(added) == 7 * 3 - 5 * 2
     assert {row["seconds"] for row in added if row["method"] != "before"} == {36.0 / 18}
     # Each row has the model that its own seed started from.
-    before = {row["seed"]: row["nelbo_retain"] for row in new if row["method"] == "before"}
-    rows = [row for row in added if row["method"] != "before"]
-    assert len(set(before.values())) == 3
-    assert all(row["nelbo_retain"] == before[row["seed"]] for row in rows)
+    nelbo = {(row["method"], row["seed"]): row["nelbo_retain"] for row in new}
+    assert len({nelbo["before", seed] for seed in range(3)}) == 3
+    first = "rate-0.001-weight-0"
+    assert all(nelbo[first, seed] == nelbo["before", seed] for seed in range(3))
+
+
+@pytest.mark.slow
+def test_sweep_runs_surgery_with_every_setting(tmp_path, monkeypatch):
+    monkeypatch.setattr(_sweep, "sweep", unlearning.sweep)
+    settings = run(tmp_path).sweep["settings"]
+    assert [s["seeds"][0]["diverged"] for s in settings] == [False, False, True, True]
+    # Adding the retain gradient has an effect although all settings share one program.
+    first, second = (s["seeds"][0]["nelbo_retain"] for s in settings[:2])
+    assert second < first
 
 
 # Refusals
