@@ -1,18 +1,27 @@
-"""Every Python example of the README and of docs/ runs, in order, one namespace per file."""
+"""Every Python example runs: those of README.md and docs/, and the doctests of every module."""
 
 import doctest
+import importlib
+import io
+import pkgutil
 import re
+from collections import defaultdict
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
 
-import gsu_jax.surgery
+import gsu_jax
 
 ROOT = Path(__file__).parents[1]
-PAGES = [
-    page for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))] if page.exists()
-]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"^```python[ \t]*(?P<options>[^\n]*)\n(?P<code>.*?)^```[ \t]*$", re.M | re.S)
+PRINTED = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+MODULES = defaultdict(list)
+for found in pkgutil.walk_packages(gsu_jax.__path__, "gsu_jax."):
+    MODULES[found.name.split(".")[1]].append(found.name)
+MODULES.pop("__main__")
 
 
 def examples(text):
@@ -22,8 +31,8 @@ def examples(text):
             yield text[: match.start("code")].count("\n"), match["code"]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_examples_run(page, tmp_path, monkeypatch):
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_examples_of_page_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     namespace = {"__name__": "__main__"}
     for line, code in examples(page.read_text()):
@@ -31,17 +40,22 @@ def test_examples_run(page, tmp_path, monkeypatch):
         exec(compile("\n" * line + code, str(page), "exec"), namespace)
 
 
-def test_examples_are_found_in_order_and_no_run_is_left_out():
+@pytest.mark.parametrize("package", MODULES)
+def test_doctests_of_package_run(package, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    printed, failed = io.StringIO(), 0
+    with redirect_stdout(printed):
+        for name in MODULES[package]:
+            failed += doctest.testmod(importlib.import_module(name), optionflags=PRINTED).failed
+    assert failed == 0, printed.getvalue()
+
+
+def test_examples_are_found_in_order_without_no_run():
     text = "a\n```python\nx = 1\n```\n```python no-run\nx = 2\n```\n```bash\nls\n```\n"
     text += "```python\nx = 3\n```\n"
     assert list(examples(text)) == [(2, "x = 1\n"), (11, "x = 3\n")]
 
 
-def test_the_page_on_transforms_has_examples():
-    assert len(list(examples((ROOT / "docs" / "transform.md").read_text()))) > 5
-
-
-def test_the_example_in_the_docstring_of_the_transform_runs():
-    found = doctest.testmod(gsu_jax.surgery)
-    assert found.attempted > 0
-    assert found.failed == 0
+def test_pages_and_modules_have_examples():
+    assert len(list(examples((ROOT / "README.md").read_text()))) >= 1
+    assert doctest.testmod(gsu_jax.surgery._transforms).attempted > 0
