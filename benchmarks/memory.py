@@ -95,9 +95,9 @@ def row(
     model: GenerativeModel, method: Method, shape: tuple[int, ...], batch_size: int
 ) -> dict[str, Any]:
     """The bytes of one step, from the memory analysis of its compiled program."""
-    step, (carry, xs, shared), _ = steps_of(model, method, shape, batch_size, steps=1)
-    first = jax.tree.map(lambda x: x[0], xs)
-    program = jax.jit(step, donate_argnums=0).lower(carry, first, shared).compile()
+    step, (carry, inputs, constants), _ = steps_of(model, method, shape, batch_size, steps=1)
+    first = jax.tree.map(lambda x: x[0], inputs)
+    program = jax.jit(step, donate_argnums=0).lower(carry, first, constants).compile()
     found = program.memory_analysis()
     arguments, own = found.argument_size_in_bytes, found.temp_size_in_bytes
     outputs = found.output_size_in_bytes - found.alias_size_in_bytes

@@ -24,7 +24,7 @@ import tyro
 
 from gsu_jax.models import GenerativeModel
 from gsu_jax.networks import conv_vae, mlp_vae
-from gsu_jax.runtime import stepper
+from gsu_jax.runtime import Compiled, scan_steps
 
 SURGERY, CONVOLUTIONS = "JAX, gradient_surgery", "JAX, conv VAE gradient"
 # A thread of OpenMP's waits for more work by spinning, on a core that the next kind needs.
@@ -128,7 +128,7 @@ def gradients_of_conv(arguments: Arguments) -> dict[str, Callable[[], float]]:
 
     keys = jax.random.split(jax.random.key(0), arguments.steps)
     call = (params, keys, jnp.asarray(images / np.float32(255)))
-    program = stepper(descend)
+    program = Compiled(scan_steps(descend))
     program.compile(*call)
     compiled = step.Timed(0, 0, 0.0, program, call)
     clocks = {CONVOLUTIONS: partial(compiled.milliseconds, arguments.steps)}

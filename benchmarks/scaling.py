@@ -21,18 +21,20 @@ import jax
 import numpy as np
 import paired
 import tyro
+from collectives import collectives
 
 from gsu_jax.data import concatenate
 from gsu_jax.methods import GradientAscent, GradientSurgery, Method
 from gsu_jax.networks import MLPVAEConfig, mlp_vae
-from gsu_jax.runtime import Placement, collectives, make_mesh
+from gsu_jax.runtime import Placement, make_mesh
 from gsu_jax.unlearning import (
     EpochShape,
     EpochSizes,
+    RunConstants,
     epoch_order,
+    gather_images,
     initialize,
     take_step,
-    with_images,
 )
 
 SHAPE = (28, 28, 1)
@@ -120,15 +122,14 @@ def compiled(
     place, key = Placement(mesh), jax.random.key(0)
     pixels = np.random.default_rng(0).integers(0, 256, (2, batch, *SHAPE), np.uint8)
     joined = concatenate(*pixels, place.devices)
-    sets = joined._replace(images=place.rows(joined.images))
-    sizes, room = EpochSizes(batch, batch, batch, batch, 1), EpochShape(1, batch, batch, batch)
+    sets = joined._replace(images=place.images(joined.images))
+    sizes = EpochSizes(batch, batch, batch, batch, 1, first_retained=batch)
+    order = epoch_order(key, 0, sizes, EpochShape(1, batch, batch, batch))
     params = place.parameters(jax.jit(model.init)(key))
     run = (model, method, None, place)
     carry, prepared = jax.jit(partial(initialize, *run))(params, sets, 1, key)
-    xs = epoch_order(key, 0, sizes, room)
-    if mesh is not None:
-        xs = with_images(xs, method, joined, sizes, place)
-    call = (carry, jax.tree.map(lambda x: x[0], xs), (sets, 1, prepared, key))
+    images, inputs = gather_images(order, joined, sets, 1, place)
+    call = carry, jax.tree.map(lambda x: x[0], inputs), RunConstants(images, 1, prepared, key)
     program = jax.jit(partial(take_step, *run)).lower(*call).compile()
     return program, call, sum(leaf.size for leaf in jax.tree.leaves(params))
 

@@ -26,9 +26,16 @@ from gsu_jax.data import concatenate
 from gsu_jax.methods import UNO, GradientAscent, GradientSurgery, Method, RedirectSurgery
 from gsu_jax.models import ConvVAEConfig, GenerativeModel, MLPVAEConfig
 from gsu_jax.networks import conv_vae, mlp_vae
-from gsu_jax.runtime import Compiled, Placement, stepper
+from gsu_jax.runtime import Compiled, Placement, scan_steps
 from gsu_jax.surgery import add_retain_gradient, project_conflicting
-from gsu_jax.unlearning import EpochShape, EpochSizes, epoch_order, initialize, take_step
+from gsu_jax.unlearning import (
+    EpochShape,
+    EpochSizes,
+    RunConstants,
+    epoch_order,
+    initialize,
+    take_step,
+)
 
 # Dozens of steps of ascent at a real rate give a diverged network, and time its infinities.
 TINY = 1e-9
@@ -178,7 +185,7 @@ def compiled(
 ) -> Timed:
     """The steps of `method` as `unlearn` runs them: over batches gathered on the device."""
     step, call, sizes = steps_of(model, method, shape, batch_size, steps)
-    program = stepper(step)
+    program = Compiled(scan_steps(step))
     compile_seconds = program.compile(*call)
     return Timed(sizes.batch, sizes.retain_batch, compile_seconds, program, call)
 
@@ -186,7 +193,7 @@ def compiled(
 def steps_of(
     model: GenerativeModel, method: Method, shape: tuple[int, ...], batch_size: int, steps: int
 ) -> tuple[Callable, tuple, EpochSizes]:
-    """`step(carry, x, shared)`, the arguments `(carry, xs, shared)` of an epoch, and its sizes."""
+    """`step(carry, inputs, constants)`, these arguments for an epoch, and its sizes."""
     # A method with batches of its own keeps their share of the default's 128.
     forget_batch = -(-method.batch_size * batch_size // Method.batch_size)
     own = method.retain_batch_size or method.batch_size
@@ -195,12 +202,12 @@ def steps_of(
     key = jax.random.key(0)
     pixels = np.random.default_rng(0).integers(0, 256, (2, images, *shape), np.uint8)
     sets = jax.tree.map(jnp.asarray, concatenate(*pixels))
-    sizes = EpochSizes(images, forget_batch, images, retain_batch, steps)
-    room = EpochShape(steps, forget_batch, retain_batch, images)
+    sizes = EpochSizes(images, forget_batch, images, retain_batch, steps, first_retained=images)
+    padded = EpochShape(steps, forget_batch, retain_batch, images)
     run = (model, method, None, Placement())
     carry, prepared = jax.jit(partial(initialize, *run))(jax.jit(model.init)(key), sets, steps, key)
-    call = (carry, epoch_order(key, 0, sizes, room), (sets, steps, prepared, key))
-    return partial(take_step, *run), call, sizes
+    constants = RunConstants(sets.images, steps, prepared, key)
+    return partial(take_step, *run), (carry, epoch_order(key, 0, sizes, padded), constants), sizes
 
 
 def row(name: str, kind: Timed, rounds: list[paired.Round]) -> dict[str, Any]:

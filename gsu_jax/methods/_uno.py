@@ -10,7 +10,6 @@ import jax.numpy as jnp
 from gsu_jax.methods._method import Batch, Method, StepGradients
 from gsu_jax.methods.ingredients import over_masked
 from gsu_jax.models import GenerativeModel, Loss, Params
-from gsu_jax.runtime import select
 from gsu_jax.surgery import measure, project
 
 
@@ -71,7 +70,7 @@ class UNOS(UNO):
     ) -> StepGradients:
         """The gradient of UNO or of S."""
         forget, retain = both_sides(model, params, batch, key)
-        updates = select(
+        updates = jax.lax.cond(
             batch.number % 2 == 0,
             lambda: uno_gradient(forget, retain, self.weight),
             lambda: project(retain.grads, forget.grads),

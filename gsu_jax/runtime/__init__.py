@@ -1,12 +1,11 @@
 """How programs are compiled, placed on devices and run as processes."""
 
-from gsu_jax.runtime._collectives import collectives
-from gsu_jax.runtime._compiled import Compiled, compile_together, jitted, on_one_device, timed
+from gsu_jax.runtime._compiled import Compiled, Stopwatch, compile_together, on_one_device
 from gsu_jax.runtime._environment import describe_environment
 from gsu_jax.runtime._jax_internals import explain_abort, is_lost_peer, own_words
-from gsu_jax.runtime._memory import OutOfMemory
+from gsu_jax.runtime._memory import OutOfMemory, explain_out_of_memory
 from gsu_jax.runtime._mesh import check_processes, make_mesh
-from gsu_jax.runtime._placement import Placement, check_batch, fit_batch
+from gsu_jax.runtime._placement import Placement, take_rows
 from gsu_jax.runtime._processes import (
     HEARTBEAT,
     LAUNCHED,
@@ -20,8 +19,9 @@ from gsu_jax.runtime._processes import (
     timeouts,
     to_host,
 )
+from gsu_jax.runtime._program_cache import ProgramCache
 from gsu_jax.runtime._progress import stage
-from gsu_jax.runtime._step_loop import select, stepper
+from gsu_jax.runtime._step_loop import loop_steps, scan_steps
 
 __all__ = [
     "HEARTBEAT",
@@ -29,29 +29,28 @@ __all__ = [
     "Compiled",
     "OutOfMemory",
     "Placement",
+    "ProgramCache",
+    "Stopwatch",
     "all_gather_json",
     "broadcast_arrays",
     "broadcast_from_first",
-    "check_batch",
     "check_processes",
-    "collectives",
     "compile_together",
     "describe_environment",
     "explain_abort",
-    "fit_batch",
+    "explain_out_of_memory",
     "is_first",
     "is_lost_peer",
-    "jitted",
     "join",
+    "loop_steps",
     "make_mesh",
     "on_first_process",
     "on_one_device",
     "own_words",
     "put",
-    "select",
+    "scan_steps",
     "stage",
-    "stepper",
-    "timed",
+    "take_rows",
     "timeouts",
     "to_host",
 ]

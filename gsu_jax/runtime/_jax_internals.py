@@ -7,6 +7,7 @@ from jax._src import distributed
 
 # XLA's log lines about the coordination service. They precede the abort of a process.
 _ABORT_LOG = re.compile(r"^[EF]\d{4} \S+ +\d+ (coordination_service|client\.h)", re.M)
+_EXHAUSTED = re.compile("RESOURCE_EXHAUSTED|out of memory", re.I)
 _LOST_PEER = re.compile(r"gloo|nccl|coordination", re.I)
 # In this order: a lost process may also spoil the barrier at which the others shut down.
 _ABORTS = {
@@ -28,6 +29,11 @@ def process_group() -> Any:
     key-value store and barriers.
     """
     return distributed.global_state
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Returns whether XLA raised `error` because a device ran out of memory."""
+    return bool(_EXHAUSTED.search(str(error)))
 
 
 def is_lost_peer(error: BaseException) -> bool:

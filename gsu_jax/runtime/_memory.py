@@ -1,44 +1,44 @@
-"""Out of memory, said so that one knows what to lower and by how much."""
+"""Out of memory: what a program needs, what the device has, and what to lower to how much."""
 
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import jax
 
-EXHAUSTED = re.compile("RESOURCE_EXHAUSTED|out of memory", re.IGNORECASE)
-
-
-class OutOfMemory(MemoryError, ValueError):
-    """A program does not fit into the memory of its device; the message says what to lower."""
+from gsu_jax.runtime._jax_internals import is_out_of_memory
 
 
 @dataclass(frozen=True)
-class Scale:
-    """What the memory of a program grows with.
+class ProgramMemory:
+    """The bytes that a compiled program needs.
 
     Attributes:
-      batches: settings that its intermediate values grow with, by name, such as `batch_size`.
-      members: models that it holds at once.
+        arguments: Of its arguments.
+        results: Of its results, without those that reuse the memory of a donated argument.
+        intermediates: Of all values in between.
     """
-
-    batches: Mapping[str, int] = field(default_factory=dict)
-    members: int = 1
-
-
-@dataclass(frozen=True)
-class Needs:
-    """The bytes of a compiled program: arguments, results that are new, and what lies between."""
 
     arguments: int
     results: int
     intermediates: int
 
+    @classmethod
+    def of(cls, program: Callable | None) -> "ProgramMemory | None":
+        """Reads the memory analysis of a compiled program; None if there is none."""
+        analysis = getattr(program, "memory_analysis", lambda: None)()
+        if analysis is None:
+            return None
+        return cls(
+            analysis.argument_size_in_bytes,
+            analysis.output_size_in_bytes - analysis.alias_size_in_bytes,
+            analysis.temp_size_in_bytes,
+        )
+
     @property
     def total(self) -> int:
-        """At once, at most."""
+        """The bytes needed at once, at most."""
         return self.arguments + self.results + self.intermediates
 
     def __str__(self) -> str:
@@ -49,20 +49,20 @@ class Needs:
         )
 
 
-def needs(program: Callable | None) -> Needs | None:
-    """From the memory analysis of a compiled program; None where it has none."""
-    analysis = getattr(program, "memory_analysis", lambda: None)()
-    if analysis is None:
-        return None
-    return Needs(
-        analysis.argument_size_in_bytes,
-        analysis.output_size_in_bytes - analysis.alias_size_in_bytes,
-        analysis.temp_size_in_bytes,
-    )
+class OutOfMemory(MemoryError, ValueError):
+    """A program does not fit into the memory of its device.
+
+    Inside `unlearn`, `sweep` and `train_epoch` the message says what to lower to how much.
+
+    Attributes:
+        needed: The `ProgramMemory`, if XLA gave it.
+    """
+
+    needed: ProgramMemory | None = None
 
 
 def device_memory() -> int | None:
-    """Bytes that JAX may use of a device; of a CPU, those of the machine. None where unknown."""
+    """Returns the bytes that JAX may use on a device (on a CPU those of the machine), or None."""
     stats = jax.local_devices()[0].memory_stats() or {}
     if "bytes_limit" in stats or jax.default_backend() != "cpu":
         return stats.get("bytes_limit")
@@ -72,60 +72,80 @@ def device_memory() -> int | None:
         return None
 
 
-def check_fits(program: Callable, scale: Scale) -> None:
-    """Raises `OutOfMemory` where a program needs more than all the memory of the machine.
+def check_fits(program: Callable) -> None:
+    """Raises `OutOfMemory` if a program for a CPU needs more than the memory of the machine.
 
-    On CPUs alone: there the system ends the process without a word. An accelerator refuses itself.
+    The operating system would end the process without a message. An accelerator raises by itself.
     """
-    found, memory = needs(program), device_memory()
-    if jax.default_backend() == "cpu" and found and memory and found.total > memory:
-        raise OutOfMemory(explain(found, memory, scale))
+    needed, memory = ProgramMemory.of(program), device_memory()
+    if jax.default_backend() == "cpu" and needed and memory and needed.total > memory:
+        raise _out_of_memory(needed)
 
 
 @contextmanager
-def explained(program: Callable | None, scale: Scale) -> Iterator[None]:
+def raise_out_of_memory(program: Callable | None = None) -> Iterator[None]:
     """Raises `OutOfMemory` in place of XLA's RESOURCE_EXHAUSTED.
 
     Args:
-      program: what runs, for its memory analysis; None while it is compiled.
-      scale: what its memory grows with.
+        program: The compiled program that runs in the block, for its memory analysis.
     """
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
-        if not EXHAUSTED.search(str(error)):
+        if not is_out_of_memory(error):
             raise
-        said = str(error).splitlines()[0]
-        message = explain(needs(program), device_memory(), scale)
-        raise OutOfMemory(f"{message} XLA: {said}") from error
+        message = str(error).splitlines()[0]
+        raise _out_of_memory(ProgramMemory.of(program), f" (XLA: {message})") from error
 
 
-def explain(found: Needs | None, memory: int | None, scale: Scale) -> str:
-    """What is needed, what is there, and what to lower to about how much."""
-    text = "out of memory: the program does not fit on the device."
-    if found is not None:
-        held = "" if memory is None else f", of {_readable(memory)} that the device has"
-        text = f"out of memory: the program needs {found}{held}."
-    # Half, where it is not known how much is too much: something else may hold the rest.
-    of_batches = of_members = 0.5
-    if found is not None and memory is not None and found.total > memory:
-        of_batches = (memory - found.arguments - found.results) / max(found.intermediates, 1)
-        of_members = memory / found.total
+@contextmanager
+def explain_out_of_memory(models: int = 1, **batch_sizes: int) -> Iterator[None]:
+    """Adds to an `OutOfMemory` of the block what to lower to about how much.
+
+    Args:
+        models: How many models the programs of the block hold at once.
+        **batch_sizes: The batch sizes that intermediate values grow with, by argument name.
+
+    Raises:
+        OutOfMemory: A program of the block does not fit.
+    """
+    try:
+        with raise_out_of_memory():  # also for what runs outside a compiled program
+            yield
+    except OutOfMemory as error:
+        advised = advice(error.needed, device_memory(), models, batch_sizes)
+        raise OutOfMemory(f"{error}; {advised}") from error
+
+
+def advice(
+    needed: ProgramMemory | None, memory: int | None, models: int, batch_sizes: Mapping[str, int]
+) -> str:
+    """Returns what to lower to about how much: to half if the excess is not known."""
+    batch_share = models_share = 0.5
+    if needed is not None and memory is not None and needed.total > memory:
+        batch_share = (memory - needed.arguments - needed.results) / max(needed.intermediates, 1)
+        models_share = memory / needed.total
     ways = []
-    if of_batches > 0 and scale.batches:
-        ways.append(f"lower {_lowered(scale.batches, of_batches)}")
-    if scale.members > 1:
-        ways.append(f"take {max(int(of_members * scale.members), 1)} models at once, not "
-                    f"{scale.members}")  # fmt: skip
-    advice = " or ".join(ways) or "take fewer images, or a smaller model"
-    return f"{text} {advice[0].upper()}{advice[1:]}."
+    if batch_share > 0 and batch_sizes:
+        lowered = (
+            f"{name} from {size} to about {max(int(batch_share * size), 1)}"
+            for name, size in batch_sizes.items()
+        )
+        ways.append(f"lower {' and '.join(lowered)}")
+    if models > 1:
+        ways.append(f"take {max(int(models_share * models), 1)} models at once, not {models}")
+    return " or ".join(ways) or "take fewer images or a smaller model"
 
 
-def _lowered(settings: Mapping[str, int], share: float) -> str:
-    return " and ".join(
-        f"{name} from {value} to about {max(int(share * value), 1)}"
-        for name, value in settings.items()
-    )
+def _out_of_memory(needed: ProgramMemory | None, reason: str = "") -> OutOfMemory:
+    text = "the program does not fit on the device"
+    if needed is not None:
+        memory = device_memory()
+        available = "" if memory is None else f", the device has {_readable(memory)}"
+        text = f"the program needs {needed}{available}"
+    error = OutOfMemory(f"out of memory: {text}{reason}")
+    error.needed = needed
+    return error
 
 
 def _readable(size: int) -> str:

@@ -2,23 +2,36 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
+from gsu_jax.checks import at_least
 from gsu_jax.models import Loss
-from gsu_jax.runtime import Compiled, Placement, check_batch, stepper, timed
+from gsu_jax.runtime import (
+    Compiled,
+    Placement,
+    ProgramCache,
+    Stopwatch,
+    explain_out_of_memory,
+    scan_steps,
+    take_rows,
+)
+
+Carry = tuple[Any, optax.OptState]
 
 
 class TrainingState(NamedTuple):
-    """Where a training stands: what a checkpoint needs to go on as if nothing had happened.
+    """The state of a training, all a checkpoint needs to resume it exactly.
 
-    Every leaf of `params` and `optimizer` has a leading axis of seeds; `epoch` counts finished
-    epochs; `seconds` is the steady time so far, `compile_seconds` apart; device synchronised.
+    Attributes:
+        params: Parameters, each leaf with a leading axis of seeds.
+        optimizer: Optimizer state, each leaf with a leading axis of seeds.
+        epoch: The number of finished epochs.
+        seconds: The time so far with the devices synchronized, without compilation.
+        compile_seconds: The compilation so far.
     """
 
     params: Any
@@ -33,11 +46,18 @@ class Recipe:
     """How a network is trained: Adam over shuffled batches.
 
     Attributes:
-      epochs: passes over the data; the last, incomplete batch of a pass is dropped.
-      batch_size: images in a batch; a smaller data set shrinks it.
-      learning_rate: of Adam; constant, or the peak of the cycle.
-      one_cycle: raise the rate to its peak over the first 30 % of the steps and let it fall to
-        almost 0 along cosines (Smith & Topin 2018).
+        epochs: The passes over the data; each drops its last, incomplete batch.
+        batch_size: The images in a batch; a smaller data set shrinks it.
+        learning_rate: The rate of Adam: constant, or the peak of the cycle.
+        one_cycle: Raises the rate to its peak over the first 30 % of the steps, then lowers it to
+            almost 0, both along cosines.
+
+    Example:
+        >>> Recipe(epochs=2, batch_size=32).steps_per_epoch(100)
+        3
+
+    References:
+        Smith and Topin, [Super-Convergence](https://arxiv.org/abs/1708.07120), 2018.
     """
 
     epochs: int = 60
@@ -46,20 +66,17 @@ class Recipe:
     one_cycle: bool = False
 
     def __post_init__(self) -> None:
-        if self.epochs < 0 or self.batch_size < 1:
-            raise ValueError(
-                "epochs must be at least 0 and batch_size at least 1, found "
-                f"{self.epochs} and {self.batch_size}."
-            )
+        at_least(0, epochs=self.epochs)
+        at_least(1, batch_size=self.batch_size)
 
     def steps_per_epoch(self, examples: int) -> int:
-        """Steps in one pass over so many examples."""
+        """Returns the steps in one pass over `examples` examples."""
         if examples < 1:
-            raise ValueError("data holds no examples; there is nothing to train on.")
+            raise ValueError("data must hold at least one example, got none")
         return examples // min(self.batch_size, examples)
 
     def optimizer(self, examples: int) -> optax.GradientTransformation:
-        """The optax optimiser of this recipe for so many examples."""
+        """Returns the optax optimizer for `examples` examples."""
         rate = self.learning_rate
         if self.one_cycle:
             steps = max(self.epochs * self.steps_per_epoch(examples), 1)
@@ -70,9 +87,9 @@ class Recipe:
 def start_training(
     init: Callable[[jax.Array], Any], recipe: Recipe, keys: jax.Array
 ) -> TrainingState:
-    """A fresh `TrainingState` with parameters `init(fold_in(key, 0))` for each of `keys`."""
+    """Returns a fresh `TrainingState` with parameters `init(fold_in(key, 0))` for each key."""
     params = jax.vmap(lambda key: init(jax.random.fold_in(key, 0)))(keys)
-    # The optimiser's first state is the same for any number of examples.
+    # The first state of the optimizer is the same for any number of examples.
     return TrainingState(params, jax.vmap(recipe.optimizer(1).init)(params), 0, 0.0, 0.0)
 
 
@@ -84,66 +101,75 @@ def train_epoch(
     keys: jax.Array,
     mesh: jax.sharding.Mesh | None = None,
 ) -> tuple[TrainingState, jax.Array]:
-    """One more epoch for every seed, from `state`.
+    """Trains every seed for one more epoch.
 
-    Epoch e of a seed is drawn from `fold_in(key, e + 1)` alone, so a run that goes on from a saved
-    state equals one that never stopped.
+    Epoch e of a seed depends on `fold_in(key, e + 1)` alone, so a run that resumes from a saved
+    state equals an uninterrupted one.
 
     Args:
-      loss: `loss(params, batch, key) -> scalar`.
-      recipe: batch size and optimiser.
-      state: from `start_training` or an earlier epoch.
-      data: pytree of arrays with a leading axis of examples, shared by all seeds.
-      keys: `[seeds]`, one key each, the same at every epoch.
-      mesh: devices to share each batch over, along the mesh's first axis.
+        loss: `loss(params, batch, key) -> scalar`.
+        recipe: The batch size and the optimizer.
+        state: From `start_training` or an earlier epoch.
+        data: A pytree of arrays with a leading axis of examples, shared by all seeds.
+        keys: `[seeds]`, the same at every epoch.
+        mesh: Devices that share each batch along the first axis of the mesh.
 
     Returns:
-      The next state, and the mean loss of each seed over the epoch.
+        The next state, and the mean loss of each seed over the epoch.
 
     Raises:
-      ValueError: there are no examples, or a batch of them does not divide over the mesh.
-      OutOfMemory: a step does not fit on the device; says what to lower.
+        ValueError: There are no examples, or the devices do not divide a batch.
+        OutOfMemory: A step does not fit on the device; says what to lower.
+
+    Example:
+        >>> keys = jax.random.split(jax.random.key(0), 2)
+        >>> recipe = Recipe(batch_size=4, learning_rate=0.1)
+        >>> state = start_training(lambda key: jnp.zeros(()), recipe, keys)
+        >>> def loss(params, batch, key):
+        ...     return (params - batch.mean()) ** 2
+        >>> state, losses = train_epoch(loss, recipe, state, jnp.ones(8), keys)
+        >>> state.epoch, losses.shape
+        (1, (2,))
     """
     examples = len(jax.tree.leaves(data)[0])
-    steps = recipe.steps_per_epoch(examples)
-    batch_size = min(recipe.batch_size, examples)
-    check_batch(batch_size, mesh)
+    steps, batch_size = recipe.steps_per_epoch(examples), min(recipe.batch_size, examples)
+    place, stopwatch = Placement(mesh), Stopwatch(state.seconds, state.compile_seconds)
+    place.check_batch(batch_size)
     epoch_keys = jax.vmap(lambda key: jax.random.fold_in(key, state.epoch + 1))(keys)
     order = jax.vmap(lambda key: jax.random.permutation(key, examples))(epoch_keys)
-    batches = order[:, : steps * batch_size].reshape(len(keys), steps, batch_size).swapaxes(0, 1)
+    indices = order[:, : steps * batch_size].reshape(len(keys), steps, batch_size).swapaxes(0, 1)
     every_seed = jax.vmap(jax.random.fold_in, (0, None))
     step_keys = jax.vmap(every_seed, (None, 0))(epoch_keys, jnp.arange(steps))
-    place = Placement(mesh)
-    carry = place.parameters((state.params, state.optimizer), lead=1)
-    xs = (step_keys, batches)
-    if mesh is not None:
-        batches = np.asarray(batches)
-        xs = (*place.everywhere(xs), place.look_up(jax.tree.map(np.asarray, data), batches))
-        data = None
-    ((params, optimizer), losses), seconds, compile_seconds = timed(
-        _stepper(loss, recipe, examples, place), carry, xs, data
-    )
+    with explain_out_of_memory(models=len(keys), batch_size=batch_size):
+        carry = place.parameters((state.params, state.optimizer), lead=1)
+        data, batches = place.gather(data, indices)
+        inputs = StepInputs(place.replicate(step_keys), batches)
+        program = _program_of(loss, recipe, examples, place)
+        (params, optimizer), losses = stopwatch.run(program, carry, inputs, data)
     state = TrainingState(
-        params,
-        optimizer,
-        state.epoch + 1,
-        state.seconds + seconds,
-        state.compile_seconds + compile_seconds,
+        params, optimizer, state.epoch + 1, stopwatch.seconds, stopwatch.compile_seconds
     )
     return state, losses.mean(0)
 
 
-@lru_cache
-def _stepper(loss: Loss, recipe: Recipe, examples: int, place: Placement) -> Compiled:
+class StepInputs(NamedTuple):
+    """What differs from step to step: a key, and the batch as `Placement.gather` prepares it."""
+
+    key: jax.Array
+    batch: Any
+
+
+def _program_of(loss: Loss, recipe: Recipe, examples: int, place: Placement) -> Compiled:
     optimizer = recipe.optimizer(examples)
 
-    def step(carry, x, data):
+    def step(carry: Carry, inputs: StepInputs, data: Any) -> tuple[Carry, jax.Array]:
         params, state = carry
-        key, indices, *batch = x
-        (batch,) = batch or [jax.tree.map(lambda array: array[indices], data)]
-        value, grads = jax.value_and_grad(loss)(params, batch, key)
+        batch = take_rows(data, inputs.batch)
+        value, grads = jax.value_and_grad(loss)(params, batch, inputs.key)
         updates, state = optimizer.update(grads, state, params)
-        return place.hold((optax.apply_updates(params, updates), state)), value
+        return place.constrain((optax.apply_updates(params, updates), state)), value
 
-    batches = {"batch_size": min(recipe.batch_size, examples)}
-    return stepper(step, members=True, batches=batches)
+    def build() -> Compiled:
+        return Compiled(scan_steps(jax.vmap(step, (0, 0, None))))
+
+    return ProgramCache.default.get((train_epoch, loss, recipe, examples, place), build)

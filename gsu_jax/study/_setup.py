@@ -9,7 +9,7 @@ import numpy as np
 from gsu_jax.data import ForgetAttribute, ForgetClass, Source, Split, parse_request
 from gsu_jax.methods import Method
 from gsu_jax.models import Classifier, GenerativeModel
-from gsu_jax.runtime import check_batch
+from gsu_jax.runtime import Placement
 from gsu_jax.study._config import StudyConfig
 
 
@@ -77,10 +77,10 @@ def resolve(config: StudyConfig, source: Source) -> Setup:
 
 def check_batches(setup: Setup, methods: Sequence[Method], mesh: jax.sharding.Mesh | None) -> None:
     """Raises ValueError if a batch does not divide over the mesh, before hours are spent."""
-    images = len(setup.source.train)
+    place, images = Placement(mesh), len(setup.source.train)
     for name in ("judging", "pretraining"):
-        check_batch(min(getattr(setup.config, name).batch_size, images), mesh, name)
+        place.check_batch(min(getattr(setup.config, name).batch_size, images), name)
     for method in methods:
         if method.visits != "nothing":
-            check_batch(method.batch_size, mesh, method.title)
-            check_batch(method.retain_batch_size or method.batch_size, mesh, method.title)
+            place.check_batch(method.batch_size, method.title)
+            place.check_batch(method.retain_batch_size or method.batch_size, method.title)

@@ -1,17 +1,25 @@
 """Which images each step of an epoch sees."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from gsu_jax.data import Count, random_order
+from gsu_jax.data import Count, ForgetRetainSets, padded_size, random_order
+from gsu_jax.runtime import Placement
 
 
 class EpochSizes(NamedTuple):
-    """How many images there are to visit and to retain, how many a step sees, and the steps.
+    """The sizes of an epoch; all but `retain_batch` may be traced, see `EpochShape`.
 
-    `visited`, `batch`, `retained` and `steps` may be traced; see `EpochRoom`.
+    Attributes:
+        visited: The images in the visited set.
+        batch: The visited images in a step.
+        retained: The images in the retain set.
+        retain_batch: The retained images in a step.
+        steps: The steps in an epoch.
+        first_visited: The row of the first visited image in the array of all images.
+        first_retained: The row of the first retained image.
     """
 
     visited: Count
@@ -19,16 +27,18 @@ class EpochSizes(NamedTuple):
     retained: Count
     retain_batch: int
     steps: Count
+    first_visited: Count = 0
+    first_retained: Count = 0
 
 
 class EpochShape(NamedTuple):
-    """The shapes of an epoch's arrays, in which there is room for epochs of several `EpochSizes`.
+    """The padded shapes of an epoch's arrays, which serve epochs of several `EpochSizes`.
 
     Attributes:
-      steps: rows of the arrays, a bound of the number of steps.
-      batch: columns: a step's visited images, with room for masked ones.
-      retain_batch: a step's retained images.
-      images: a bound of the images in either set.
+        steps: The rows of the arrays, a bound of the number of steps.
+        batch: The columns for visited images, some of them masked.
+        retain_batch: The columns for retained images.
+        images: A bound of the images in either set.
     """
 
     steps: int
@@ -37,12 +47,41 @@ class EpochShape(NamedTuple):
     images: int
 
 
-def padded_shape(sizes: EpochSizes, batch_size: int, images: int, devices: int = 1) -> EpochShape:
-    """Room for an epoch of `sizes`, and for those of all sets with a like batch.
+class StepInputs(NamedTuple):
+    """What differs from step to step; a loop has them with a leading axis of steps.
 
-    A batch that a small set shrank below `batch_size` has the next power of two of columns (or
-    the next multiple of the devices), so that at most half of them are masked; rows there are 256,
-    or the next power of two.
+    Attributes:
+        number: The number of the step in the run, from 0.
+        indices: `[batch]`, the places of the visited images in their set.
+        mask: `[batch]`, 0 for padding.
+        visited: `[batch]`, the rows of the visited images in the array of all images; after
+            `gather_images`, on a mesh, the images themselves.
+        retained: `[retain_batch]`, the same for the retained images.
+    """
+
+    number: jax.Array
+    indices: jax.Array
+    mask: jax.Array
+    visited: jax.Array
+    retained: jax.Array
+
+
+def padded_shape(sizes: EpochSizes, batch_size: int, images: int, devices: int = 1) -> EpochShape:
+    """Returns shapes that serve an epoch of `sizes` and those of sets with a similar batch.
+
+    A batch that a small set shrank below `batch_size` is padded to the next power of two, then to
+    a multiple of the devices. Steps are padded to 256, or to the next power of two.
+
+    Args:
+        sizes: The sizes of the epoch, not traced.
+        batch_size: The batch size before a small set shrinks it.
+        images: A bound of the images in either set.
+        devices: The number of devices that share a batch.
+
+    Example:
+        >>> sizes = EpochSizes(visited=90, batch=90, retained=500, retain_batch=128, steps=1)
+        >>> padded_shape(sizes, batch_size=128, images=640)
+        EpochShape(steps=256, batch=128, retain_batch=128, images=640)
     """
     batch = max(min(batch_size, _power_of_two(sizes.batch)), sizes.batch)
     batch = -(-batch // devices) * devices
@@ -50,39 +89,76 @@ def padded_shape(sizes: EpochSizes, batch_size: int, images: int, devices: int =
     return EpochShape(steps, batch, sizes.retain_batch, images)
 
 
+def epoch_order(
+    key: jax.Array, epoch: jax.Array | int, sizes: EpochSizes, shape: EpochShape
+) -> StepInputs:
+    """Draws the order of one epoch.
+
+    Every image of the visited set is visited once. Padding columns are spread evenly over a step
+    and, like the end of the last step, hold masked images of the set. Rows from `sizes.steps` on
+    are padding. Retained images are sampled without replacement; a new permutation starts when
+    one is exhausted.
+
+    Args:
+        key: The key of the order of all epochs.
+        epoch: The number of the epoch, from 0.
+        sizes: The sizes of the epoch, traced or not.
+        shape: The padded shapes.
+
+    Returns:
+        The inputs of all steps, with a leading axis of `shape.steps`.
+    """
+    visit_key, retain_key = jax.random.split(jax.random.fold_in(key, epoch))
+    step = jnp.arange(shape.steps)
+    # Column c holds the image ceil(c batch / columns) of its step if no column before it does.
+    place = -(-jnp.arange(shape.batch + 1) * sizes.batch // shape.batch)
+    place, is_image = place[:-1], place[1:] > place[:-1]
+    place = step[:, None] * sizes.batch + place
+    indices = random_order(visit_key, sizes.visited, shape.images)[place % sizes.visited]
+    mask = (is_image & (place < sizes.visited)).astype(jnp.float32)
+    drawn = step[:, None] * shape.retain_batch + jnp.arange(shape.retain_batch)
+    retained = _permutations(retain_key, sizes.retained, drawn.size, shape.images)[drawn]
+    return StepInputs(
+        epoch * sizes.steps + step,
+        indices,
+        mask,
+        sizes.first_visited + indices,
+        sizes.first_retained + retained,
+    )
+
+
+def gather_images(
+    order: StepInputs,
+    on_host: ForgetRetainSets,
+    on_device: ForgetRetainSets,
+    steps: int,
+    place: Placement,
+) -> tuple[Any, StepInputs]:
+    """Prepares the images of an epoch for its steps; see `Placement.gather`.
+
+    Args:
+        order: From `epoch_order`.
+        on_host: The images on the host.
+        on_device: The same images on the devices.
+        steps: The steps in the epoch.
+        place: Where the steps run.
+
+    Returns:
+        `RunConstants.images` and the inputs of the steps.
+    """
+    data, length = {"data": on_host.images, "on_device": on_device.images}, padded_size(steps)
+    images, visited = place.gather(indices=order.visited, steps=length, **data)
+    images, retained = place.gather(indices=order.retained, steps=length, **data)
+    placed = place.batches(order._replace(visited=None, retained=None), length)
+    return images, placed._replace(visited=visited, retained=retained)
+
+
 def _power_of_two(least: int) -> int:
     return 1 << max(least - 1, 0).bit_length()
 
 
-def epoch_order(
-    key: jax.Array, epoch: jax.Array, sizes: EpochSizes, room: EpochShape
-) -> tuple[jax.Array, ...]:
-    """For each step: its number, the images it visits with their mask, and the retained ones.
-
-    Every image is visited once: the columns that hold no image of a step, spread evenly over it,
-    and the end of the last step are filled up with images of the set, masked 0. Rows from
-    `sizes.steps` on are room. Retained images come from one random order after another: none twice
-    before all were drawn.
-
-    Returns:
-      The numbers `[steps]`, indices and mask `[steps, batch]`, retained `[steps, retain_batch]`.
-    """
-    visited, batch, retained, _, steps = sizes
-    visit_key, retain_key = jax.random.split(jax.random.fold_in(key, epoch))
-    step = jnp.arange(room.steps)
-    # Column c holds the image ceil(c batch / columns) of its step, where c is the first to do so.
-    place = -(-jnp.arange(room.batch + 1) * batch // room.batch)
-    place, holds = place[:-1], place[1:] > place[:-1]
-    place = step[:, None] * batch + place
-    indices = random_order(visit_key, visited, room.images)[place % visited]
-    mask = (holds & (place < visited)).astype(jnp.float32)
-    drawn = step[:, None] * room.retain_batch + jnp.arange(room.retain_batch)
-    retain = _again_and_again(retain_key, retained, drawn.size, room.images)[drawn]
-    return epoch * steps + step, indices, mask, retain
-
-
-def _again_and_again(key: jax.Array, count: Count, length: int, room: int) -> jax.Array:
-    """`[length]`: the numbers below `count` in a random order, again in another, and so on."""
-    place = jnp.arange(length + room)  # the last pass through them is whole
+def _permutations(key: jax.Array, count: Count, length: int, images: int) -> jax.Array:
+    """`[length]`: one random permutation of the numbers below `count` after another."""
+    place = jnp.arange(length + images)  # so that the last permutation is whole
     bits = jax.random.bits(key, place.shape)
     return (jax.lax.sort((place // count, bits, place), num_keys=2)[-1] % count)[:length]

@@ -1,7 +1,6 @@
 """`unlearn`: the one loop that runs every method."""
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import fields, replace
 from typing import Any
 
@@ -12,11 +11,12 @@ import optax
 from gsu_jax.data import ForgetRetainSets, check_images, check_pair, concatenate, padded_size
 from gsu_jax.methods import Method, get_method
 from gsu_jax.models import GenerativeModel, Params
-from gsu_jax.runtime import Placement, on_one_device
+from gsu_jax.runtime import Placement, Stopwatch, explain_out_of_memory, on_one_device
+from gsu_jax.unlearning._epoch import gather_images
 from gsu_jax.unlearning._program import program_of
+from gsu_jax.unlearning._recorder import Recorder
 from gsu_jax.unlearning._result import History, StopRule, UnlearningResult
-from gsu_jax.unlearning._run import Run
-from gsu_jax.unlearning._step import epoch_sizes, with_images
+from gsu_jax.unlearning._step import RunConstants, epoch_sizes
 
 
 def unlearn(
@@ -36,80 +36,101 @@ def unlearn(
     callback: Callable[[int, History], None] | None = None,
     mesh: jax.sharding.Mesh | None = None,
 ) -> UnlearningResult:
-    """Makes `params` forget the images `forget` and keep `retain`.
+    """Makes a model forget the images `forget` and keep the images `retain`.
 
-    An epoch visits every image of the set that the method visits (the forget set, for most)
-    exactly once, in batches of a fixed size; the last one is filled up and masked. Retained images
-    are drawn beside it, without replacement until all were seen. All images stay on the device; of
-    a mesh each device is given its part of every epoch's batches.
+    An epoch visits every image of the visited set, for most methods the forget set, exactly once,
+    in batches of a fixed size; the last batch is padded and masked. Each batch comes with retained
+    images, sampled without replacement until all were seen. All images stay on the device. On a
+    mesh, each device gets its share of every batch.
 
-    A later request to the same model with about as many images in all compiles nothing, however
-    many of them are to be forgotten (`gsu_jax.data.padded_size`).
+    A later request to the same model with about as many images in total compiles nothing, whatever
+    the number of images to forget (`gsu_jax.data.padded_size`). Compiled programs are kept in
+    `gsu_jax.runtime.ProgramCache`.
 
     Args:
-      model: the generative model.
-      params: its trained parameters; not changed, not donated.
-      forget: `[n, h, w, c]` images, uint8 or float in [0, 1].
-      retain: the same for the images to be retained.
-      method: a name (`gsu_jax.methods.METHODS`) or a method with settings of your own, such as
-        `GradientSurgery(when="conflict", retain_weight=3.0)`.
-      key: of all randomness in the run.
-      optimizer: any optax transform, in place of the method's own.
-      batch_size: images visited in a step, 128 but for a method that says otherwise; a smaller
-        set shrinks it.
-      retain_batch_size: retained images in a step; `batch_size` but for a method that says
-        otherwise.
-      epochs: passes over the visited set.
-      guide: for a method that tells forgotten images by one (it has a field `guide`) and would
-        else train its own: `guide(images) -> [n]`, the probability that an image shows what is to
-        be forgotten, traced by `jax.jit`. Never give it the judge of the result.
-      stop: an early end.
-      callback: `callback(steps_done, rows)` after each epoch (after each look of `stop`), with
-        the history rows since the last call.
-      mesh: devices to share each step's batches over, along the mesh's first axis; along a second
-        one, where it has two, parameters and optimiser state are split (`gsu_jax.runtime`). The
-        batch sizes must divide by the first axis.
+        model: The generative model.
+        params: Its trained parameters; neither changed nor donated.
+        forget: `[n, h, w, c]` images, uint8 or float in [0, 1].
+        retain: The images to retain, in the same form.
+        method: A name from `gsu_jax.methods.METHODS`, or a method with settings of your own, such
+            as `GradientSurgery(when="conflict", retain_weight=3.0)`.
+        key: The key of all randomness in the run.
+        optimizer: An optax transform that replaces the method's own.
+        batch_size: The visited images in a step; by default the method's choice, for most 128. A
+            smaller set shrinks it.
+        retain_batch_size: The retained images in a step; by default the method's choice, for most
+            `batch_size`.
+        epochs: The number of passes over the visited set.
+        guide: `guide(images) -> [n]`, the probability that an image shows what is to be forgotten,
+            traced by `jax.jit`. Only for a method with a field `guide`, which otherwise trains its
+            own. Never pass the judge of the result.
+        stop: A rule that ends the run early.
+        callback: `callback(steps_done, history)`, called after each epoch (with `stop`, after each
+            check) with the history since the last call.
+        mesh: Devices that share each batch along the first axis of the mesh. A second axis splits
+            parameters and optimizer state. The first axis must divide the batch sizes.
 
     Returns:
-      An `UnlearningResult`.
+        An `UnlearningResult`.
 
     Raises:
-      ValueError, TypeError: for an argument that can't be used, named with what was found.
-      OutOfMemory: a step does not fit on the device; says to what to lower the batch sizes.
+        TypeError: An argument has the wrong type.
+        ValueError: An argument has the wrong value, or the model lacks what the method needs.
+        OutOfMemory: The run does not fit on the device; says to what to lower the batch sizes.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> model = GenerativeModel(
+        ...     init=lambda key: jnp.zeros(()),
+        ...     loss=lambda params, images, key: (params - images.mean()) ** 2,
+        ...     sample=lambda params, key, n: jnp.full((n, 2, 2, 1), params),
+        ... )
+        >>> result = unlearn(
+        ...     model, jnp.float32(0.5), np.ones((4, 2, 2, 1)), np.zeros((8, 2, 2, 1)),
+        ...     method="gradient_ascent", key=jax.random.key(0), batch_size=2,
+        ... )
+        >>> result.steps, bool(result.params < 0.5)
+        (2, True)
     """
     method = get_method(method)
     method.check(model)
-    if guide is not None:
-        method = _with_guide(method, guide)
+    method = _with_guide(method, guide)
     forget, retain = check_images(forget, "forget"), check_images(retain, "retain")
-    if not isinstance(optimizer, optax.GradientTransformation | None):
-        raise TypeError(f"optimizer must be an optax transform, found {optimizer!r}.")
     check_pair(forget, retain)
+    if not isinstance(optimizer, optax.GradientTransformation | None):
+        raise TypeError(f"optimizer must be an optax transform, got {optimizer!r}")
     start_key, order_key, step_key, stop_key = jax.random.split(key, 4)
 
-    place = Placement(mesh)
-    start = time.perf_counter()
-    joined = concatenate(forget, retain, place.devices)
-    sizes, room = epoch_sizes(method, joined, epochs, batch_size, retain_batch_size, mesh)
-    steps = sizes.steps * epochs
-    params, start_key, step_key = place.parameters((params, start_key, step_key))
-    sets = joined._replace(images=place.rows(joined.images))
-    jax.block_until_ready((params, sets))
-    run = Run(stop, callback, stop_key, time.perf_counter() - start)
-    program = program_of(model, method, optimizer, room, place)
-    if mesh is None:  # on a mesh, where a part leaves its arrays is up to XLA
-        run.compile_seconds += program.compile(params, sets, sizes, start_key)
-    carry, prepared = run.timed(program.initialize, params, sets, steps, start_key)
-    shared = (sets, steps, prepared, step_key)
-    for epoch in range(epochs if sizes.steps else 0):
-        xs = run.timed(program.order, order_key, epoch, sizes)
-        if mesh is not None:
-            xs = run.clocked(with_images, xs, method, joined, sizes, place)
-        for first, last in _spans(sizes.steps, stop):
-            carry = run.advance(program.steps, carry, xs, shared, first, last)
-            if run.stopped:
-                return run.result(carry[0])
-    return run.result(carry[0])
+    place, stopwatch = Placement(mesh), Stopwatch()
+    with stopwatch.measure():
+        joined = concatenate(forget, retain, place.devices)
+        sizes, shape = epoch_sizes(method, joined, epochs, place, batch_size, retain_batch_size)
+    steps, spans = sizes.steps * epochs, _spans(sizes.steps, stop)
+    recorder = Recorder(stop, callback, stop_key, stopwatch)
+    with explain_out_of_memory(batch_size=shape.batch, retain_batch_size=shape.retain_batch):
+        with stopwatch.measure():
+            params, start_key, step_key = place.parameters((params, start_key, step_key))
+            sets = joined._replace(images=place.images(joined.images))
+            jax.block_until_ready((params, sets))
+
+        program = program_of(model, method, optimizer, shape, place)
+        stopwatch.compile_seconds += program.compile(params, sets, sizes, start_key)
+
+        carry, prepared = stopwatch.run(program.initialize, params, sets, steps, start_key)
+        for epoch in range(epochs if sizes.steps else 0):
+            order = stopwatch.run(program.order, order_key, epoch, sizes)
+            with stopwatch.measure():
+                images, inputs = gather_images(order, joined, sets, sizes.steps, place)
+                jax.block_until_ready(inputs)
+            constants = RunConstants(images, steps, prepared, step_key)
+            for first, last in spans:
+                carry, history = stopwatch.run(
+                    program.steps, carry, inputs, constants, first, last
+                )
+                recorder.record(carry[0], history, first, last)
+                if recorder.stopped:
+                    return recorder.result(carry[0])
+    return recorder.result(carry[0])
 
 
 def compile_ahead(
@@ -126,50 +147,55 @@ def compile_ahead(
     retain_batch_size: int | None = None,
     epochs: int = 1,
 ) -> float:
-    """Compiles what `unlearn` will run, before the images are there.
+    """Compiles what `unlearn` will run, for instance in a thread while the images are read.
 
-    In a thread of its own it compiles while they are read. The numbers of images need not be right:
-    a request with about as many images in all, of which others are to be forgotten, is the same
-    program (`gsu_jax.data.padded_size`, `gsu_jax.unlearning.padded_shape`).
+    The numbers of images need not be exact: a request with about as many images in total uses the
+    same program (`gsu_jax.data.padded_size`, `gsu_jax.unlearning.EpochShape`).
 
     Args:
-      model: as for `unlearn`, which must be given the same object.
-      image_shape: `(height, width, channels)`.
-      n_forget: about how many images are to be forgotten.
-      n_retain: about how many are to be retained.
-      method: as for `unlearn`.
-      dtype: of the images.
-      params: parameters or their shapes; by default those of `model.init`.
-      optimizer: as for `unlearn`.
-      batch_size: as for `unlearn`.
-      retain_batch_size: as for `unlearn`.
-      epochs: as for `unlearn`; runs of several are the same program.
+        model: The object that `unlearn` will get.
+        image_shape: `(height, width, channels)`.
+        n_forget: The approximate number of images to forget.
+        n_retain: The approximate number of images to retain.
+        method: As for `unlearn`.
+        dtype: The dtype of the images.
+        params: Parameters or their shapes; by default those of `model.init`.
+        optimizer: As for `unlearn`.
+        batch_size: As for `unlearn`.
+        retain_batch_size: As for `unlearn`.
+        epochs: As for `unlearn`; any number uses the same program.
 
     Returns:
-      The seconds it took; 0 where all was compiled already.
+        The seconds, 0 if everything was compiled.
+
+    Raises:
+        TypeError: An argument has the wrong type.
+        ValueError: An argument has the wrong value, or the model lacks what the method needs.
+        OutOfMemory: The run does not fit on the device; says to what to lower the batch sizes.
     """
     method = get_method(method)
     method.check(model)
     images = jax.ShapeDtypeStruct((padded_size(n_forget + n_retain), *image_shape), dtype)
-    sets = ForgetRetainSets(images, n_forget, n_retain)
-    sizes, room = epoch_sizes(method, sets, epochs, batch_size, retain_batch_size)
-    key = jax.random.key(0)
+    sets, place, key = ForgetRetainSets(images, n_forget, n_retain), Placement(), jax.random.key(0)
+    sizes, shape = epoch_sizes(method, sets, epochs, place, batch_size, retain_batch_size)
     params, sets = on_one_device((params or jax.eval_shape(model.init, key), sets))
-    program = program_of(model, method, optimizer, room, Placement())
-    return program.compile(params, sets, sizes, key)
+    with explain_out_of_memory(batch_size=shape.batch, retain_batch_size=shape.retain_batch):
+        return program_of(model, method, optimizer, shape, place).compile(params, sets, sizes, key)
 
 
-def _with_guide(method: Method, guide: Callable) -> Method:
+def _with_guide(method: Method, guide: Callable | None) -> Method:
+    if guide is None:
+        return method
     if "guide" not in (field.name for field in fields(method)):
-        raise ValueError(f"{method.name} uses no guide; leave out guide=.")
+        raise ValueError(f"guide is not used by {method.name}; leave it out")
     if not callable(guide):
         raise TypeError(
-            f"guide must be a function of images that gives one probability each, found {guide!r}."
+            f"guide must be a function that maps images to one probability each, got {guide!r}"
         )
     return replace(method, guide=guide)
 
 
-def _spans(steps: int, stop: StopRule | None) -> Iterator[tuple[int, int]]:
+def _spans(steps: int, stop: StopRule | None) -> list[tuple[int, int]]:
+    """The first step and the end of each part of an epoch between two checks of the stop rule."""
     every = steps if stop is None else stop.every
-    for first in range(0, steps, every):
-        yield first, min(first + every, steps)
+    return [(first, min(first + every, steps)) for first in range(0, steps, every or 1)]

@@ -1,6 +1,6 @@
 """The compiled parts of a run."""
 
-from functools import lru_cache, partial
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -9,49 +9,68 @@ import optax
 from gsu_jax.data import ForgetRetainSets
 from gsu_jax.methods import Method
 from gsu_jax.models import GenerativeModel, Params
-from gsu_jax.runtime import Compiled, Placement, compile_together, jitted, stepper
+from gsu_jax.runtime import Compiled, Placement, ProgramCache, compile_together, loop_steps
 from gsu_jax.unlearning._epoch import EpochShape, EpochSizes, epoch_order
-from gsu_jax.unlearning._step import initialize, take_step
+from gsu_jax.unlearning._step import RunConstants, initialize, take_step
 
 
 class Program(NamedTuple):
-    """The compiled parts of a run: all before its first step, the order of an epoch, its steps."""
+    """The compiled parts of a run.
+
+    Attributes:
+        initialize: All that comes before the first step.
+        order: The order of an epoch.
+        steps: Steps of an epoch.
+        place: Where they run.
+    """
 
     initialize: Compiled
     order: Compiled
     steps: Compiled
+    place: Placement
 
     def compile(
         self, params: Params, sets: ForgetRetainSets, sizes: EpochSizes, key: jax.Array
     ) -> float:
-        """Compiles all parts for arguments like these, or their shapes; returns the seconds."""
-        if self.initialize.compiled_for(params, sets, sizes.steps, key):
+        """Compiles all parts at once, for arguments like these or for their shapes.
+
+        On a mesh, XLA chooses where the results of a part lie, so that the next part cannot be
+        compiled before it; each part is then compiled when it is first called.
+
+        Returns:
+            The seconds.
+        """
+        start = params, sets, sizes.steps, key
+        if not self.place.single_device or self.initialize.is_compiled(*start):
             return 0.0
         if not sizes.steps:  # the method has none
-            return self.initialize.compile(params, sets, sizes.steps, key)
-        carry, prepared = self.initialize.shapes(params, sets, sizes.steps, key)
-        xs = self.order.shapes(key, 0, sizes)
-        shared = (sets, sizes.steps, prepared, key)
+            return self.initialize.compile(*start)
+        carry, prepared = self.initialize.shapes(*start)
+        inputs = self.order.shapes(key, 0, sizes)
+        constants = RunConstants(sets.images, sizes.steps, prepared, key)
         return compile_together(
-            (self.steps, (carry, xs, shared, 0, sizes.steps)),
-            (self.initialize, (params, sets, sizes.steps, key)),
+            (self.steps, (carry, inputs, constants, 0, sizes.steps)),
+            (self.initialize, start),
             (self.order, (key, 0, sizes)),
         )
 
 
-@lru_cache
 def program_of(
     model: GenerativeModel,
     method: Method,
     optimizer: optax.GradientTransformation | None,
-    room: EpochShape,
+    shape: EpochShape,
     place: Placement,
 ) -> Program:
-    """Kept between runs with the same model, method and room, so that those compile nothing."""
-    run = (model, method, optimizer, place)
-    batches = {"batch_size": room.batch, "retain_batch_size": room.retain_batch}
-    return Program(
-        jitted(partial(initialize, *run)),
-        jitted(partial(epoch_order, room=room)),
-        stepper(partial(take_step, *run), batches=batches),
-    )
+    """Returns the program of runs of these shapes, from `ProgramCache.default` if it is there."""
+
+    def build() -> Program:
+        run = (model, method, optimizer, place)
+        return Program(
+            Compiled(partial(initialize, *run)),
+            Compiled(partial(epoch_order, shape=shape)),
+            Compiled(loop_steps(partial(take_step, *run))),
+            place,
+        )
+
+    return ProgramCache.default.get((Program, model, method, optimizer, shape, place), build)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 
+from gsu_jax.checks import at_least
 from gsu_jax.models import Params
 
 History = dict[str, np.ndarray]
@@ -13,14 +14,18 @@ History = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class StopRule:
-    """Stops a run early: when `metric <= at_most` at `times` looks in a row, `every` n steps.
+    """Stops a run once a metric is at most `at_most` in several checks in a row.
 
     Attributes:
-      metric: `metric(params, key) -> scalar`, traced by `jax.jit`, for instance the share of
-        samples that a guide takes for the removed class.
-      at_most: the value to reach.
-      every: steps from one look to the next, counted anew in each epoch, whose end is a look too.
-      times: looks in a row at which it must hold.
+        metric: `metric(params, key) -> scalar`, traced by `jax.jit`. An example is the share of
+            samples that a guide assigns to the forgotten class.
+        at_most: The value to reach.
+        every: The steps from one check to the next. Each epoch counts anew and ends with a check.
+        times: The number of checks in a row.
+
+    Example:
+        >>> StopRule(lambda params, key: abs(params["bias"]).max(), at_most=0.1, every=5).times
+        3
     """
 
     metric: Callable[[Params, jax.Array], jax.Array]
@@ -29,27 +34,24 @@ class StopRule:
     times: int = 3
 
     def __post_init__(self) -> None:
-        if self.every < 1 or self.times < 1:
-            raise ValueError(
-                f"every and times must be at least 1, found {self.every} and {self.times}."
-            )
+        at_least(1, every=self.every, times=self.times)
 
 
 @dataclass(frozen=True)
 class UnlearningResult:
-    """What `unlearn` returns.
+    """The result of `unlearn` or `sweep`.
 
     Attributes:
-      params: the unlearned parameters.
-      history: one row a step: losses of the method's choice ("forget_loss", "retain_loss"); with
-        surgery "cosine" of the incoming update, with gradient_surgery also "applied_cosine" of the
-        applied step, both with the retain gradient; "stop_metric" where a stop rule looked (NaN at
-        other steps).
-      seconds: the steady run with the device synchronised, `prepare` and the data's way to the
-        device included, compilation not.
-      compile_seconds: spent on compiling; 0 for a later request like the first, see `unlearn`.
-      steps: how many were taken.
-      stopped: whether the stop rule ended the run.
+        params: The unlearned parameters.
+        history: One value for each step. Losses are named by the method ("forget_loss",
+            "retain_loss"). Surgery adds "cosine", of the retain gradient with the incoming update,
+            and `gradient_surgery` also "applied_cosine", with the applied step. A stop rule adds
+            "stop_metric", NaN at steps without a check.
+        seconds: The run with the device synchronized. It includes what the method prepares and the
+            transfer of the images, and excludes compilation.
+        compile_seconds: The compilation; 0 for a later request like the first, see `unlearn`.
+        steps: The number of steps taken.
+        stopped: Whether the stop rule ended the run.
     """
 
     params: Params

@@ -1,8 +1,8 @@
 """`sweep`: one method with many settings, from many models, under one compiled program."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
@@ -12,10 +12,23 @@ import numpy as np
 from gsu_jax.data import check_images, check_pair, concatenate
 from gsu_jax.methods import Method, get_method
 from gsu_jax.models import GenerativeModel, Params
-from gsu_jax.runtime import Compiled, Placement, jitted, stepper, timed
+from gsu_jax.runtime import (
+    Compiled,
+    Placement,
+    ProgramCache,
+    Stopwatch,
+    explain_out_of_memory,
+    loop_steps,
+)
 from gsu_jax.unlearning._epoch import EpochShape, epoch_order
 from gsu_jax.unlearning._result import UnlearningResult
-from gsu_jax.unlearning._step import epoch_sizes, initialize, take_step
+from gsu_jax.unlearning._step import (
+    Carry,
+    RunConstants,
+    epoch_sizes,
+    initialize,
+    take_step,
+)
 
 Settings = Mapping[str, Sequence[float] | np.ndarray | jax.Array]
 
@@ -40,8 +53,7 @@ def sweep(
 
     The values are arguments of the program, not constants in it: another sweep of as many values
     and seeds compiles nothing. All members are held at once: parameters, optimiser state and a
-    batch's activations of each. Models that convolve run one member after the other on a CPU,
-    still under one program (`gsu_jax.runtime`).
+    batch's activations of each.
 
     Args:
       model: the generative model.
@@ -66,94 +78,106 @@ def sweep(
     method.check(model)
     forget, retain = check_images(forget, "forget"), check_images(retain, "retain")
     check_pair(forget, retain)
-    sets = concatenate(forget, retain)
-    sizes, room = epoch_sizes(method, sets, epochs)
+    sets, place = concatenate(forget, retain), Placement()
+    sizes, shape = epoch_sizes(method, sets, epochs, place)
     steps = sizes.steps * epochs
     settings = _checked(method, settings)
     grid = (len(next(iter(settings.values()))), len(keys))
-    program = _program(model, method, room)
-    times = []
-
-    def run(compiled: Compiled, *arguments: Any) -> Any:
-        result, *spent = timed(compiled, *arguments)
-        times.append(spent)
-        return result
-
+    program, stopwatch = _program_of(model, method, shape, place), Stopwatch()
     params, sets = jax.tree.map(jnp.asarray, (params, sets))
-    carry = run(program.start, params, settings, keys, sets, steps)
-    rows = []
-    for epoch in range(epochs if sizes.steps else 0):
-        xs = run(program.order, settings, keys, epoch, sizes)
-        carry, metrics = run(program.steps, carry, xs, (sets, steps), 0, sizes.steps)
-        rows.append(jax.tree.map(np.asarray, metrics))
+    parts = []
+    with explain_out_of_memory(models=math.prod(grid)):
+        members = stopwatch.run(program.initialize, params, settings, keys, sets, steps)
+        for epoch in range(epochs if sizes.steps else 0):
+            order = stopwatch.run(program.order, members.key, epoch, sizes)
+            members, metrics = stopwatch.run(
+                program.steps, members, order, (sets.images, steps), 0, sizes.steps
+            )
+            parts.append(jax.tree.map(lambda x: np.asarray(x)[: sizes.steps], metrics))
     history = {
-        name: np.concatenate([row[name] for row in rows]).T.reshape(*grid, -1)
-        for name in (rows[0] if rows else ())
+        name: np.concatenate([part[name] for part in parts]).T.reshape(*grid, -1)
+        for name in (parts[0] if parts else ())
     }
-    (params, _), _ = carry
+    params, _ = members.carry
     params = jax.tree.map(lambda leaf: leaf.reshape(*grid, *leaf.shape[1:]), params)
-    seconds, compile_seconds = map(sum, zip(*times, strict=True))
-    return UnlearningResult(params, history, seconds, compile_seconds, steps, stopped=False)
+    return UnlearningResult(
+        params, history, stopwatch.seconds, stopwatch.compile_seconds, steps, stopped=False
+    )
 
 
 def _checked(method: Method, settings: Settings) -> dict[str, jax.Array]:
-    """`settings` as float32 arrays, which a program has the same shapes for."""
+    """`settings` as float32 arrays, so that other values have the same shapes."""
     arrays = {name: np.asarray(values, np.float32) for name, values in settings.items()}
-    if strangers := arrays.keys() - {field.name for field in fields(method)}:
-        raise ValueError(f"settings: {method.name} has no setting {min(strangers)!r}.")
-    shapes = {array.shape for array in arrays.values()}
-    if len(shapes) != 1 or len(shape := shapes.pop()) != 1 or not shape[0]:
-        found = {name: array.shape for name, array in arrays.items()}
+    if unknown := arrays.keys() - {field.name for field in fields(method)}:
+        raise ValueError(f"settings: {method.name} has no setting {min(unknown)!r}")
+    shapes = {name: array.shape for name, array in arrays.items()}
+    if len(set(shapes.values())) != 1 or len(shape := min(shapes.values())) != 1 or not shape[0]:
         raise ValueError(
-            f"settings must have as many values for each name, at least one, found shapes {found}."
+            "settings must have the same number of values for each name, at least one, got "
+            f"shapes {shapes}"
         )
     return jax.tree.map(jnp.asarray, arrays)
 
 
-class _Program(NamedTuple):
-    """The compiled parts of a sweep: the first state, the order of an epoch, and its steps."""
+class _Members(NamedTuple):
+    """The runs of a sweep, each leaf with a leading axis; the seeds of the first setting first.
 
-    start: Compiled
+    Attributes:
+        carry: Parameters and optimizer state.
+        prepared: What the method computed from the data.
+        setting: The values of the swept settings.
+        key: The key of the run.
+    """
+
+    carry: Carry
+    prepared: Any
+    setting: dict[str, jax.Array]
+    key: jax.Array
+
+
+class _Program(NamedTuple):
+    """The compiled parts of a sweep."""
+
+    initialize: Compiled
     order: Compiled
     steps: Compiled
 
 
-@lru_cache
-def _program(model: GenerativeModel, method: Method, room: EpochShape) -> _Program:
-    def run_of(setting: dict[str, jax.Array]) -> tuple:
-        return model, replace(method, **setting), None, Placement()
+def _program_of(
+    model: GenerativeModel, method: Method, shape: EpochShape, place: Placement
+) -> _Program:
+    # The keys are those of `unlearn`, so that a member is one of its runs.
+    def initialize_one(params, setting, key, sets, steps):
+        start_key, _, _, _ = jax.random.split(key, 4)
+        run = model, replace(method, **setting), None, place
+        carry, prepared = initialize(*run, params, sets, steps, start_key)
+        return _Members(carry, prepared, setting, key)
 
-    def start_one(params, setting, key, sets, steps):
-        return initialize(*run_of(setting), params, sets, steps, jax.random.split(key, 4)[0])
+    def order_one(key, epoch, sizes):
+        _, order_key, _, _ = jax.random.split(key, 4)
+        return epoch_order(order_key, epoch, sizes, shape)
 
-    def order_one(setting, key, epoch, sizes):
-        # The keys of `unlearn`, so that a member is one of its runs.
-        _, order_key, step_key, _ = jax.random.split(key, 4)
-        every_step = jax.tree.map(
-            lambda leaf: jnp.broadcast_to(leaf, room.steps), (setting, step_key)
+    def step_one(member, inputs, constants):
+        _, _, step_key, _ = jax.random.split(member.key, 4)
+        run = model, replace(method, **member.setting), None, place
+        images, steps = constants
+        constants = RunConstants(images, steps, member.prepared, step_key)
+        carry, metrics = take_step(*run, member.carry, inputs, constants)
+        return member._replace(carry=carry), metrics
+
+    def initialize_all(params, settings, keys, sets, steps):
+        seeds, values = len(keys), len(next(iter(settings.values())))
+        member = jnp.arange(seeds * values)
+        params, keys = jax.tree.map(lambda leaf: leaf[member % seeds], (params, keys))
+        settings = jax.tree.map(lambda leaf: leaf[member // seeds], settings)
+        one = jax.vmap(initialize_one, (0, 0, 0, None, None))
+        return one(params, settings, keys, sets, steps)
+
+    def build() -> _Program:
+        return _Program(
+            Compiled(initialize_all),
+            Compiled(jax.vmap(order_one, (0, None, None), out_axes=1)),
+            Compiled(loop_steps(jax.vmap(step_one, (0, 0, None)))),
         )
-        return epoch_order(order_key, epoch, sizes, room), *every_step
 
-    def step_one(carry, x, data):
-        carry, prepared = carry
-        order, setting, key = x
-        carry, metrics = take_step(*run_of(setting), carry, order, (*data, prepared, key))
-        return (carry, prepared), metrics
-
-    def start(params, settings, keys, sets, steps):
-        params, settings, keys = _members(params, settings, keys)
-        return jax.vmap(start_one, (0, 0, 0, None, None))(params, settings, keys, sets, steps)
-
-    def order(settings, keys, epoch, sizes):
-        _, settings, keys = _members(None, settings, keys)
-        return jax.vmap(order_one, (0, 0, None, None), out_axes=1)(settings, keys, epoch, sizes)
-
-    return _Program(jitted(start), jitted(order), stepper(step_one, members=True))
-
-
-def _members(params: Params, settings: dict[str, jax.Array], keys: jax.Array) -> tuple:
-    """All three with a leading axis of members: the seeds of the first setting come first."""
-    seeds = len(keys)
-    member = jnp.arange(seeds * len(next(iter(settings.values()))))
-    params, keys = jax.tree.map(lambda leaf: leaf[member % seeds], (params, keys))
-    return params, jax.tree.map(lambda leaf: leaf[member // seeds], settings), keys
+    return ProgramCache.default.get((_Program, model, method, shape, place), build)

@@ -13,9 +13,9 @@ class Collective(NamedTuple):
     """One exchange between devices.
 
     Attributes:
-      kind: one of `KINDS`.
-      shapes: of the arrays that it gives on each device.
-      bytes: of all of them.
+        kind: One of `KINDS`.
+        shapes: The shapes of the results on each device.
+        bytes: The size of all results.
     """
 
     kind: str
@@ -24,10 +24,9 @@ class Collective(NamedTuple):
 
 
 def collectives(compiled: Any) -> list[Collective]:
-    """The collectives in a compiled program, `jax.jit(f).lower(...).compile()`.
+    """Lists the collectives in a compiled program, `jax.jit(f).lower(...).compile()`.
 
-    One within a loop is listed once, though it runs in every round. `-start` of an asynchronous
-    pair counts, `-done` does not.
+    Lists one inside a loop once. Of an asynchronous pair, counts `-start` and skips `-done`.
     """
     return list(_parsed(compiled.as_text()))
 

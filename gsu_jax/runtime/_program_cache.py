@@ -1,0 +1,66 @@
+"""Compiled programs that are kept from one request to the next."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from threading import Lock
+from typing import Any, ClassVar
+
+from gsu_jax.checks import at_least
+
+
+class ProgramCache:
+    """Keeps what was built for a key; drops the least recently used entry when full.
+
+    `unlearn`, `compile_ahead`, `sweep` and `train_epoch` keep their compiled programs in
+    `ProgramCache.default`, keyed by model, method, optimizer and shapes, so that a second request
+    compiles nothing. A long-running service can bound or empty it:
+
+        ProgramCache.default = ProgramCache(max_size=8)
+        ProgramCache.default.clear()
+
+    Keys hold models and methods alive. A key matches only an equal object: a model that is built
+    anew, or a `guide` that is a new `lambda`, compiles again.
+
+    Args:
+        max_size: The number of entries.
+
+    Attributes:
+        default: The cache that the library uses.
+
+    Example:
+        >>> cache = ProgramCache(max_size=1)
+        >>> cache.get("a", list) is cache.get("a", list)
+        True
+        >>> cache.clear()
+        >>> len(cache)
+        0
+    """
+
+    default: ClassVar["ProgramCache"]
+
+    def __init__(self, max_size: int = 128) -> None:
+        at_least(1, max_size=max_size)
+        self._max_size = max_size
+        self._entries: OrderedDict[Hashable, Any] = OrderedDict()
+        self._lock = Lock()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, key: Hashable, build: Callable[[], Any]) -> Any:
+        """Returns the entry of `key`, and makes it by `build()` if there is none."""
+        with self._lock:
+            if key not in self._entries:
+                self._entries[key] = build()
+            self._entries.move_to_end(key)
+            while len(self._entries) > self._max_size:
+                self._entries.popitem(last=False)
+            return self._entries[key]
+
+    def clear(self) -> None:
+        """Drops all entries."""
+        with self._lock:
+            self._entries.clear()
+
+
+ProgramCache.default = ProgramCache()
