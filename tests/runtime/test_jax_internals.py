@@ -1,5 +1,9 @@
 """What we read from JAX and XLA beyond their public interface."""
 
+import jax
+import jax.numpy as jnp
+import pytest
+
 from gsu_jax.runtime import _jax_internals as internals
 from gsu_jax.runtime import explain_abort, is_lost_peer, own_words
 
@@ -44,3 +48,11 @@ def test_error_of_a_collective_tells_of_a_lost_peer_among_several_processes(monk
     monkeypatch.setattr(internals.process_group(), "client", object())
     assert is_lost_peer(error)
     assert not is_lost_peer(ValueError("seeds must be at least 1, got 0"))
+
+
+def test_error_of_xla_for_a_huge_program_is_out_of_memory():
+    program = jax.jit(lambda x: jnp.zeros(2**48, jnp.float32) + x).lower(1.0).compile()
+    with pytest.raises(jax.errors.JaxRuntimeError) as raised:
+        program(1.0)
+    assert internals.is_out_of_memory(raised.value)
+    assert not internals.is_out_of_memory(jax.errors.JaxRuntimeError("INTERNAL: a fault"))

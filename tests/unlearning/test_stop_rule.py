@@ -31,7 +31,7 @@ def at_two_and_from_four_on(params, key):
     return jnp.where((steps == 2) | (steps >= 4), 0.0, 1.0)
 
 
-def test_a_run_stops_after_the_metric_held_at_so_many_looks_in_a_row():
+def test_run_stops_when_the_metric_holds_in_enough_checks_in_a_row():
     stop = StopRule(at_two_and_from_four_on, at_most=0.5, every=1, times=2)
     result = count_steps(stop)
     assert (result.steps, result.stopped) == (5, True)
@@ -40,27 +40,27 @@ def test_a_run_stops_after_the_metric_held_at_so_many_looks_in_a_row():
     assert len(result.history["forget_loss"]) == 5
 
 
-def test_looks_are_every_so_many_steps_and_at_the_end_of_an_epoch():
+def test_checks_are_every_few_steps_and_at_the_end_of_an_epoch():
     stop = StopRule(at_two_and_from_four_on, at_most=0.5, every=4, times=3)
     result = count_steps(stop, epochs=2)
     assert (result.steps, result.stopped) == (10, True)
-    looks = np.flatnonzero(np.isfinite(result.history["stop_metric"])) + 1
-    np.testing.assert_array_equal(looks, [4, 6, 10])
+    checks = np.flatnonzero(np.isfinite(result.history["stop_metric"])) + 1
+    np.testing.assert_array_equal(checks, [4, 6, 10])
 
 
-def test_a_metric_that_never_holds_stops_nothing():
+def test_metric_that_never_holds_stops_nothing():
     stop = StopRule(lambda params, key: jnp.nan, at_most=0.5, every=4)
     result = count_steps(stop, epochs=2)
     assert (result.steps, result.stopped) == (12, False)
 
 
-def test_the_metric_gets_a_new_key_at_every_look():
+def test_metric_gets_a_new_key_at_every_check():
     stop = StopRule(lambda params, key: 1 + jax.random.uniform(key), at_most=0.5, every=1)
     assert len(set(count_steps(stop).history["stop_metric"])) == 6
 
 
 @pytest.mark.parametrize("every", [None, 4])
-def test_the_rows_given_to_the_callback_make_up_the_history(every):
+def test_callback_gets_the_whole_history_in_parts(every):
     stop = StopRule(at_two_and_from_four_on, at_most=-1.0, every=every) if every else None
     calls = []
     result = count_steps(stop, lambda *call: calls.append(call), epochs=2)
@@ -69,7 +69,7 @@ def test_the_rows_given_to_the_callback_make_up_the_history(every):
     jax.tree.map(np.testing.assert_array_equal, joined, result.history)
 
 
-@pytest.mark.parametrize("settings", [{"every": 0}, {"times": 0}])
-def test_a_stop_rule_that_never_looks_is_refused(settings):
-    with pytest.raises(ValueError, match="every and times must be at least 1"):
-        StopRule(at_two_and_from_four_on, at_most=0.5, **settings)
+@pytest.mark.parametrize("setting", ["every", "times"])
+def test_rule_that_never_checks_is_refused(setting):
+    with pytest.raises(ValueError, match=rf"{setting}.*got 0"):
+        StopRule(at_two_and_from_four_on, at_most=0.5, **{setting: 0})
