@@ -1,4 +1,4 @@
-"""Feature unlearning: the decoder draws edited latents in place of those that hold the feature."""
+"""Feature unlearning: the decoder learns to draw a latent as if it lacked the feature."""
 
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
@@ -6,6 +6,7 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from gsu_jax.checks import at_least
 from gsu_jax.data import ImageSet
 from gsu_jax.methods._method import Batch, Method, StepGradients
 from gsu_jax.methods.ingredients import ms_ssim
@@ -13,12 +14,12 @@ from gsu_jax.models import GenerativeModel, Params, Posteriors, encode_in_parts
 
 
 class Prepared(NamedTuple):
-    """The frozen model, the feature's direction, and where along it the feature begins.
+    """The frozen model, the direction of the feature, and where along it the feature begins.
 
     Attributes:
-      teacher: theta*.
-      direction: e, `[latent]`, of length 1.
-      threshold: t.
+        teacher: theta*, the trained parameters.
+        direction: e, `[latent]`, of length 1.
+        threshold: t.
     """
 
     teacher: Params
@@ -32,21 +33,33 @@ class FeatureUnlearning(Method):
 
         E[(1 - s) |g(z) - f(z)|_1] + alpha E[s (|g(z) - f(z_hat)|_1 + 1 - MS-SSIM(g(z), f(z_hat)))]
 
-    Moon et al. 2023. z shows the feature where its projection passes a threshold, s = 1[e.z > t],
-    and is then edited to lie on it: z_hat = z - (e.z - t) e. e points from the mean latent of the
-    retained images to that of the forgotten ones; t lies midway between the projections of both. g
-    and f give mean images, |.|_1 is a mean over pixels, E one over the whole batch. The encoder
-    stays as it is.
+    A latent shows the feature if its projection passes a threshold, s = 1[e.z > t]. It is then
+    edited to lie on the threshold: z_hat = z - (e.z - t) e. The direction e points from the mean
+    latent of the retained images to that of the forgotten ones; t is midway between the projections
+    of both means. g and f give mean images, |.|_1 is a mean over pixels, and E is a mean over the
+    batch. The encoder is not trained.
 
     What differs: the publication labels latents by a classifier on what they generate and
-    fine-tunes for 200 epochs (MNIST); here they are the encoder's means of the images, and a run is
-    as many steps as one epoch over the forget set has. The images only set the direction: each step
-    draws latents of its own, a batch of them.
+    fine-tunes for 200 epochs (MNIST). Here the latents are the encoder's means of the images, and a
+    run has as many steps as one epoch over the forget set. The images only set the direction: each
+    step draws a batch of latents.
 
     Attributes:
-      learning_rate, batch_size: as in `Method`; an epoch's number of steps is that of its batches.
-      edit_weight: alpha.
-      fitted_images: retained images at most whose latents are averaged.
+        learning_rate, batch_size, retain_batch_size, label: as in `Method`; the number of steps in
+            an epoch is the number of its batches.
+        edit_weight: alpha.
+        fitted_images: the largest number of retained images whose latents are averaged.
+
+    Raises:
+        ValueError: `edit_weight` is below 0, or `fitted_images` is below 1.
+
+    Example:
+        >>> FeatureUnlearning(edit_weight=2.0).needs
+        ('encode', 'decode', 'mean')
+
+    References:
+        Moon, Cho & Kim, `Feature Unlearning for Pre-trained GANs and VAEs
+        <https://arxiv.org/abs/2303.05699>`_, 2023.
     """
 
     name: ClassVar[str] = "feature_unlearning"
@@ -56,11 +69,8 @@ class FeatureUnlearning(Method):
     fitted_images: int = 2048
 
     def __post_init__(self) -> None:
-        if self.edit_weight < 0 or self.fitted_images < 1:
-            raise ValueError(
-                "edit_weight must be at least 0 and fitted_images at least 1, found "
-                f"{self.edit_weight} and {self.fitted_images}."
-            )
+        at_least(0, edit_weight=self.edit_weight)
+        at_least(1, fitted_images=self.fitted_images)
 
     def prepare(
         self,
@@ -70,7 +80,7 @@ class FeatureUnlearning(Method):
         retain: ImageSet,
         key: jax.Array,
     ) -> Prepared:
-        """Encodes forgotten images and some retained ones; e and t of their mean latents."""
+        """Computes e and t from the mean latents of forgotten images and of some retained ones."""
         some = retain.draw(key, self.fitted_images)
         shown, not_shown = (
             Posteriors(*encode_in_parts(model, params, images), images.count).moments()[0]
@@ -85,14 +95,14 @@ class FeatureUnlearning(Method):
     def gradients(
         self, model: GenerativeModel, prepared: Prepared, params: Params, batch: Batch, key
     ) -> StepGradients:
-        """The gradient of the loss above, on latents of the prior drawn for this step."""
+        """Returns the gradient of the loss, on latents drawn from the prior for this step."""
         z = jax.random.normal(key, (len(batch.visited.mask), len(prepared.direction)))
         shown, edited = edit(z, prepared.direction, prepared.threshold)
 
         def draw(params: Params, z: jax.Array) -> jax.Array:
             return model.mean(model.decode(params, z)).astype(jnp.float32)
 
-        # f(z) where the feature is not shown, f(z_hat) where it is: z_hat = z elsewhere.
+        # `edited` is z itself for a latent without the feature.
         target = draw(prepared.teacher, edited)
 
         def loss(params: Params) -> tuple[jax.Array, dict[str, jax.Array]]:
@@ -107,12 +117,12 @@ class FeatureUnlearning(Method):
 
 
 def edit(z: jax.Array, direction: jax.Array, threshold: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Where z shows the feature, s = 1[e.z > t] `[n]`, and z moved onto the threshold there."""
+    """Returns s = 1[e.z > t] `[n]`, and z moved onto the threshold if it shows the feature."""
     excess = z @ direction - threshold
     shown = (excess > 0).astype(z.dtype)
     return shown, z - (shown * excess)[:, None] * direction
 
 
 def absolute(x: jax.Array) -> jax.Array:
-    """|x|, with derivative 0 at 0 where `jnp.abs` has 1: an untouched decoder stays as it is."""
+    """|x| with derivative 0 at 0 (`jnp.abs` has 1), so an unchanged decoder gets no gradient."""
     return x * jax.lax.stop_gradient(jnp.sign(x))

@@ -26,7 +26,8 @@ class ProjectRetain(TwoGradients):
         'project_retain'
 
     References:
-        Mandal & Gottwald, UNO: Unlearning via Orthogonalization in Generative Models, 2025.
+        Mandal & Gottwald, `UNO: Unlearning via Orthogonalization in Generative Models
+        <https://arxiv.org/abs/2506.04712>`_, 2025.
     """
 
     name: ClassVar[str] = "project_retain"

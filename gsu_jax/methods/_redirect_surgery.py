@@ -1,4 +1,4 @@
-"""Redirect: the decoder learns to draw retained images where it drew the forgotten ones."""
+"""Redirect: the decoder learns to draw retained images at the latents of forgotten ones."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple
@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from gsu_jax.checks import above, at_least, choice, in_range
 from gsu_jax.data import Count, ImageSet
 from gsu_jax.methods._method import Batch, Method, StepGradients
 from gsu_jax.methods.ingredients import (
@@ -14,6 +15,7 @@ from gsu_jax.methods.ingredients import (
     Transport,
     find_neighbours,
     fit_transport,
+    imitation_loss,
     masked_mean,
 )
 from gsu_jax.models import (
@@ -28,15 +30,15 @@ from gsu_jax.surgery import add_retain_gradient, forget_retain_grads, project_co
 
 
 class Prepared(NamedTuple):
-    """The pre-trained parameters, held as a teacher, what it encodes, and the map of its latents.
+    """What is computed once from the data.
 
     Attributes:
-      teacher: theta*.
-      posteriors: q*(z|x) of every forgotten image.
-      transport: T.
-      neighbours: q*(z|x) of the retained images nearest to the forgotten.
-      hold_weight: a, how much the decoder is held there.
-      scale: c.
+        teacher: theta*, the trained parameters.
+        posteriors: q*(z|x) of every forgotten image.
+        transport: T.
+        neighbours: q*(z|x) of the retained images nearest to the forgotten ones.
+        hold_weight: a, the weight of the loss that holds the decoder there.
+        scale: c.
     """
 
     teacher: Params
@@ -51,53 +53,61 @@ class Prepared(NamedTuple):
 class RedirectSurgery(Method):
     """Redirects what the decoder draws for forgotten latents, by surgery against the retain loss.
 
-    With theta* the pre-trained parameters held as a teacher, x a forgotten image and
-    z ~ q*(z|x), the forget loss is
+    With theta* the trained parameters, x a forgotten image and z ~ q*(z|x), the forget loss is
 
-        l(theta) = -E log p(Dec*(T z) | Dec(z)) + w E[-log p(x | Dec_held(z')) + KL(q(z'|x) || p)]
+        l(theta) = -E log p(Dec*(T z) | Dec(z)) + w E[-log p(x | Dec_fixed(z')) + KL(q(z'|x) || p)]
 
-    - T is the optimal transport map between two Gaussians (`fit_transport`): that of the
-      forgotten latents, and that of the retained ones that receive them: all of these, so that the
-      place of the forgotten is filled with the variety of the retained, and their neighbours more
-      than others, in so far as those lie among the forgotten (a, of `find_neighbours`). It goes
-      c^2 o (m_r - m_f) further than the mean m_r.
-    - The second term, z' ~ q(z'|x), moves the encoder alone (the decoder is held in it): where the
-      decoder no longer draws x, its posterior should say so as that of a retrained model does,
-      instead of keeping the place where x used to be.
+    - First term: T is the optimal transport map (`fit_transport`) from the forgotten latents to the
+      retained latents that receive them, both as Gaussians. All retained latents receive; the
+      neighbours of the forgotten ones weigh more, by the share a to which both sets overlap
+      (`find_neighbours`). T goes c^2 o (m_r - m_f) past the mean m_r.
+    - Second term: z' ~ q(z'|x) trains the encoder alone, with the decoder fixed. If the decoder no
+      longer draws x, the posterior of x should become that of a retrained model.
 
-    Each image of a batch is in one of the two means: an eighth of them in the second.
+    An eighth of a batch is in the second term, the rest is in the first.
 
-    The retain loss holds the decoder where neighbours are drawn, which it would drag along. With
-    x_n one of these and z ~ q*(z|x_n) it is
+    The retain loss also holds the decoder at the neighbours, which redirecting would drag along.
+    With x_n a neighbour and z ~ q*(z|x_n) it is
 
         retained training loss - a E log p(Dec*(z) | Dec(z))
 
-    The gradient is then operated on (projected off the retain gradient r on conflict), lambda r is
-    added (Ko et al. 2024), and Adam with a cosine schedule takes the step. lambda grows along the
-    run: first the latents are redirected, then what that cost the retained images is repaired.
+    On conflict the forget gradient is projected off the retain gradient r; then lambda r is added,
+    and Adam takes the step with a cosine schedule. lambda grows along the run: the first steps
+    redirect, the last ones repair.
 
-    c = min(1, max(0.3, 3 s)) with s the share of all images that is forgotten: a third or more of
-    them has to be moved further and against a stronger lambda, or retained images pay for it. When
-    a share p of the run is over, the forget gradient weighs c^(p - 1) as much: to Adam, which
-    rescales, lambda is c times as much at the start, and at the end as it is set.
+    c = min(1, max(0.3, 3 s)), with s the forgotten share of all images. A larger share has to move
+    further and against a stronger lambda, or the retained images change too. After a share p of the
+    run the forget gradient is multiplied by c^(p - 1). Adam rescales, so this starts lambda at c
+    times its value and ends at the full value.
 
-    docs/redirect.md has what was tried, with figures.
+    docs/redirect.md has the measurements behind these choices.
 
     Attributes:
-      learning_rate: at the start; it falls to 0 along a cosine over the run.
-      batch_size, retain_batch_size: as in `Method`; smaller ones, so more steps, do better and
-        take longer.
-      least_steps: a run visits fewer images a step than `batch_size` where it would otherwise have
-        fewer steps than this.
-      momentum: Adam's b1, with Nesterov's look ahead; 0.9 lags ten of fifty steps behind lambda.
-      fitted_images: retained images at most that T is fitted to.
-      overshoot: o, where c is 1; without it 1 % of the targets still are forgotten images.
-      retain_weight, final_retain_weight: lambda at the first and the last step, where c is 1;
-        geometric between.
-      encoder_weight: w; 0 leaves the forgotten images' posteriors where they were.
-      encoder_share: of a batch's images that the second term sees, and the first does not.
-      held_images: neighbours' latents in a step.
-      when: project on "conflict" or "always".
+        learning_rate: at the start; it falls to 0 along a cosine.
+        batch_size, retain_batch_size, label: as in `Method`; smaller batches, so more steps, do
+            better and take longer.
+        least_steps: the batch size shrinks until a run has this many steps.
+        momentum: Adam's b1, with Nesterov's look ahead; 0.9 would lag behind lambda.
+        fitted_images: the largest number of retained images that T is fitted to.
+        overshoot: o, for c = 1; without it 1 % of the targets are still forgotten images.
+        retain_weight, final_retain_weight: lambda at the first and at the last step, for c = 1;
+            geometric between.
+        encoder_weight: w; 0 leaves the posteriors of forgotten images as they are.
+        encoder_share: the share of a batch in the second term, in (0, 1).
+        held_images: the number of neighbours in a step.
+        when: project on "conflict" or "always".
+
+    Raises:
+        ValueError: a setting is outside its range or its choices.
+
+    Example:
+        >>> method = RedirectSurgery()
+        >>> method.default_batch_size(images=6742, epochs=1), method.default_batch_size(200, 1)
+        (128, 4)
+
+    References:
+        Ko et al., `Boosting Alignment for Post-Unlearning Text-to-Image Generative Models
+        <https://arxiv.org/abs/2412.07808>`_, 2024, for the added lambda r.
     """
 
     name: ClassVar[str] = "redirect_surgery"
@@ -117,15 +127,12 @@ class RedirectSurgery(Method):
     when: Literal["always", "conflict"] = "conflict"
 
     def __post_init__(self) -> None:
-        if min(self.retain_weight, self.final_retain_weight) <= 0 or self.encoder_weight < 0:
-            raise ValueError(
-                "retain_weight and final_retain_weight must be above 0 and encoder_weight at least "
-                f"0, found {self.retain_weight}, {self.final_retain_weight}, {self.encoder_weight}."
-            )
-        if not 0 < self.encoder_share < 1:
-            raise ValueError(f"encoder_share must be in (0, 1), found {self.encoder_share}.")
-        if self.held_images < 1:
-            raise ValueError(f"held_images must be at least 1, found {self.held_images}.")
+        above(0, retain_weight=self.retain_weight, final_retain_weight=self.final_retain_weight)
+        at_least(0, encoder_weight=self.encoder_weight)
+        above(0, encoder_share=self.encoder_share)
+        in_range(0, 1, encoder_share=self.encoder_share)
+        at_least(1, held_images=self.held_images)
+        choice(("always", "conflict"), when=self.when)
 
     def prepare(
         self,
@@ -135,7 +142,7 @@ class RedirectSurgery(Method):
         retain: ImageSet,
         key: jax.Array,
     ) -> Prepared:
-        """Encodes forgotten images and some retained ones (`fitted_images`); fits T to them."""
+        """Encodes all forgotten images and some retained ones, and fits T to them."""
         posteriors, receiving = (
             Posteriors(*encode_in_parts(model, params, images), images.count)
             for images in (forget, retain.draw(key, self.fitted_images))
@@ -149,7 +156,7 @@ class RedirectSurgery(Method):
     def gradients(
         self, model: GenerativeModel, prepared: Prepared, params: Params, batch: Batch, key
     ) -> StepGradients:
-        """The gradients of the forget and of the retain loss above, both losses in the metrics."""
+        """Returns the gradients of the forget loss and of the retain loss."""
         teacher, transport = prepared.teacher, prepared.transport
         mean, log_variance, _ = prepared.posteriors.take(batch.indices)
         seen = self.encoder_images(len(batch.indices))
@@ -164,8 +171,7 @@ class RedirectSurgery(Method):
 
         def redirect_loss(params: Params, mask: jax.Array, key: jax.Array) -> jax.Array:
             z = sample_posterior(mean[seen:], log_variance[seen:], key)
-            drawn = model.mean(model.decode(teacher, transport(z)))
-            return masked_mean(-model.log_likelihood(model.decode(params, z), drawn), mask)
+            return masked_mean(imitation_loss(model, params, z, teacher, transport(z)), mask)
 
         def encoder_loss(params: Params, batch: MaskedBatch, key: jax.Array) -> jax.Array:
             mean, log_variance = model.encode(params, batch.images)
@@ -185,33 +191,31 @@ class RedirectSurgery(Method):
             some = jax.random.randint(choice_key, (self.held_images,), 0, near.count)
             mean, log_variance, _ = near.take(some)
             z = sample_posterior(mean, log_variance, noise_key)
-            drawn = model.mean(model.decode(teacher, z))
-            return -model.log_likelihood(model.decode(params, z), drawn).mean()
+            return imitation_loss(model, params, z, teacher, z).mean()
 
         grads = forget_retain_grads(
             retain_loss, params, batch.visited, batch.retain, key, forget_loss=forget_loss
         )
         weight = prepared.scale ** (batch.progress - 1.0)
         updates = jax.tree.map(lambda f: (weight * f).astype(f.dtype), grads.forget)
-        metrics = {"forget_loss": grads.forget_loss, "retain_loss": grads.retain_loss}
-        return StepGradients(updates, grads.retain, metrics)
+        return StepGradients.of(updates, grads)
 
     def scale(self, n_forget: Count, n_retain: Count) -> jax.Array:
-        """The scale c for so many images."""
+        """The scale c for sets of these sizes."""
         return jnp.clip(3.0 * n_forget / (n_forget + n_retain), 0.3, 1.0)
 
     def encoder_images(self, images: int) -> int:
-        """How many of a batch's images the second term takes; the first has at least one."""
+        """The number of a batch's images in the second term; the first term gets at least one."""
         if not self.encoder_weight:
             return 0
         return min(max(1, round(self.encoder_share * images)), images - 1)
 
     def default_batch_size(self, images: int, epochs: int) -> int:
-        """`batch_size`, or less so that a run over a small set has its `least_steps`."""
+        """`batch_size`, or less so that a run over a small set has `least_steps` steps."""
         return max(1, min(self.batch_size, images * epochs // self.least_steps))
 
     def optimizer(self, steps: Count) -> optax.GradientTransformation:
-        """Adam with little momentum and a cosine schedule over the run."""
+        """Adam with low momentum and a cosine schedule over the run."""
 
         def rate(step: Count) -> jax.Array:
             return self.learning_rate / 2 * (1.0 + jnp.cos(jnp.pi * step / steps))
@@ -221,7 +225,7 @@ class RedirectSurgery(Method):
     def transform(
         self, optimizer: optax.GradientTransformation, params: Params, steps: Count
     ) -> optax.GradientTransformationExtraArgs:
-        """Surgery, the retain gradient, the optimiser."""
+        """Surgery, the weighted retain gradient, the optimizer."""
         growth = self.final_retain_weight / self.retain_weight
 
         def weight(step: Count) -> jax.Array:

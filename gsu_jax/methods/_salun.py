@@ -1,4 +1,4 @@
-"""SalUn: forgetting that moves the salient weights alone."""
+"""SalUn: only the parameters that matter most to the forgotten images are trained."""
 
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
@@ -7,19 +7,25 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from gsu_jax.checks import above, at_least, at_most
 from gsu_jax.data import Count, ImageSet
 from gsu_jax.methods._method import Batch, Method, StepGradients
-from gsu_jax.methods.ingredients import MaskedBatch, masked_mean, over_masked
+from gsu_jax.methods.ingredients import (
+    MaskedBatch,
+    imitation_loss,
+    masked_mean,
+    over_masked,
+)
 from gsu_jax.models import GenerativeModel, Loss, Params, sample_posterior
 from gsu_jax.surgery import forget_retain_grads
 
 
 class Prepared(NamedTuple):
-    """What is known of the trained model.
+    """What is computed once from the data.
 
     Attributes:
-      teacher: theta*.
-      mask: a tree as theta*, of booleans: whether a parameter may move.
+        teacher: theta*, the trained parameters.
+        mask: a tree as theta*, of booleans: whether a parameter may move.
     """
 
     teacher: Params
@@ -28,26 +34,38 @@ class Prepared(NamedTuple):
 
 @dataclass(frozen=True)
 class SalUn(Method):
-    """Minimises -E log p(Dec*(z_r) | Dec(z_f)) + beta l_r in the salient parameters alone.
+    """Minimizes -E log p(Dec*(z_r) | Dec(z_f)) + beta l_r in the salient parameters alone.
 
-        m_i = 1 where |sum_{x in D_f} d l(theta*; x) / d theta_i| is in the top half, else 0
+        m_i = 1 if |sum_{x in D_f} d l(theta*; x) / d theta_i| is in the top half, else 0
         theta <- theta + m * step
 
-    z_f = mean + sigma epsilon is drawn from the posterior q*(z|x_f) of a forgotten image, z_r from
-    that of a retained one, paired with it at random, with the same epsilon: where it drew what is
-    to be forgotten, the decoder learns to draw other images. theta* gives the posteriors and
-    Dec*(z_r), the mean image. The mask is on the step that the optimiser makes: on the gradient,
-    momentum and weight decay would move the others all the same.
+    z_f = mean + sigma epsilon is drawn from the posterior q*(z|x_f) of a forgotten image, and z_r
+    from that of a random retained image, with the same epsilon. The decoder learns to draw retained
+    images at forgotten latents. theta* gives the posteriors and the mean image Dec*(z_r).
 
-    Fan et al. 2024 (https://arxiv.org/abs/2310.12508). What differs: the published losses are for
-    classifiers (random labels) and conditional diffusion (the noise predicted for another class);
-    here posteriors stand for the conditions. A run is one epoch over D_f, for which the published
-    rate of 1e-4 is too low.
+    The mask acts on the step of the optimizer. If it acted on the gradient, momentum and weight
+    decay would still move the other parameters.
+
+    What differs: the published losses are for classifiers (random labels) and conditional diffusion
+    (the noise predicted for another class). Here posteriors take the place of conditions. A run is
+    one epoch over D_f, for which the published rate of 1e-4 is too low.
 
     Attributes:
-      learning_rate, batch_size, retain_batch_size: as in `Method`.
-      retain_weight: beta.
-      share: of the parameters that may move; one without any gradient does not.
+        learning_rate, batch_size, retain_batch_size, label: as in `Method`.
+        retain_weight: beta.
+        share: the share of parameters that may move; one without any gradient does not.
+
+    Raises:
+        ValueError: `retain_weight` is below 0, or `share` is not in (0, 1].
+
+    Example:
+        >>> SalUn(share=0.0)
+        Traceback (most recent call last):
+        ValueError: share must be above 0, got 0.0
+
+    References:
+        Fan et al., `SalUn: Empowering Machine Unlearning via Gradient-based Weight Saliency in Both
+        Image Classification and Generation <https://arxiv.org/abs/2310.12508>`_, 2024.
     """
 
     name: ClassVar[str] = "salun"
@@ -58,10 +76,9 @@ class SalUn(Method):
     share: float = 0.5
 
     def __post_init__(self) -> None:
-        if self.retain_weight < 0:
-            raise ValueError(f"retain_weight must be at least 0, found {self.retain_weight}.")
-        if not 0 < self.share <= 1:
-            raise ValueError(f"share must be in (0, 1], found {self.share}.")
+        at_least(0, retain_weight=self.retain_weight)
+        above(0, share=self.share)
+        at_most(1, share=self.share)
 
     def prepare(
         self,
@@ -71,14 +88,14 @@ class SalUn(Method):
         retain: ImageSet,
         key: jax.Array,
     ) -> Prepared:
-        """The teacher, and the mask from all forgotten images."""
+        """Computes the mask from all forgotten images."""
         grads = whole_gradient(model.loss, params, forget, key, self.batch_size)
         return Prepared(params, largest_share(grads, self.share))
 
     def gradients(
         self, model: GenerativeModel, prepared: Prepared, params: Params, batch: Batch, key
     ) -> StepGradients:
-        """The gradient of the loss above; the mask goes to the optimiser with it."""
+        """Returns the gradient of the loss, with the mask for the optimizer."""
         teacher = prepared.teacher
 
         def paired_loss(params: Params, batch_: MaskedBatch, key: jax.Array) -> jax.Array:
@@ -89,25 +106,23 @@ class SalUn(Method):
                 sample_posterior(*model.encode(teacher, x), noise_key)
                 for x in (images, batch.retain[pairs])
             )
-            target = model.mean(model.decode(teacher, paired_z))
-            return masked_mean(-model.log_likelihood(model.decode(params, z), target), mask)
+            return masked_mean(imitation_loss(model, params, z, teacher, paired_z), mask)
 
         grads = forget_retain_grads(
             model.loss, params, batch.visited, batch.retain, key, forget_loss=paired_loss
         )
         updates = jax.tree.map(lambda f, r: f + self.retain_weight * r, grads.forget, grads.retain)
-        metrics = {"forget_loss": grads.forget_loss, "retain_loss": grads.retain_loss}
-        return StepGradients(updates, grads.retain, metrics, {"mask": prepared.mask})
+        return StepGradients.of(updates, grads, {"mask": prepared.mask})
 
     def transform(
         self, optimizer: optax.GradientTransformation, params: Params, steps: Count
     ) -> optax.GradientTransformationExtraArgs:
-        """The optimiser, then the mask."""
+        """The optimizer, then the mask."""
         return optax.chain(optimizer, mask_steps())
 
 
 def mask_steps() -> optax.GradientTransformationExtraArgs:
-    """Keeps the steps where `update(..., mask=)`, a tree of booleans, is true; 0 elsewhere."""
+    """Sets steps to 0 unless `mask`, a tree of booleans given to `update`, is true."""
 
     def update(updates, state, params=None, *, mask, **extra_args):
         del params, extra_args
@@ -119,7 +134,7 @@ def mask_steps() -> optax.GradientTransformationExtraArgs:
 def whole_gradient(
     loss: Loss, params: Params, images: ImageSet, key: jax.Array, batch_size: int
 ) -> Params:
-    """The gradient of the mean of `loss` over all images, in batches: memory stays bounded."""
+    """The gradient of the mean of `loss` over all images, a batch at a time to save memory."""
     chunks, batch_size = images.chunks(batch_size)
 
     def add(number: jax.Array, total: Params) -> Params:
@@ -133,7 +148,7 @@ def whole_gradient(
 
 
 def largest_share(tree: Params, share: float) -> Params:
-    """True at the given share of all entries of `tree`, the largest by size, but at no zero."""
+    """True for the given share of the entries of `tree`, the largest by size; never for a zero."""
     sizes = jnp.sort(jnp.concatenate([jnp.abs(leaf).ravel() for leaf in jax.tree.leaves(tree)]))
     least = sizes[len(sizes) - max(1, round(share * len(sizes)))]
     return jax.tree.map(lambda leaf: (jnp.abs(leaf) >= least) & (leaf != 0), tree)

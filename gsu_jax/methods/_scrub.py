@@ -1,4 +1,4 @@
-"""SCRUB: a student that departs from its teacher on forgotten images and stays near on others."""
+"""SCRUB: a student departs from its teacher on forgotten images only."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -6,6 +6,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
+from gsu_jax.checks import above, at_least, at_most
 from gsu_jax.data import ImageSet
 from gsu_jax.methods._method import Batch, Method, StepGradients
 from gsu_jax.methods.ingredients import MaskedBatch, masked_mean
@@ -15,26 +16,37 @@ from gsu_jax.surgery import forget_retain_grads
 
 @dataclass(frozen=True)
 class SCRUB(Method):
-    """Minimises gamma l_r + alpha E_{D_r} d - E_{D_f} d, where d = KL(teacher || student).
+    """Minimizes gamma l_r + alpha E_{D_r} d - E_{D_f} d, with d = KL(teacher || student).
 
-    Kurmanji et al. 2023; the last term enters in the first part of the run alone. The published
-    method is for classifiers. For a latent variable model, with theta* held as the teacher,
+    The last term is used in the first part of the run alone. The published method is for
+    classifiers. For a latent variable model, with the trained parameters theta* as the teacher,
 
-        d(x) = KL(q*(z|x) || q(z|x)) + E_{z ~ q*(z|x)} KL(p*(x'|z) || p(x'|z)),
+        d(x) = KL(q*(z|x) || q(z|x)) + E_{z ~ q*(z|x)} KL(p*(x'|z) || p(x'|z))
 
-    in closed form but for one sample of z: between Gaussians the first, and the second as
-    log p*(m|z) - log p(m|z) at the teacher's mean image m, which is the divergence for Bernoulli
-    pixels and for Gaussian ones of a fixed variance.
+    with one sample of z. Both divergences are in closed form: the first is between Gaussians, the
+    second is log p*(m|z) - log p(m|z) at the teacher's mean image m, which is exact for Bernoulli
+    pixels and for Gaussian pixels of a fixed variance.
 
-    What differs: SCRUB alternates epochs over D_f and over D_r; here is one epoch over D_f, whose
-    steps take both terms at once, then the retained ones alone. At the teacher d has no gradient:
-    the retained term takes the first step away from it.
+    What differs: SCRUB alternates epochs over D_f and over D_r. Here is one epoch over D_f, whose
+    first steps take both terms at once and whose last steps take the retained terms alone. At the
+    teacher d has no gradient, so the retained loss takes the first step away from it.
 
     Attributes:
-      learning_rate, batch_size, retain_batch_size: as in `Method`.
-      retain_weight: gamma.
-      teacher_weight: alpha.
-      forget_share: of the run's steps that depart from the teacher on forgotten images.
+        learning_rate, batch_size, retain_batch_size, label: as in `Method`.
+        retain_weight: gamma.
+        teacher_weight: alpha.
+        forget_share: the share of steps that depart from the teacher on forgotten images.
+
+    Raises:
+        ValueError: a weight is below 0, or `forget_share` is not in (0, 1].
+
+    Example:
+        >>> SCRUB(forget_share=0.25, label="scrub-short").title
+        'scrub-short'
+
+    References:
+        Kurmanji et al., `Towards Unbounded Machine Unlearning <https://arxiv.org/abs/2302.09880>`_,
+        2023.
     """
 
     name: ClassVar[str] = "scrub"
@@ -45,13 +57,9 @@ class SCRUB(Method):
     forget_share: float = 0.5
 
     def __post_init__(self) -> None:
-        if min(self.retain_weight, self.teacher_weight) < 0:
-            raise ValueError(
-                "retain_weight and teacher_weight must be at least 0, found "
-                f"{self.retain_weight} and {self.teacher_weight}."
-            )
-        if not 0 < self.forget_share <= 1:
-            raise ValueError(f"forget_share must be in (0, 1], found {self.forget_share}.")
+        at_least(0, retain_weight=self.retain_weight, teacher_weight=self.teacher_weight)
+        above(0, forget_share=self.forget_share)
+        at_most(1, forget_share=self.forget_share)
 
     def prepare(
         self,
@@ -61,13 +69,13 @@ class SCRUB(Method):
         retain: ImageSet,
         key: jax.Array,
     ) -> Params:
-        """The teacher, theta*."""
+        """Returns the teacher theta*."""
         return params
 
     def gradients(
         self, model: GenerativeModel, prepared: Params, params: Params, batch: Batch, key: jax.Array
     ) -> StepGradients:
-        """The gradient of the retained terms, less that of d on forgotten images while it lasts."""
+        """Returns the gradient of the loss, without its last term in the second part of the run."""
 
         def depart(params: Params, batch: MaskedBatch, key: jax.Array) -> jax.Array:
             distance = distance_to_teacher(model, prepared, params, batch.images, key)
@@ -86,14 +94,13 @@ class SCRUB(Method):
         updates = jax.tree.map(
             lambda f, r: r + jnp.where(departs, f, 0.0), grads.forget, grads.retain
         )
-        metrics = {"forget_loss": grads.forget_loss, "retain_loss": grads.retain_loss}
-        return StepGradients(updates, grads.retain, metrics)
+        return StepGradients.of(updates, grads)
 
 
 def distance_to_teacher(
     model: GenerativeModel, teacher: Params, params: Params, images: jax.Array, key: jax.Array
 ) -> PerImage:
-    """d(x) of `SCRUB` for each image, in nats: 0 where `params` equal `teacher`."""
+    """d(x) of `SCRUB` for each image, in nats; 0 if `params` equal `teacher`."""
     mean, log_variance = model.encode(teacher, images)
     z = sample_posterior(mean, log_variance, key)
     decoded = model.decode(teacher, z)

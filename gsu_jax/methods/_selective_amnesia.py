@@ -1,4 +1,4 @@
-"""Selective amnesia: noise in place of the forgotten, replay and a Fisher penalty for the rest."""
+"""Selective amnesia: noise replaces forgotten images; a Fisher penalty holds the rest."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from gsu_jax.checks import at_least
 from gsu_jax.curvature import mean_squared_gradient
 from gsu_jax.data import ImageSet
 from gsu_jax.methods._method import Batch, Method, StepGradients
@@ -15,12 +16,12 @@ from gsu_jax.models import GenerativeModel, Params, sample_posterior
 
 
 class Prepared(NamedTuple):
-    """What is known of the trained model.
+    """What is computed once from the data.
 
     Attributes:
-      teacher: theta*.
-      fisher: F, a tree as theta*.
-      guide: `images -> [n]` probabilities that they show what is to be forgotten.
+        teacher: theta*, the trained parameters.
+        fisher: F, a tree as theta*.
+        guide: `images -> [n]`, probabilities that images show what is to be forgotten.
     """
 
     teacher: Params
@@ -30,28 +31,41 @@ class Prepared(NamedTuple):
 
 @dataclass(frozen=True)
 class SelectiveAmnesia(Method):
-    """Continual learning turned round: what is to be forgotten is learnt anew, as noise.
+    """Continual learning in reverse: the model learns noise in place of forgotten images.
 
         -E log p(u | Dec(z)) + gamma E l(theta; x) + lambda sum_i F_i (theta_i - theta*_i)^2
 
-    - u, uniform noise images, are the surrogate of forgotten ones: drawn for z ~ q*(z|x_f), the
-      latents that theta* gives the visited images.
-    - Replay: x = Dec*(z), z ~ N(0, I), are samples of theta* that the guide takes for retained
-      ones; the others get no weight. No retained image enters a step.
-    - F_i is the mean squared derivative of l, image by image, over samples of theta*.
+    - u, images of uniform noise, replace the forgotten images: they are drawn for z ~ q*(z|x_f),
+      the latents that theta* gives the visited images.
+    - Replay: x = Dec*(z), z ~ N(0, I), are samples of theta*. Only the samples that the guide takes
+      for retained images count. No retained image enters a step.
+    - F_i is the mean squared derivative of l at each of many samples of theta*.
 
-    Heng & Soh 2023, without conditions. What differs: their VAE is conditional, and a condition
-    says what is forgotten; here it is the latents for the surrogate, and for replay a classifier,
-    the guide. They take 10,000 steps and 50,000 samples for F; a run here is one epoch over the
-    forget set, 27 steps on MNIST138, and its learning rate is ten times theirs.
+    What differs: the published VAE is conditional, and a condition says what is forgotten. Here the
+    latents of forgotten images say it for the noise, and a classifier, the guide, says it for
+    replay. The authors take 10,000 steps and 50,000 samples for F. A run here is one epoch over the
+    forget set, 27 steps on MNIST {1, 3, 8}, at ten times their learning rate.
 
     Attributes:
-      learning_rate: of Adam; with the published 1e-4 one epoch forgets next to nothing.
-      batch_size: of both terms; the published 256.
-      replay_weight: gamma.
-      fisher_weight: lambda.
-      fisher_samples: samples of theta* that F is a mean over, at batches of one.
-      guide: where given it is used, and none is trained.
+        learning_rate: of Adam; with the published 1e-4 one epoch hardly forgets.
+        batch_size: of both terms; the published 256.
+        retain_batch_size, label: as in `Method`.
+        replay_weight: gamma.
+        fisher_weight: lambda.
+        fisher_samples: the number of samples of theta* in the mean F.
+        guide: `images -> [n]` probabilities; None trains one.
+
+    Raises:
+        ValueError: a weight is below 0, or `fisher_samples` is below 1.
+
+    Example:
+        >>> SelectiveAmnesia(fisher_samples=0)
+        Traceback (most recent call last):
+        ValueError: fisher_samples must be at least 1, got 0
+
+    References:
+        Heng & Soh, `Selective Amnesia: A Continual Learning Approach to Forgetting in Deep
+        Generative Models <https://arxiv.org/abs/2305.10120>`_, 2023.
     """
 
     name: ClassVar[str] = "selective_amnesia"
@@ -65,13 +79,8 @@ class SelectiveAmnesia(Method):
     guide: Callable[[jax.Array], jax.Array] | None = None
 
     def __post_init__(self) -> None:
-        if min(self.replay_weight, self.fisher_weight) < 0:
-            raise ValueError(
-                "replay_weight and fisher_weight must be at least 0, found "
-                f"{self.replay_weight} and {self.fisher_weight}."
-            )
-        if self.fisher_samples < 1:
-            raise ValueError(f"fisher_samples must be at least 1, found {self.fisher_samples}.")
+        at_least(0, replay_weight=self.replay_weight, fisher_weight=self.fisher_weight)
+        at_least(1, fisher_samples=self.fisher_samples)
 
     def prepare(
         self,
@@ -81,7 +90,7 @@ class SelectiveAmnesia(Method):
         retain: ImageSet,
         key: jax.Array,
     ) -> Prepared:
-        """Trains the guide, unless one is given; F over samples of the trained model."""
+        """Trains the guide unless one is given, and computes F from samples of theta*."""
         guide_key, sample_key, fisher_key = jax.random.split(key, 3)
         samples = model.sample(params, sample_key, self.fisher_samples)
         fisher = mean_squared_gradient(model.loss, params, ImageSet.of(samples), fisher_key)
@@ -90,7 +99,7 @@ class SelectiveAmnesia(Method):
     def gradients(
         self, model: GenerativeModel, prepared: Prepared, params: Params, batch: Batch, key
     ) -> StepGradients:
-        """The gradient of the loss above; that of the penalty is 2 lambda F (theta - theta*)."""
+        """Returns the gradient of the loss; the penalty adds 2 lambda F (theta - theta*)."""
         teacher, fisher, guide = prepared
         z_key, noise_key, sample_key, replay_key = jax.random.split(key, 4)
         images, mask = batch.visited

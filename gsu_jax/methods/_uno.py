@@ -1,4 +1,4 @@
-"""UNO: unlearning by orthogonality, of the gradients of the forgotten and of the retained loss."""
+"""UNO: the forget gradient and the retain gradient are made orthogonal."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from gsu_jax.checks import at_least
 from gsu_jax.methods._method import Batch, Method, StepGradients
 from gsu_jax.methods.ingredients import over_masked
 from gsu_jax.models import GenerativeModel, Loss, Params
@@ -15,24 +16,34 @@ from gsu_jax.surgery import measure, project
 
 @dataclass(frozen=True)
 class UNO(Method):
-    """Minimises l_r + gamma C, where C = cos^2(g_f, g_r), g_f = grad l_f and g_r = grad l_r.
+    """Minimizes l_r + gamma C, with C = cos^2(g_f, g_r), g_f = grad l_f and g_r = grad l_r.
 
-    Mandal & Gottwald 2025. With H_f, H_r the Hessians of l_f and l_r, c = cos(g_f, g_r) and
-    e_f, e_r the two gradients at length one,
+    With H_f, H_r the Hessians of l_f and l_r, c = cos(g_f, g_r), and e_f, e_r the gradients
+    normalized,
 
-        grad C = H_f u + H_r w,   u = 2 c (e_r - c e_f) / |g_f|,   w = 2 c (e_f - c e_r) / |g_r|:
+        grad C = H_f u + H_r w,   u = 2 c (e_r - c e_f) / |g_f|,   w = 2 c (e_f - c e_r) / |g_r|
 
-    two Hessian-vector products, each with the noise of its gradient. w is the surgery's projected
-    gradient up to its length: UNO is surgery seen through curvature. Where g_f or g_r is zero,
-    C is 0 and has no gradient.
+    Each Hessian-vector product uses the noise of its gradient. w is the projected gradient of
+    surgery up to its length, so UNO is surgery seen through curvature. If g_f or g_r is zero, C is
+    0 and has no gradient.
 
-    What differs: published are batches drawn from both sets until a stop rule holds; here is one
-    epoch over the forget set. Rate, batch and gamma are the published ones for VAEs.
+    What differs: the authors draw batches from both sets until a stop rule holds. Here a run is one
+    epoch over the forget set. Rate, batch size and gamma are the published ones for VAEs.
 
     Attributes:
-      learning_rate: of Adam.
-      batch_size, retain_batch_size: as in `Method`.
-      weight: gamma.
+        learning_rate, batch_size, retain_batch_size, label: as in `Method`.
+        weight: gamma.
+
+    Raises:
+        ValueError: `weight` is below 0.
+
+    Example:
+        >>> UNO(weight=300.0, label="uno-300").title
+        'uno-300'
+
+    References:
+        Mandal & Gottwald, `UNO: Unlearning via Orthogonalization in Generative Models
+        <https://arxiv.org/abs/2506.04712>`_, 2025.
     """
 
     name: ClassVar[str] = "uno"
@@ -41,26 +52,37 @@ class UNO(Method):
     weight: float = 1e3
 
     def __post_init__(self) -> None:
-        if self.weight < 0:
-            raise ValueError(f"weight must be at least 0, found {self.weight}.")
+        at_least(0, weight=self.weight)
 
     def gradients(
         self, model: GenerativeModel, prepared: Any, params: Params, batch: Batch, key: jax.Array
     ) -> StepGradients:
-        """The gradient of l_r + gamma C."""
+        """Returns the gradient of l_r + gamma C."""
         forget, retain = both_sides(model, params, batch, key)
         return step_gradients(uno_gradient(forget, retain, self.weight), forget, retain)
 
 
 @dataclass(frozen=True)
 class UNOS(UNO):
-    """Odd steps are those of UNO; even steps follow the rule S, g_r - (g_r.g_f / |g_f|^2) g_f.
+    """Alternates UNO with the rule S: g_r - (g_r.g_f / |g_f|^2) g_f.
 
-    Mandal & Gottwald 2025. The first step is one of UNO. S goes on with the retained images along
-    what leaves the forget loss as it is, and needs no Hessian.
+    The first step is one of UNO, the second one of S, and so on. S trains on the retained images
+    along what leaves the forget loss as it is, and needs no Hessian.
 
     Attributes:
-      learning_rate, batch_size, retain_batch_size, weight: as in `UNO`.
+        learning_rate, batch_size, retain_batch_size, label: as in `Method`.
+        weight: as in `UNO`.
+
+    Raises:
+        ValueError: `weight` is below 0.
+
+    Example:
+        >>> UNOS().weight == UNO().weight
+        True
+
+    References:
+        Mandal & Gottwald, `UNO: Unlearning via Orthogonalization in Generative Models
+        <https://arxiv.org/abs/2506.04712>`_, 2025.
     """
 
     name: ClassVar[str] = "uno_s"
@@ -68,7 +90,7 @@ class UNOS(UNO):
     def gradients(
         self, model: GenerativeModel, prepared: Any, params: Params, batch: Batch, key: jax.Array
     ) -> StepGradients:
-        """The gradient of UNO or of S."""
+        """Returns the gradient of UNO or of S."""
         forget, retain = both_sides(model, params, batch, key)
         updates = jax.lax.cond(
             batch.number % 2 == 0,
@@ -79,7 +101,7 @@ class UNOS(UNO):
 
 
 class Side(NamedTuple):
-    """A loss on its batch: value, gradient g, and the product v -> H v with its Hessian."""
+    """A loss on its batch: its value, its gradient g, and the product v -> H v with its Hessian."""
 
     loss: jax.Array
     grads: Params
@@ -89,7 +111,7 @@ class Side(NamedTuple):
 def both_sides(
     model: GenerativeModel, params: Params, batch: Batch, key: jax.Array
 ) -> tuple[Side, Side]:
-    """l_f and l_r, linearised once: a product costs what differs from the gradient's own pass."""
+    """l_f and l_r, each linearized once for its gradient and its Hessian-vector product."""
     forget_key, retain_key = jax.random.split(key)
 
     def side(loss: Loss, batch: Any, key: jax.Array) -> Side:
@@ -110,7 +132,7 @@ def uno_gradient(forget: Side, retain: Side, weight: float) -> Params:
     """g_r + weight (H_f u + H_r w), u and w as in `UNO`."""
     cosine, forget_norm, retain_norm, _ = measure(forget.grads, retain.grads)
 
-    # Of a zero gradient the cosine is 0; a norm of 1 keeps 0/0 away.
+    # A zero gradient has cosine 0; a norm of 1 avoids 0/0.
     forget_norm, retain_norm = (jnp.where(n > 0, n, 1) for n in (forget_norm, retain_norm))
 
     def direction(own: Params, own_norm: jax.Array, other: Params, other_norm: jax.Array) -> Params:
@@ -128,7 +150,7 @@ def uno_gradient(forget: Side, retain: Side, weight: float) -> Params:
 
 
 def step_gradients(updates: Params, forget: Side, retain: Side) -> StepGradients:
-    """The step of `updates`, with both losses and C in the history."""
+    """The step `updates`, with both losses and C in the history."""
     metrics = {
         "forget_loss": forget.loss,
         "retain_loss": retain.loss,

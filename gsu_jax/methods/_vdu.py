@@ -1,4 +1,4 @@
-"""VDU: gradient ascent held back where a posterior of the trained parameters is narrow."""
+"""VDU: gradient ascent, held back by a posterior of the trained parameters."""
 
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from gsu_jax.checks import above, at_least, in_range
 from gsu_jax.data import ImageSet, scale_images
 from gsu_jax.methods._method import Batch, Method, StepGradients
 from gsu_jax.methods.ingredients import over_masked
@@ -14,7 +15,12 @@ from gsu_jax.models import GenerativeModel, Params
 
 
 class Posterior(NamedTuple):
-    """A Gaussian of independent parameters: `mean` mu and `variance` sigma^2, trees as theta."""
+    """A Gaussian of independent parameters.
+
+    Attributes:
+        mean: mu, a tree as theta.
+        variance: sigma^2, a tree as theta.
+    """
 
     mean: Params
     variance: Params
@@ -22,26 +28,38 @@ class Posterior(NamedTuple):
 
 @dataclass(frozen=True)
 class VDU(Method):
-    """Minimises -(1 - gamma) l_f + gamma sum_i (theta_i - mu_i)^2 / (2 sigma_i^2).
+    """Minimizes -(1 - gamma) l_f + gamma sum_i (theta_i - mu_i)^2 / (2 sigma_i^2).
 
-    Variational diffusion unlearning (Panda et al. 2025), whose lower bound has these two terms:
-    the forgotten images' likelihood falls, while theta stays likely under the posterior of the
-    trained parameters, N(mu, sigma^2), here for any generative model's loss.
+    Variational diffusion unlearning, whose lower bound has these two terms: the likelihood of the
+    forgotten images falls, while theta stays likely under the posterior N(mu, sigma^2) of the
+    trained parameters. Here l is the loss of any generative model.
 
-    What differs: published are mu and sigma of K checkpoints trained independently. Here is one
-    trained model, so that K short runs go on from it, on forgotten and retained images together,
-    each with batches and noise of its own; mu and sigma are those of their ends. They tell the
-    directions that training does not mind from those it holds, but spread less than independent
-    checkpoints do: sigma has a floor, and gamma is smaller than published settings.
+    What differs: the published mu and sigma are those of K independently trained checkpoints. Here
+    is one trained model. K short runs continue from it, on forgotten and retained images together,
+    each with its own batches and noise; mu and sigma are those of their ends. They show which
+    directions training leaves free, but they spread less than independent checkpoints. So sigma has
+    a floor, and gamma is smaller than published.
 
     Attributes:
-      learning_rate: of Adam.
-      batch_size: as in `Method`; the short runs use it too.
-      prior_weight: gamma. On MNIST138 a tenth of it ruins the model, ten times it moves nothing.
-      checkpoints: K, at least 2.
-      posterior_steps: of each short run.
-      posterior_learning_rate: of its Adam.
-      least_deviation: the floor of sigma; also for parameters that no image moves.
+        learning_rate, batch_size, retain_batch_size, label: as in `Method`; the short runs use
+            `batch_size` too.
+        prior_weight: gamma, in [0, 1). On MNIST {1, 3, 8} a tenth of it ruins the model, and ten
+            times it moves nothing.
+        checkpoints: K, at least 2.
+        posterior_steps: the number of steps of each short run.
+        posterior_learning_rate: of the short runs' Adam.
+        least_deviation: the floor of sigma.
+
+    Raises:
+        ValueError: a setting is outside its range.
+
+    Example:
+        >>> VDU(checkpoints=1)
+        Traceback (most recent call last):
+        ValueError: checkpoints must be at least 2, got 1
+
+    References:
+        Panda et al., `Variational Diffusion Unlearning <https://arxiv.org/abs/2510.04058>`_, 2025.
     """
 
     name: ClassVar[str] = "vdu"
@@ -54,15 +72,10 @@ class VDU(Method):
     least_deviation: float = 1e-3
 
     def __post_init__(self) -> None:
-        if not 0 <= self.prior_weight < 1:
-            raise ValueError(f"prior_weight must be in [0, 1), found {self.prior_weight}.")
-        if self.checkpoints < 2 or self.posterior_steps < 1:
-            raise ValueError(
-                "checkpoints must be at least 2 and posterior_steps at least 1, found "
-                f"{self.checkpoints} and {self.posterior_steps}."
-            )
-        if self.least_deviation <= 0:
-            raise ValueError(f"least_deviation must be above 0, found {self.least_deviation}.")
+        in_range(0, 1, prior_weight=self.prior_weight)
+        at_least(2, checkpoints=self.checkpoints)
+        at_least(1, posterior_steps=self.posterior_steps)
+        above(0, least_deviation=self.least_deviation)
 
     def prepare(
         self,
@@ -72,7 +85,7 @@ class VDU(Method):
         retain: ImageSet,
         key: jax.Array,
     ) -> Posterior:
-        """Mean and variance of K short runs of training, under one `vmap`."""
+        """Computes mean and variance of K short runs of training, under one `vmap`."""
         optimizer = optax.adam(self.posterior_learning_rate)
         batch_size = min(self.batch_size, forget.capacity)
 
@@ -100,7 +113,7 @@ class VDU(Method):
         batch: Batch,
         key: jax.Array,
     ) -> StepGradients:
-        """The gradient of the loss above: ascent, and the pull (theta - mu) / sigma^2."""
+        """Returns the gradient of the loss: ascent, and the pull (theta - mu) / sigma^2."""
         gamma = self.prior_weight
         value, ascended = jax.value_and_grad(over_masked(model.loss))(params, batch.visited, key)
         updates = jax.tree.map(
@@ -111,7 +124,7 @@ class VDU(Method):
 
 
 def fit_posterior(ends: Params, least_deviation: float) -> Posterior:
-    """Mean and unbiased variance over the leading axis of each leaf; sigma has a floor."""
+    """Mean and unbiased variance over the leading axis of each leaf, with a floor for sigma."""
     return Posterior(
         jax.tree.map(lambda x: x.mean(0), ends),
         jax.tree.map(lambda x: jnp.maximum(x.var(0, ddof=1), least_deviation**2), ends),
@@ -119,9 +132,9 @@ def fit_posterior(ends: Params, least_deviation: float) -> Posterior:
 
 
 def draw_from_both(forget: ImageSet, retain: ImageSet, n: int, key: jax.Array) -> jax.Array:
-    """`[n, h, w, c]` images in [0, 1], uniformly of both sets, with replacement.
+    """`[n, h, w, c]` images in [0, 1], drawn uniformly from both sets with replacement.
 
-    Without a joined copy of them: large sets are held on the device once.
+    It makes no joined copy, so large sets are on the device once.
     """
     place = jax.random.randint(key, (n,), 0, forget.count + retain.count)
     of_forget = scale_images(forget.take(jnp.minimum(place, forget.count - 1)))

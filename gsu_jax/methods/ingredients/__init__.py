@@ -9,6 +9,7 @@ from gsu_jax.methods.ingredients._losses import (
     training_loss,
 )
 from gsu_jax.methods.ingredients._ssim import ms_ssim
+from gsu_jax.methods.ingredients._teacher import imitation_loss
 from gsu_jax.methods.ingredients._transport import Transport, find_neighbours, fit_transport
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Transport",
     "find_neighbours",
     "fit_transport",
+    "imitation_loss",
     "masked_mean",
     "ms_ssim",
     "negative",

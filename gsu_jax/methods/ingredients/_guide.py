@@ -1,7 +1,6 @@
-"""A guide: a small classifier of forgotten against retained images, that a method trains itself.
+"""A guide: a small classifier of forgotten against retained images, which a method trains itself.
 
-It stands in for the judge, which no method may use: a judge that took part in the unlearning no
-longer measures it.
+No method may use the judge: a judge that took part in unlearning could not measure it any more.
 """
 
 from collections.abc import Callable
@@ -11,11 +10,19 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from gsu_jax.checks import at_least
 from gsu_jax.data import ImageSet, check_pair, scale_images
 
 
 class GuideParams(NamedTuple):
-    """Two linear layers: kernels `[pixels, width]` and `[width]`, biases `[width]` and `[]`."""
+    """Two linear layers.
+
+    Attributes:
+        kernel: `[pixels, width]`.
+        bias: `[width]`.
+        out_kernel: `[width]`.
+        out_bias: `[]`.
+    """
 
     kernel: jax.Array
     bias: jax.Array
@@ -31,7 +38,7 @@ def guide_logits(params: GuideParams, images: jax.Array) -> jax.Array:
 
 
 def guide_probability(params: GuideParams, images: jax.Array) -> jax.Array:
-    """Probability `[n]`, float32, that images show what is to be forgotten, by a fair prior."""
+    """Probability `[n]`, float32, that images show what is to be forgotten, for equal priors."""
     return jax.nn.sigmoid(guide_logits(params, images))
 
 
@@ -45,29 +52,28 @@ def train_guide(
     width: int = 64,
     learning_rate: float = 2e-3,
 ) -> GuideParams:
-    """Trains a guide: Adam on the cross-entropy of balanced batches, in one `lax.scan`.
+    """Trains a guide by Adam on the cross-entropy of balanced batches, in one `lax.scan`.
 
-    Half of each batch is drawn from either set, with replacement: the sets may be of any sizes.
-    There are no convolutions, which are slow in loops on CPUs; 784 pixels take 0.2 s on a core.
+    Half of each batch is drawn from each set, with replacement, so the sets may have any sizes. It
+    has no convolutions, which are slow in loops on CPUs; 784 pixels take 0.2 s on a core.
 
     Args:
-      forget: `[n, h, w, c]` images, uint8 or float in [0, 1], or a set of them.
-      retain: `[m, h, w, c]`, the same for the retained images.
-      key: of the first weights and of the batches.
-      steps: of Adam.
-      batch_size: images in a step, of both sets together.
-      width: of the hidden layer.
-      learning_rate: at the start; it falls to 0 along a cosine.
+        forget: `[n, h, w, c]` images, uint8 or float in [0, 1], or a set of them.
+        retain: `[m, h, w, c]`, the same for the retained images.
+        key: a JAX random key, for the initial weights and the batches.
+        steps: the number of steps of Adam.
+        batch_size: the number of images in a step, from both sets together.
+        width: of the hidden layer.
+        learning_rate: at the start; it falls to 0 along a cosine.
 
     Raises:
-      ValueError: images of two shapes, or a batch without one image of each set.
+        ValueError: the sets have different image shapes, `batch_size` is below 2, or `steps` is
+            below 1.
     """
     forget, retain = ImageSet.of(forget), ImageSet.of(retain)
     check_pair(forget.images, retain.images)
-    if batch_size < 2 or steps < 1:
-        raise ValueError(
-            f"batch_size must be at least 2 and steps at least 1, found {batch_size} and {steps}."
-        )
+    at_least(2, batch_size=batch_size)
+    at_least(1, steps=steps)
     half = batch_size // 2
     labels = jnp.repeat(jnp.array([1.0, 0.0]), half)
     optimizer = optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
@@ -105,10 +111,22 @@ def resolve_guide(
     retain: ImageSet | jax.Array,
     key: jax.Array,
 ) -> jax.tree_util.Partial:
-    """The given guide, or where it is None one trained here: `images -> [n]` probabilities.
+    """Returns the given guide, or trains one if it is None.
 
-    It is a pytree (the arrays of a trained guide are its leaves, a given one has none), so that
-    `Method.prepare` can return it and a step can call it.
+    Args:
+        guide: `images -> [n]` probabilities that images show what is to be forgotten; or None.
+        forget: images to train on, as in `train_guide`.
+        retain: the same for the retained images.
+        key: a JAX random key for the training.
+
+    Returns:
+        `images -> [n]` probabilities. It is a pytree, so `Method.prepare` can return it and a step
+        can call it: the arrays of a trained guide are its leaves, a given guide has no leaves.
+
+    Example:
+        >>> guide = resolve_guide(lambda images: images.mean((1, 2, 3)), None, None, None)
+        >>> guide(jnp.ones((2, 4, 4, 1))).tolist()
+        [1.0, 1.0]
     """
     if guide is not None:
         return jax.tree_util.Partial(guide)

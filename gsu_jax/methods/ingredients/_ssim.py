@@ -4,34 +4,48 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-# Of the five scales of Wang, Simoncelli & Bovik 2003; fewer are weighted in the same proportions.
+# Of five scales (Wang, Simoncelli & Bovik 2003); fewer scales keep the proportions.
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 
 
 def ms_ssim(x: jax.Array, y: jax.Array, *, window: int = 7, deviation: float = 1.5) -> jax.Array:
-    """Multi-scale structural similarity of images in [0, 1], `[n, h, w, c]` -> `[n]`, float32.
+    """Multi-scale structural similarity (MS-SSIM) of images in [0, 1].
 
-    Wang, Simoncelli & Bovik 2003: with scale j + 1 the 2x2 means of scale j, of the last, M,
+    Scale j + 1 is the 2x2 means of scale j. With M the last scale and w_j the weights,
 
         l_M^w_M  prod_j cs_j^w_j,   l = (2 m_x m_y + a) / (m_x^2 + m_y^2 + a),
-        cs = (2 s_xy + b) / (s_x^2 + s_y^2 + b),   a = 0.01^2, b = 0.03^2,
+        cs = (2 s_xy + b) / (s_x^2 + s_y^2 + b),   a = 0.01^2, b = 0.03^2
 
-    m, s the means and (co)variances in Gaussian windows that lie inside the image (Wang et al.
-    2004), l and cs averaged over windows and channels. 1 for equal images. As many scales are used
-    as a window fits into, five at most: three for 28 and 32 pixels, four for 64; an image smaller
-    than the window is one window. One scale is plain SSIM but that l and cs are averaged apart.
+    m and s are means and (co)variances in Gaussian windows inside the image; l and cs are averaged
+    over windows and channels. It uses as many scales as a window fits into, at most five: three for
+    28 and 32 pixels, four for 64. An image smaller than the window is one window. With one scale it
+    is SSIM, except that l and cs are averaged separately.
 
-    Terms below 1e-4, such as the negative ones of opposite images, count as 1e-4, without a
-    gradient: their powers have none.
+    Terms below 1e-4, such as negative ones, count as 1e-4 and have no gradient.
 
     Args:
-      x: `[n, h, w, c]` floats.
-      y: the same.
-      window: side of the square window, in pixels.
-      deviation: of the Gaussian, in pixels.
+        x: `[n, h, w, c]` floats.
+        y: the same.
+        window: the side of the square window, in pixels.
+        deviation: the standard deviation of the Gaussian, in pixels.
+
+    Returns:
+        `[n]`, float32; 1 for equal images.
+
+    Raises:
+        ValueError: `x` and `y` have different shapes.
+
+    Example:
+        >>> x = jnp.linspace(0, 1, 64).reshape(1, 8, 8, 1)
+        >>> ms_ssim(x, x).round(3).tolist()
+        [1.0]
+
+    References:
+        Wang, Simoncelli & Bovik, `Multi-scale Structural Similarity for Image Quality Assessment
+        <https://doi.org/10.1109/ACSSC.2003.1292216>`_, 2003.
     """
     if x.shape != y.shape:
-        raise ValueError(f"x and y must have one shape, found {x.shape} and {y.shape}.")
+        raise ValueError(f"x and y must have one shape, got {x.shape} and {y.shape}")
     x, y = x.astype(jnp.float32), y.astype(jnp.float32)
     weights = WEIGHTS[: _scales(min(x.shape[1:3]), window)]
     total = sum(weights)
@@ -85,5 +99,5 @@ def _gaussian_windows(side: int, window: int, deviation: float) -> np.ndarray:
 
 
 def _halving(side: int) -> np.ndarray:
-    """`[side // 2, side]`: the means of neighbouring pairs; an odd last pixel is left out."""
+    """`[side // 2, side]`: the means of neighbouring pairs, without an odd last pixel."""
     return np.eye(side // 2, dtype=np.float32).repeat(2, 1) @ np.eye(side // 2 * 2, side) / 2

@@ -1,4 +1,4 @@
-"""Where forgotten latents are sent: optimal transport between Gaussians, near or far."""
+"""Optimal transport of forgotten latents to retained ones, as Gaussians."""
 
 from typing import NamedTuple
 
@@ -8,11 +8,22 @@ import jax.numpy as jnp
 from gsu_jax.data import Count
 from gsu_jax.models import Posteriors
 
-LEAST_NEIGHBOURS = 32  # fewer have no variety to give
+LEAST_NEIGHBOURS = 32  # fewer images have too little variety
 
 
 class Transport(NamedTuple):
-    """The map z -> target + (z - origin) A^T from forgotten to retained latents."""
+    """The map z -> target + (z - origin) A^T from forgotten to retained latents.
+
+    Attributes:
+        origin: `[latent]`.
+        target: `[latent]`.
+        matrix: A, `[latent, latent]`.
+
+    Example:
+        >>> shift = Transport(jnp.zeros(2), jnp.array([1.0, 2.0]), jnp.eye(2))
+        >>> shift(jnp.ones((1, 2))).tolist()
+        [[2.0, 3.0]]
+    """
 
     origin: jax.Array
     target: jax.Array
@@ -24,12 +35,13 @@ class Transport(NamedTuple):
 
 
 class Neighbours(NamedTuple):
-    """The retained images that lie nearest to the forgotten ones.
+    """The retained images nearest to the forgotten ones.
 
     Attributes:
-      indices: of all retained images, the nearest first.
-      count: k, how many of these are neighbours.
-      weight: a, from 0 (they lie far off, or are all of the retained) to 1/2 (among them).
+        indices: of all retained images, the nearest first.
+        count: k, the number of neighbours.
+        weight: a, from 0 (the neighbours are far away, or are all retained images) to 1/2 (they lie
+            among the forgotten images).
     """
 
     indices: jax.Array
@@ -38,17 +50,28 @@ class Neighbours(NamedTuple):
 
 
 def find_neighbours(forget: Posteriors, retain: Posteriors, ratio: float | jax.Array) -> Neighbours:
-    """The k = ratio n retained images nearest to the forgotten, and how far both sets overlap.
+    """Finds the k = ratio n retained images nearest to the forgotten ones, and their overlap.
 
         a = 1/2 (1 - k / n) share of the k within the radius that holds 90 % of the forgotten
 
-    Distances are Mahalanobis distances of posterior means to the forgotten latents; k is within 32
-    and n. A handful of forgotten images says little of their own spread and overlaps with nothing.
+    Distances are Mahalanobis distances of posterior means to the forgotten latents. k is at least
+    32 and at most n. A few forgotten images have a small spread, so they overlap with nothing.
 
     Args:
-      forget: of all forgotten images.
-      retain: of n retained images, drawn at random.
-      ratio: forgotten images for each retained one, n_f / n_r, of the whole sets.
+        forget: the posteriors of all forgotten images.
+        retain: the posteriors of n random retained images.
+        ratio: n_f / n_r of the whole sets, the number of forgotten images for each retained one.
+
+    Returns:
+        The order of the retained images, k and a.
+
+    Example:
+        >>> near, far = jnp.zeros((40, 2)), jnp.full((40, 2), 9.0)
+        >>> forget = Posteriors(near, near)
+        >>> retain = Posteriors(jnp.concatenate([far, near]), jnp.zeros((80, 2)))
+        >>> found = find_neighbours(forget, retain, ratio=0.5)
+        >>> int(found.count), int(found.indices[0])
+        (40, 40)
     """
     mean, covariance = forget.moments()
     whitening = power(covariance, -0.5)
@@ -67,7 +90,7 @@ def find_neighbours(forget: Posteriors, retain: Posteriors, ratio: float | jax.A
 
 
 def quantile(values: jax.Array, q: float, count: Count) -> jax.Array:
-    """The q-quantile of the `count` least of `values` `[n]`, as `jnp.quantile` interpolates."""
+    """The q-quantile of the `count` smallest of `values` `[n]`, as `jnp.quantile` has it."""
     place = q * (jnp.asarray(count, values.dtype) - 1)
     low = jnp.floor(place).astype(int)
     below, above = jnp.sort(values)[jnp.stack([low, jnp.minimum(low + 1, count - 1)])]
@@ -77,23 +100,37 @@ def quantile(values: jax.Array, q: float, count: Count) -> jax.Array:
 def fit_transport(
     forget: Posteriors, retain: Posteriors, neighbours: Neighbours, overshoot: float = 0.0
 ) -> Transport:
-    """The optimal transport from forgotten latents to those of the retained that receive them.
+    """Fits the optimal transport from forgotten latents to the retained ones that receive them.
 
         T z = m_r + o (m_r - m_f) + A (z - m_f),  A = S_f^-1/2 (S_f^1/2 S_r S_f^1/2)^1/2 S_f^-1/2
 
-    m and S are mean and covariance of the two sets, where retained image i counts as a receiver by
+    m and S are mean and covariance of the two sets. Retained image i receives with the weight
 
-        w_i = (1 - a) / n + a [i among the k neighbours] / k
+        w_i = (1 - a) / n + a [i is one of the k neighbours] / k
 
-    and o is the overshoot. Without overlap the place of the forgotten is filled with all the
-    variety of the retained. But what lies among forgotten latents is dragged along when they are
-    sent far away, for a decoder is smooth: there a part of them goes to the neighbours.
+    Without overlap (a = 0) the forgotten latents get the variety of all retained images. The
+    decoder is smooth, so sending latents far away also moves retained latents that lie between
+    them. With an overlap, a part of the weight is on the neighbours.
 
     Args:
-      forget: of all forgotten images.
-      retain: of n retained images, drawn at random.
-      neighbours: among these.
-      overshoot: o.
+        forget: the posteriors of all forgotten images.
+        retain: the posteriors of n random retained images.
+        neighbours: what `find_neighbours` found in `retain`.
+        overshoot: o.
+
+    Returns:
+        The map T.
+
+    Example:
+        >>> z = jax.random.normal(jax.random.key(0), (50, 2))
+        >>> forget, retain = Posteriors(z, 0 * z), Posteriors(z + 9, 0 * z)
+        >>> transport = fit_transport(forget, retain, find_neighbours(forget, retain, ratio=0.1))
+        >>> bool(jnp.allclose(transport(z), z + 9, atol=1e-3))
+        True
+
+    References:
+        Peyre & Cuturi, `Computational Optimal Transport <https://arxiv.org/abs/1803.00567>`_, 2019,
+        remark 2.31.
     """
     indices, k, weight = neighbours
     origin, covariance = forget.moments()
@@ -107,15 +144,15 @@ def fit_transport(
 def transport_matrix(source: jax.Array, target: jax.Array) -> jax.Array:
     """A = S^-1/2 (S^1/2 R S^1/2)^1/2 S^-1/2, the optimal transport from N(0, S) to N(0, R).
 
-    Symmetric, with A S A = R (Gelbrich 1990; Peyre & Cuturi 2019, remark 2.31). Covariances of
-    aggregate posteriors are positive definite: each holds the posteriors' own variance.
+    A is symmetric, and A S A = R. The covariance of an aggregate posterior is positive definite,
+    since it includes the variance of each posterior.
     """
     root, inverse_root = power(source, 0.5), power(source, -0.5)
     return inverse_root @ power(root @ target @ root, 0.5) @ inverse_root
 
 
 def power(matrix: jax.Array, exponent: float) -> jax.Array:
-    """A power of a symmetric positive definite matrix; eigenvalues from 1e-6 of the largest on."""
+    """A power of a symmetric positive definite matrix, with eigenvalues of at least 1e-6 max."""
     values, vectors = jnp.linalg.eigh(matrix)
     values = jnp.maximum(values, 1e-6 * values[-1])
     return (vectors * values**exponent) @ vectors.T
