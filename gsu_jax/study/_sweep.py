@@ -84,6 +84,22 @@ def run_sweep(
         ValueError: as `run_study`; a rate, weight or budget is out of range; `out` holds another
             sweep.
         OSError: `out` cannot be written.
+
+    Example:
+        >>> from gsu_jax.data import load
+        >>> from gsu_jax.models import MLPVAEConfig
+        >>> from gsu_jax.study import StudyConfig
+        >>> config = StudyConfig("sweep", dataset="digits", forget="1", model=MLPVAEConfig())
+        >>> swept = run_sweep(  # doctest: +SKIP
+        ...     config,
+        ...     load("digits"),
+        ...     "runs/sweep",
+        ...     learning_rates=[1e-4, 5e-4],
+        ...     retain_weights=[0.0, 1.0],
+        ...     seeds=3,
+        ... )
+        >>> swept.best["settings"]["learning_rate"]  # doctest: +SKIP
+        0.0005
     """
     for name, values in (("learning_rates", learning_rates), ("retain_weights", retain_weights)):
         if not values or len(set(values)) < len(values):
