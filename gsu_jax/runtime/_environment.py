@@ -1,4 +1,4 @@
-"""What a result was obtained with."""
+"""The software and hardware that a result was computed with."""
 
 import importlib.metadata
 import os
@@ -12,7 +12,15 @@ import jax
 
 
 def describe_environment() -> dict[str, Any]:
-    """Versions, devices, CPU cores, date and, from a git checkout, the commit of gsu_jax."""
+    """Returns versions, devices, CPU cores, the date and, in a git checkout, the commit.
+
+    Returns:
+        A dictionary that JSON can hold.
+
+    Example:
+        >>> describe_environment()["processes"]
+        1
+    """
     packages = ("gsu-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
     versions = {name: _version(name) for name in packages}
     kinds = [device.device_kind for device in jax.devices()]

@@ -1,62 +1,62 @@
-"""Devices to share work over, from a few words: "data=8", "data=4,model=2"."""
+"""Meshes of devices from a short text: "data=8", "data=4,model=2"."""
 
 import math
 import re
 
 import jax
 
+from gsu_jax.checks import at_least
 from gsu_jax.runtime._processes import count
 
 AXES = ("data", "model")
 
 
 def make_mesh(text: str) -> jax.sharding.Mesh:
-    """The mesh that `text` describes, of the first so many devices.
+    """Returns the mesh that `text` describes, of the first devices.
 
     Args:
-      text: "data=8": each batch is shared over eight devices, along the axis `data`.
-        "data=4,model=2": over four pairs, each of which splits the parameters along `model`.
+        text: "data=8" shares each batch over eight devices, along the axis `data`.
+            "data=4,model=2" shares it over four pairs; each pair splits the parameters along the
+            axis `model`.
 
     Raises:
-      ValueError: `text` is not of that form, or there are fewer devices; says what to give.
+        ValueError: `text` does not have that form, or there are fewer devices.
+
+    Example:
+        >>> dict(make_mesh("data=1").shape)
+        {'data': 1}
     """
-    found = [re.fullmatch(r"(\w+)=(-?\d{1,9})", part) for part in text.split(",")]
-    names = [match and match[1] for match in found]
+    matches = [re.fullmatch(r"(\w+)=(-?\d{1,9})", part) for part in text.split(",")]
+    names = [match and match[1] for match in matches]
     if None in names or len(set(names)) < len(names):
         raise ValueError(
-            f"--mesh {text!r} is not of the form data=N or data=N,model=M, such as data=8."
+            f"--mesh must have the form data=N or data=N,model=M, such as data=8, got {text!r}"
         )
-    if strangers := [name for name in names if name not in AXES]:
+    if unknown := [name for name in names if name not in AXES]:
         raise ValueError(
-            f"--mesh {text}: there is no axis {strangers[0]!r}; batches are shared along 'data', "
-            "parameters along 'model', as in data=4,model=2."
+            f"--mesh {text}: unknown axis {unknown[0]!r}; 'data' shares batches and 'model' splits "
+            "parameters, as in data=4,model=2"
         )
-    sizes = {name: int(match[2]) for name, match in zip(names, found, strict=True)}
-    for name, size in sizes.items():
-        if size < 1:
-            raise ValueError(
-                f"--mesh {text}: the number of devices along {name!r} must be at least 1, found "
-                f"{size}."
-            )
+    sizes = {name: int(match[2]) for name, match in zip(names, matches, strict=True)}
+    at_least(1, **{f"--mesh {name}": size for name, size in sizes.items()})
     shape = [sizes.get("data", 1)] + [sizes[name] for name in AXES[1:] if name in sizes]
     wanted = math.prod(shape)
-    if wanted > (there := jax.device_count()):
+    if wanted > (available := jax.device_count()):
         raise ValueError(
-            f"--mesh {text} asks for {wanted} devices, found {there} ({jax.default_backend()}); "
-            f"give at most {there} in all, such as data={there}, or simulate more on a CPU: "
-            f"XLA_FLAGS=--xla_force_host_platform_device_count={wanted}."
+            f"--mesh {text} needs {wanted} devices, got {available} ({jax.default_backend()}); "
+            f"give at most data={available}, or simulate more on a CPU by "
+            f"XLA_FLAGS=--xla_force_host_platform_device_count={wanted}"
         )
     return jax.make_mesh(shape, AXES[: len(shape)])
 
 
 def check_processes(mesh: jax.sharding.Mesh | None) -> None:
-    """Raises ValueError where some of several processes would have no part in the work."""
-    if (there := count()) == 1:
+    """Raises ValueError if the mesh leaves out some of several processes."""
+    if (processes := count()) == 1:
         return
     used = set() if mesh is None else {device.process_index for device in mesh.devices.flat}
-    if len(used) < there:
-        found = f"has devices of {len(used)} of them" if used else "is not given"
+    if len(used) < processes:
         raise ValueError(
-            f"{there} processes share each batch over a mesh, which {found}; give --mesh "
-            f"data={jax.device_count()}, or start one process."
+            f"--mesh must have devices of all {processes} processes, got those of {len(used)}; "
+            f"give --mesh data={jax.device_count()}, or start one process"
         )

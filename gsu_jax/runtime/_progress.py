@@ -1,4 +1,4 @@
-"""Progress on a terminal, with the time that is left; silent elsewhere, and on other processes."""
+"""A progress bar with the remaining time."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,8 +10,21 @@ Stage = Callable[[int, str], None]
 
 @contextmanager
 def stage(title: str, total: int) -> Iterator[Stage]:
-    """A bar of `total` units for the length of the block: `advance(units, "what is done now")`."""
-    # Imported here: the core does without rich.
+    """Shows a progress bar while the block runs; silent off a terminal and on other processes.
+
+    Args:
+        title: The text in front of the bar.
+        total: The number of units.
+
+    Yields:
+        `advance(units, now)`, which moves the bar and shows the text `now` behind it.
+
+    Example:
+        >>> with stage("pretraining", total=2) as advance:
+        ...     advance(1, "seed 0")
+        ...     advance(1, "seed 1")
+    """
+    # Imported here because the core does not need rich.
     from rich.console import Console
     from rich.progress import (
         BarColumn,

@@ -48,14 +48,14 @@ class EpochShape(NamedTuple):
 
 
 class StepInputs(NamedTuple):
-    """What differs from step to step; a loop has them with a leading axis of steps.
+    """What differs from step to step. The inputs of a loop have a leading axis of steps.
 
     Attributes:
         number: The number of the step in the run, from 0.
         indices: `[batch]`, the places of the visited images in their set.
         mask: `[batch]`, 0 for padding.
-        visited: `[batch]`, the rows of the visited images in the array of all images; after
-            `gather_images`, on a mesh, the images themselves.
+        visited: `[batch]`, the rows of the visited images in the array of all images. On a mesh,
+            `gather_images` replaces them by the images.
         retained: `[retain_batch]`, the same for the retained images.
     """
 

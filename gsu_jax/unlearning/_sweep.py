@@ -1,4 +1,4 @@
-"""`sweep`: one method with many settings, from many models, under one compiled program."""
+"""`sweep`: one method with many settings, from many models, in one compiled program."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -44,35 +44,37 @@ def sweep(
     keys: jax.Array,
     epochs: int = 1,
 ) -> UnlearningResult:
-    """`unlearn` with every setting from every model, as members of one `vmap`.
+    """Runs `unlearn` with every setting from every model, under one `vmap`.
 
-    Member (i, j) is, up to rounding,
+    Up to rounding, member (i, j) is
 
         unlearn(model, params[j], forget, retain, key=keys[j], epochs=epochs,
                 method=replace(method, name=settings[name][i], ...))
 
-    The values are arguments of the program, not constants in it: another sweep of as many values
-    and seeds compiles nothing. All members are held at once: parameters, optimiser state and a
-    batch's activations of each.
+    The values are arguments of the program, so another sweep with the same numbers of values and
+    seeds compiles nothing. The device holds parameters, optimizer state and activations of all
+    members at once.
 
     Args:
-      model: the generative model.
-      params: trained parameters, each leaf with a leading axis of seeds.
-      forget: `[n, h, w, c]` images, uint8 or float in [0, 1].
-      retain: the same for the images to be retained.
-      method: a name or a method, with the settings that all members share.
-      settings: of a field of the method its values, one for each setting of the sweep. Traced, so
-        the method must compute with it alone: "learning_rate" does for every method,
-        "retain_weight" for `GradientSurgery`; a batch size does not.
-      keys: `[seeds]`, one for the run of each seed; settings of one seed see the same batches.
-      epochs: passes over the visited set.
+        model: The generative model.
+        params: Trained parameters, each leaf with a leading axis of seeds.
+        forget: `[n, h, w, c]` images, uint8 or float in [0, 1].
+        retain: The images to retain, in the same form.
+        method: A name or a method, with the settings that all members share.
+        settings: The values of fields of the method, equally many for each field. They are
+            traced, so the method may only compute with them: "learning_rate" works for every
+            method and "retain_weight" for `GradientSurgery`; a batch size does not work.
+        keys: `[seeds]`. All settings of one seed see the same batches.
+        epochs: The number of passes over the visited set.
 
     Returns:
-      An `UnlearningResult` of all members: leaves of `params` and of `history` have leading axes
-      `[settings, seeds]`; `seconds` and `compile_seconds` are those of all of them together.
+        An `UnlearningResult` of all members. Leaves of `params` and `history` have leading axes
+        `[settings, seeds]`. `seconds` and `compile_seconds` are those of all members together.
 
     Raises:
-      ValueError, TypeError: for an argument that can't be used, named with what was found.
+        TypeError: An argument has the wrong type.
+        ValueError: An argument has the wrong value, or the model lacks what the method needs.
+        OutOfMemory: The members do not fit on the device; says how many would.
     """
     method = get_method(method)
     method.check(model)
