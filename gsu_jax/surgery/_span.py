@@ -113,8 +113,8 @@ def orthonormal_basis(rows: Leaves) -> tuple[list[jax.Array], jax.Array]:
         rows: Leaves of shape [k, ...] and one dtype, float32 or float64.
 
     Returns:
-        Leaves [k, ...], of which `rank` rows are orthonormal and the others zero; the rank is 0 if
-        an entry is not finite.
+        Leaves [k, ...], of which `rank` rows are orthonormal and the others zero. If an entry is
+        not finite, the rank is 0 and the rows are undefined.
     """
     k, dtype = len(rows[0]), rows[0].dtype
     noise = k * jnp.finfo(dtype).eps

@@ -29,7 +29,7 @@ KEY = jax.random.key(0)
 
 def loss(params, batch, key):
     del key
-    hidden = jnp.tanh(batch["x"] @ params["w"] + params["b"])
+    hidden = jnp.tanh(batch["x"] @ params["w"] + params["b"][None])
     return jnp.mean((hidden @ params["v"] - batch["y"]) ** 2)
 
 
@@ -260,7 +260,7 @@ def test_the_types_of_updates_and_state_keep_their_sharding_on_an_explicit_mesh(
     params = {n: jnp.ones(s) for n, s in {"w": (8, 16), "b": (16,), "v": (16, 1)}.items()}
     params = jax.device_put(params, {n: NamedSharding(mesh, spec) for n, spec in SPECS.items()})
     chain = optax.chain(
-        project_conflicting(), add_retain_gradient(1.0), optax.adam(1e-3), measure_conflict()
+        project_conflicting(), add_retain_gradient(1.0), optax.trace(0.9), measure_conflict()
     )
     with jax.set_mesh(mesh):
         state = jax.jit(chain.init)(params)

@@ -83,7 +83,7 @@ def test_options_are_checked_when_the_chain_is_built(option):
 
 
 def test_adam_undoes_orthogonality_and_projecting_its_step_restores_it():
-    u, r = random_tree(2), random_tree(3)
+    u, r = random_tree(4), random_tree(5)
     before = optax.chain(project_conflicting(), optax.adam(1e-3), measure_conflict())
     after = optax.chain(optax.adam(1e-3), project_conflicting(incoming="steps"), measure_conflict())
     with jax.numpy_dtype_promotion("standard"):
