@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from gsu_jax.checks import at_least
+from gsu_jax.surgery._leaves import accumulator
 from gsu_jax.surgery._tree_checks import Tree, check_floating, leaf_paths
 
 # loss(params, batch, key) -> scalar
@@ -105,7 +106,7 @@ def _accumulate(value_and_grad, params: Tree, batch: Tree, key: jax.Array, size:
         return jnp.swapaxes(jnp.reshape(x, (size, n, *jnp.shape(x)[1:])), 0, 1)
 
     def wide(x):
-        return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        return x.astype(accumulator([x]))
 
     def add(total, numbered_slice):
         number, one = numbered_slice
