@@ -45,9 +45,9 @@ def table_row(*cells) -> str:
     return f"| {' | '.join(map(str, cells))} |"
 
 
-def header(*names: str) -> str:
-    """The first two lines of a Markdown table."""
-    return f"{table_row(*names)}\n|{'---|' * len(names)}"
+def header(names: str) -> str:
+    """The first two lines of a Markdown table whose columns are "one | two"."""
+    return f"| {names} |\n|{'---|' * (names.count('|') + 1)}"
 
 
 def take(batch, index):
@@ -140,9 +140,7 @@ def leave_out_of_the_classifier(images, labels) -> Iterator[str]:
         return params
 
     theta = minimum(data, zero)
-    yield header(
-        "images of 1", "p", "first order", "+ eq. 8", "+ third derivative", "one Newton step"
-    )
+    yield header("images of 1 | p | first order | + eq. 8 | + third derivative | one Newton step")
     ones = np.flatnonzero(np.asarray(data[1]) == FORGET)
     for size in (1, 6, 20, len(ones)):
         group, rest = take(data, ones[:size]), take(data, np.delete(np.arange(600), ones[:size]))
@@ -156,9 +154,12 @@ def leave_out_of_the_classifier(images, labels) -> Iterator[str]:
         yield table_row(size, f"{size / 600:.3f}", *errors)
 
 
-def leave_out_of_the_vae(theta, data, targets) -> Iterator[str]:
-    """Correlation of predicted and retrained changes of loss, near theta and from a new start."""
-    groups = np.random.default_rng(0).permutation(len(data[0]))[: 6 * 8].reshape(6, 8)
+def changes_by_retraining(theta, data, targets, groups) -> dict[str, list[list]]:
+    """Returns the changes of a group's own loss and of the targets' losses without the group.
+
+    Each has a list for training on from theta, and one for training from another start. The base
+    was trained alike with all the data, so that what training had left to do does not count.
+    """
     go_on = partial(descend, VAE, rate=1e-3, steps=800)
     anew = partial(descend, VAE, vae().init(jax.random.key(7)), rate=1e-2, steps=4000)
 
@@ -166,33 +167,31 @@ def leave_out_of_the_vae(theta, data, targets) -> Iterator[str]:
     def each(params, batch):
         return jax.vmap(lambda z: VAE(params, jax.tree.map(lambda leaf: leaf[None], z)))(batch)
 
-    # Against going on with all the data, so that what training had left to do does not count.
     bases = go_on(theta, data), anew(data)
-    actual = {"own": [[], []], "others": [[], []]}
-    for out in groups:
-        rest = take(data, np.delete(np.arange(len(data[0])), out))
-        for start, (params, base) in enumerate(
-            zip((go_on(theta, rest), anew(rest)), bases, strict=True)
-        ):
-            own = take(data, out)
-            actual["own"][start].append(np.mean(each(params, own) - each(base, own)))
-            actual["others"][start].append(each(params, targets) - each(base, targets))
+    changes = {"own": [[], []], "others": [[], []]}
+    for group in groups:
+        own, rest = take(data, group), take(data, np.delete(np.arange(len(data[0])), group))
+        for start, params in enumerate((go_on(theta, rest), anew(rest))):
+            base = bases[start]
+            changes["own"][start].append(np.mean(each(params, own) - each(base, own)))
+            changes["others"][start].append(each(params, targets) - each(base, targets))
+    return changes
 
+
+def leave_out_of_the_vae(theta, data, targets) -> Iterator[str]:
+    """Correlation of predicted and retrained changes of loss, near theta and from a new start."""
+    groups = np.random.default_rng(0).permutation(len(data[0]))[: 6 * 8].reshape(6, 8)
+    actual = changes_by_retraining(theta, data, targets, groups)
     yield header(
-        "curvature", "damping", "own loss", "others' loss", "own, new start", "others', new start"
+        "curvature | damping | own loss | others' loss | own, new start | others', new start"
     )
-    for curvature, damping in (
-        ("gauss_newton", 1e-2),
-        ("gauss_newton", 1e-1),
-        ("gauss_newton", 1.0),
-        ("hessian", 1.0),
-    ):
+    settings = (("gauss_newton", 1e-2), ("gauss_newton", 0.1), ("gauss_newton", 1), ("hessian", 1))
+    for curvature, damping in settings:
         own, others, residual = [], [], 0.0
-        for out in groups:
-            found = group_removal(
-                VAE, theta, data, take(data, out), curvature=curvature, damping=damping, **CG
-            )
-            own.append(np.mean(loss_change(VAE, theta, found.change, take(data, out))))
+        options = {"curvature": curvature, "damping": damping, **CG}
+        for group in (take(data, index) for index in groups):
+            found = group_removal(VAE, theta, data, group, **options)
+            own.append(np.mean(loss_change(VAE, theta, found.change, group)))
             others.append(np.asarray(loss_change(VAE, theta, found.change, targets)))
             residual = max(residual, float(found.residual))
         correlations = [
@@ -216,7 +215,7 @@ def steps_of_theorem_2_2(theta, forget, retain) -> Iterator[str]:
     def by_adam(updates):
         return adam.update(updates, adam.init(updates))[0]
 
-    yield header("step", "cosine with r", "eta", "first order", "+ second", "actual", "backwards")
+    yield header("step | cosine with r | eta | first order | + second | actual | backwards")
     base = float(value(VAE, theta, retain))
     for name, step in (
         ("ascent", ascent),
@@ -260,7 +259,7 @@ def what_is_negligible(theta, data, forget, retain, top) -> Iterator[str]:
     g = slope(VAE, theta, forget)
     projected = project(g, slope(VAE, theta, some))
     inner = np.asarray(loss_change(VAE, theta, g, retain))
-    yield header("damping / largest curvature", "first order", "eq. 8", "left after projecting")
+    yield header("damping / largest curvature | first order | eq. 8 | left after projecting")
     for share in (1e-5, 1e-3, 1e-1, 1.0, 10.0):
         options = {"curvature": "gauss_newton", "damping": share * top, **CG}
         found = group_removal(VAE, theta, data, forget, order=2, **options)
@@ -276,9 +275,7 @@ def along_a_run(theta, data, forget, retain, top) -> Iterator[str]:
     adam = optax.adam(5e-4)
     params, state = theta, adam.init(theta)
     draw = np.random.default_rng(0)
-    yield header(
-        "step", "loss of D_f", "of D_r", "cosine g_f, g_r", "g_f . g_r", "first order", "eq. 8"
-    )
+    yield header("step | loss of D_f | of D_r | cosine g_f, g_r | g_f . g_r | first order | eq. 8")
     start = None
     for step in range(41):
         if step % 10 == 0:

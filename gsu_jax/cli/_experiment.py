@@ -102,9 +102,16 @@ def main(
         )
         return _run(adjust(study), arguments, methods or [get_method(name) for name in METHODS])
 
-    out = Path("runs") / config.experiment
-    defaults = (config.forget, config.dataset, seeds, config.epochs, out)
-    answer(run, Arguments(*defaults, methods=tuple(rows), ensemble=config.ensemble))
+    defaults = Arguments(
+        forget=config.forget,
+        dataset=config.dataset,
+        seeds=seeds,
+        epochs=config.epochs,
+        out=Path("runs") / config.experiment,
+        methods=tuple(rows),
+        ensemble=config.ensemble,
+    )
+    answer(run, defaults)
 
 
 def answer(run: Callable[[Any], str], defaults: Any) -> None:
