@@ -95,7 +95,7 @@ def test_success_prints_the_table_and_the_report_and_no_errors(run, monkeypatch)
         ("--dataset ./nonsense", ["--dataset ./nonsense"]),
         ("--dataset own.npz", ["--dataset own.npz"]),
         ("--mesh data=16", ["--mesh data=16", "8 (cpu)"]),
-        ("--mesh eight", ["--mesh 'eight'", "data=N"]),
+        ("--mesh eight", ["--mesh", "'eight'"]),
         ("--mesh data=3", ["judging", "64", "3"]),
         ("--seeds two", ["--seeds", "'two'"]),
         ("--out", ["--out"]),
