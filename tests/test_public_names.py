@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import gsu_jax
+from gsu_jax import checks
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -32,8 +33,9 @@ PACKAGES = ["gsu_jax"] + [
 
 @cache
 def public_names() -> dict[str, set[str]]:
-    """Each package with the names in its `__all__`."""
-    return {name: set(importlib.import_module(name).__all__) for name in PACKAGES}
+    """Each package with the names in its `__all__`, and `checks`, a module without one."""
+    names = {name: set(importlib.import_module(name).__all__) for name in PACKAGES}
+    return names | {"gsu_jax.checks": {name for name in vars(checks) if not name.startswith("_")}}
 
 
 def uses_in_code(source: str) -> set[tuple[str, str]]:
