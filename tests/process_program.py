@@ -17,7 +17,6 @@ import numpy as np
 import tiny_study
 from tiny_study import compiled_programs_kept_in
 
-from gsu_jax import networks
 from gsu_jax.cli import answer
 from gsu_jax.data import scale_images
 from gsu_jax.models import Classifier, Prediction
@@ -54,6 +53,8 @@ JUDGE = Classifier(lambda key: jax.random.normal(key, (64, 10)), judge, "six pix
 
 def run_study(out, cache, mesh) -> dict:
     """A study in whose training the devices share their batches, with a judge of one layer."""
+    from gsu_jax import networks  # the other programs start without Flax
+
     networks.classifier = lambda config: JUDGE
     trained.SAVE_EVERY = 0.0 if is_first() else 1e9  # only the clock of process 0 counts
     with compiled_programs_kept_in(cache):
