@@ -122,7 +122,7 @@ def exchanged(mesh):
     params = place.parameters(jax.jit(model.init)(KEY))
     run = (model, method, None, place)
     carry, prepared = jax.jit(partial(initialize, *run))(params, sets, sizes.steps, KEY)
-    order = epoch_order(KEY, 0, sizes, shape)
+    order = jax.jit(epoch_order, static_argnums=3)(KEY, 0, sizes, shape)
     images, inputs = gather_images(order, joined, sets, sizes.steps, place)
     inputs = jax.tree.map(lambda x: x[0], inputs)
     constants = RunConstants(images, sizes.steps, prepared, KEY)
