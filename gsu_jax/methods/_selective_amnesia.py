@@ -115,8 +115,9 @@ class SelectiveAmnesia(Method):
             return surrogate + self.replay_weight * replay, metrics
 
         grads, metrics = jax.grad(loss, has_aux=True)(params)
+        weight = 2.0 * self.fisher_weight
         updates = jax.tree.map(
-            lambda g, f, theta, trained: g + 2.0 * self.fisher_weight * f * (theta - trained),
+            lambda g, f, theta, trained: g + (weight * f * (theta - trained)).astype(g.dtype),
             grads, fisher, params, teacher,
         )  # fmt: skip
         return StepGradients(updates, None, metrics)
