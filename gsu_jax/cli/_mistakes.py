@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from typing import NoReturn
 
 
 def refuse(message: str) -> int:
@@ -13,6 +14,6 @@ def refuse(message: str) -> int:
 class Parser(argparse.ArgumentParser):
     """A parser that ends in one line, without the usage."""
 
-    def error(self, message: str) -> None:
+    def error(self, message: str) -> NoReturn:
         """Exits with that line."""
         sys.exit(refuse(message))

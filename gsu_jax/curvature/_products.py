@@ -142,7 +142,9 @@ def curvature_product(
     """
     choice(("hessian", "gauss_newton"), curvature=curvature)
     check_floating(params, "params")
-    chosen = hessian_product if curvature == "hessian" else gauss_newton_product
+    chosen: Callable[..., Product] = (
+        hessian_product if curvature == "hessian" else gauss_newton_product
+    )
     return chosen(loss, params, batch)
 
 

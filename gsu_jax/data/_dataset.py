@@ -179,5 +179,5 @@ def _fingerprint(source: Source) -> str:
     for dataset in (source.train, source.test):
         for name, array in [("", dataset.images), *sorted(dataset.attributes.items())]:
             digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
-            digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+            digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()[:16]

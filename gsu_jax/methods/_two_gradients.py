@@ -1,16 +1,17 @@
 """Base of the methods that combine a forget gradient with a retain gradient."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import optax
 
 from gsu_jax.checks import is_traced
+from gsu_jax.data import Count
 from gsu_jax.methods._gradient_ascent import GradientAscent
 from gsu_jax.methods._method import Batch, StepGradients
 from gsu_jax.methods.ingredients import negative, over_masked, training_loss
-from gsu_jax.models import Loss, Params
+from gsu_jax.models import GenerativeModel, Loss, Params
 from gsu_jax.surgery import (
     ForgetRetainGrads,
     add_retain_gradient,
@@ -31,7 +32,9 @@ class TwoGradients(GradientAscent):
 
     retain_gradients: ClassVar[int] = 1  # a field of the methods that project off a set
 
-    def gradients(self, model, prepared, params, batch, key) -> StepGradients:
+    def gradients(
+        self, model: GenerativeModel, prepared: Any, params: Params, batch: Batch, key: jax.Array
+    ) -> StepGradients:
         """Returns the forget gradient and the retain gradient."""
         loss = training_loss(model, self.loss, self.through)
         grads = ascent_and_retain_grads(loss, params, batch, key)
@@ -44,7 +47,9 @@ class TwoGradients(GradientAscent):
         """The transform of a, given r, that stands before the optimizer."""
         raise NotImplementedError
 
-    def transform(self, optimizer, params, steps) -> optax.GradientTransformationExtraArgs:
+    def transform(
+        self, optimizer: optax.GradientTransformation, params: Params, steps: Count
+    ) -> optax.GradientTransformationExtraArgs:
         """Combines both gradients, then applies the optimizer."""
         return optax.chain(self.combine(), optimizer, measure_conflict())
 

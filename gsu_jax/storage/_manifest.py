@@ -35,7 +35,7 @@ def describe(leaf: np.ndarray) -> dict:
     """Returns what the manifest says of a leaf: its shape, dtype and SHA-256."""
     shape, dtype = shape_dtype("", leaf)
     # bfloat16 has no buffer protocol; hashing bytes keeps NaN bit patterns and -0 apart.
-    data = np.ascontiguousarray(leaf).reshape(-1).view(np.uint8)
+    data = np.ascontiguousarray(leaf).reshape(-1).view(np.uint8).data
     return {"shape": list(shape), "dtype": dtype, "sha256": hashlib.sha256(data).hexdigest()}
 
 

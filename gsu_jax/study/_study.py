@@ -133,14 +133,14 @@ def unlearn_one(study: Study, method: Method, seed: int) -> UnlearningResult:
 
 
 def _check_methods(methods: Sequence[str | Method]) -> list[Method]:
-    methods = [get_method(method) for method in methods]
-    rows = [method.title for method in methods]
+    chosen = [get_method(method) for method in methods]
+    rows = [method.title for method in chosen]
     if not rows or len(set(rows)) < len(rows):
         raise ValueError(
             f"methods must name at least one, each once, got {', '.join(rows) or 'none'}; a "
             "second setting of a method needs a label of its own"
         )
-    return methods
+    return chosen
 
 
 def _add_row(study: Study, judge: Judge, method: Method, seed: int, unlearn_row: Unlearn) -> None:

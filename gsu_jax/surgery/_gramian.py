@@ -56,7 +56,7 @@ def _by_columns(product: Callable[..., Any], *leaves: jax.Array) -> Any:
     sharded = any(any(jax.typeof(leaf).sharding.spec) for leaf in leaves)
     if jax.default_backend() != "cpu" or not large or sharded:
         return product(*leaves)
-    leaves = [leaf.reshape(len(leaf), columns) for leaf in leaves]
+    leaves = tuple(leaf.reshape(len(leaf), columns) for leaf in leaves)
 
     def add(total, start):
         chunks = [lax.dynamic_slice_in_dim(leaf, start, CHUNK, axis=1) for leaf in leaves]

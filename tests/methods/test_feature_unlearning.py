@@ -5,7 +5,7 @@ import pytest
 from gaussian_vae import MODEL
 from linear_autoencoder import images
 
-from gsu_jax import FeatureUnlearning
+from gsu_jax import FeatureUnlearning, unlearn
 from gsu_jax.data import ImageSet
 from gsu_jax.methods import Batch
 from gsu_jax.methods._feature_unlearning import Prepared, edit
@@ -106,6 +106,16 @@ def test_sets_with_the_same_mean_latent_have_no_direction_and_nothing_is_edited(
     np.testing.assert_array_equal(shown, 0.0)
 
 
+def test_a_run_takes_the_steps_of_one_epoch_and_leaves_the_encoder():
+    result = unlearn(
+        MODEL, TEACHER, FORGET, RETAIN, method="feature_unlearning", key=KEY, batch_size=2
+    )
+    assert result.steps == 3
+    assert np.isfinite(result.history["forget_loss"]).all()
+    for name, leaf in TEACHER["encoder"].items():
+        np.testing.assert_array_equal(result.params["encoder"][name], leaf)
+
+
 def test_settings_that_cannot_work_are_refused():
-    with pytest.raises(ValueError, match=r"edit_weight.*got -1"):
+    with pytest.raises(ValueError, match=r"edit_weight must be at least 0 .* found -1 and 2048"):
         FeatureUnlearning(edit_weight=-1)

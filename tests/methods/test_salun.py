@@ -107,5 +107,11 @@ def test_the_retained_loss_is_added_by_its_weight():
 
 @pytest.mark.parametrize("settings", [{"retain_weight": -1.0}, {"share": 0.0}, {"share": 1.5}])
 def test_settings_that_cannot_work_are_refused(settings):
-    with pytest.raises(ValueError, match=r"(retain_weight|share) .*got"):
+    with pytest.raises(ValueError, match=r"must be .*, found"):
         SalUn(**settings)
+
+
+def test_a_model_without_latents_is_refused_before_anything_runs():
+    model = linear_autoencoder.MODEL
+    with pytest.raises(ValueError, match="salun needs a model with encode, decode"):
+        unlearn(model, model.init(KEY), FORGET, RETAIN, method="salun", key=KEY)

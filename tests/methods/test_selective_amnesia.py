@@ -8,7 +8,7 @@ from gaussian_vae import MODEL, VARIANCE
 from linear_autoencoder import MODEL as AUTOENCODER
 from linear_autoencoder import gradient, images
 
-from gsu_jax import SelectiveAmnesia
+from gsu_jax import SelectiveAmnesia, unlearn
 from gsu_jax.curvature import mean_squared_gradient
 from gsu_jax.data import ImageSet
 from gsu_jax.methods import Batch
@@ -99,6 +99,13 @@ def test_fisher_is_the_mean_of_each_images_squared_gradient(n):
     jax.tree.map(lambda f, e: np.testing.assert_allclose(f, e, rtol=1e-4), found, expected)
 
 
+def test_a_run_trains_its_own_guide():
+    method = SelectiveAmnesia(fisher_samples=20, batch_size=2)
+    result = unlearn(MODEL, TEACHER, FORGET, RETAIN, method=method, key=KEY)
+    assert result.steps == 3
+    assert np.isfinite(result.history["forget_loss"]).all()
+
+
 def test_a_given_guide_is_taken_and_none_trained():
     def given(images):
         return brighter(0.5, images)
@@ -112,5 +119,5 @@ def test_a_given_guide_is_taken_and_none_trained():
 
 @pytest.mark.parametrize("settings", [{"fisher_samples": 0}, {"replay_weight": -1.0}])
 def test_settings_that_cannot_work_are_refused(settings):
-    with pytest.raises(ValueError, match=r"(fisher_samples|replay_weight) .*got"):
+    with pytest.raises(ValueError, match="must be at least"):
         SelectiveAmnesia(**settings)

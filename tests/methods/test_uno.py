@@ -8,7 +8,7 @@ import pytest
 from jax.flatten_util import ravel_pytree
 from linear_autoencoder import MODEL, gradient, images
 
-from gsu_jax import UNO, UNOS, NegGradPlus
+from gsu_jax import UNO, UNOS, NegGradPlus, unlearn
 from gsu_jax.methods import Batch
 from gsu_jax.methods.ingredients import MaskedBatch, over_masked
 
@@ -113,6 +113,12 @@ def test_where_nothing_is_left_to_forget_the_retained_loss_alone_is_descended(me
     assert found.metrics["squared_cosine"] == 0
 
 
+def test_a_run_makes_the_gradients_more_orthogonal():
+    method = UNO(learning_rate=0.01, batch_size=4)
+    result = unlearn(MODEL, PARAMS, FORGET, RETAIN, method=method, key=KEY, epochs=30)
+    assert squared_cosine(result.params) < 0.1 * squared_cosine(PARAMS)
+
+
 # UNO-S
 
 
@@ -138,8 +144,8 @@ def test_neg_grad_plus_is_the_weighted_sum_of_descent_and_ascent():
 @pytest.mark.parametrize(
     ("method", "settings", "message"),
     [
-        (UNO, {"weight": -1.0}, r"weight.*got -1.0"),
-        (NegGradPlus, {"retain_share": 1.5}, r"retain_share.*got 1.5"),
+        (UNO, {"weight": -1.0}, "weight must be at least 0, found -1.0"),
+        (NegGradPlus, {"retain_share": 1.5}, r"retain_share must be in \[0, 1\], found 1.5"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(method, settings, message):
