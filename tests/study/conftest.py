@@ -22,7 +22,9 @@ def cache(tmp_path_factory):
 def finished(tmp_path_factory, cache):
     """The folder of a finished study; tests that change a study work on a copy."""
     folder = tmp_path_factory.mktemp("study") / "out"
-    run_tiny(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_study, "write_report", _write_plain_report)
+        run_tiny(folder)
     return folder
 
 
@@ -33,12 +35,12 @@ def copy(finished, tmp_path):
 
 @pytest.fixture
 def plain_report(monkeypatch):
-    """Writes a report without plots, which take seconds."""
+    """Replaces the report by one without plots, which take seconds."""
+    monkeypatch.setattr(_study, "write_report", _write_plain_report)
 
-    def write(path, results, **options):
-        path.write_text(" ".join(row["method"] for row in results["rows"]))
 
-    monkeypatch.setattr(_study, "write_report", write)
+def _write_plain_report(path, results, **options):
+    path.write_text(" ".join(row["method"] for row in results["rows"]))
 
 
 @pytest.fixture
