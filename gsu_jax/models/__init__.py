@@ -8,6 +8,7 @@ from gsu_jax.models._configs import (
     ConvVAEConfig,
     MLPVAEConfig,
     ResNetConfig,
+    VAEConfig,
     check_config,
 )
 from gsu_jax.models._elbo import (
@@ -20,6 +21,7 @@ from gsu_jax.models._elbo import (
 )
 from gsu_jax.models._generative import GenerativeModel, Loss, Params
 from gsu_jax.models._posteriors import Posteriors, encode_in_parts
+from gsu_jax.models._vae import vae
 
 __all__ = [
     "CLASSIFIER_CONFIGS",
@@ -35,6 +37,7 @@ __all__ = [
     "Posteriors",
     "Prediction",
     "ResNetConfig",
+    "VAEConfig",
     "bernoulli_log_likelihood",
     "check_config",
     "elbo_terms",
@@ -42,4 +45,5 @@ __all__ = [
     "gaussian_log_likelihood",
     "kl_to_standard_normal",
     "sample_posterior",
+    "vae",
 ]

@@ -7,14 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from gsu_jax.data import scale_images
-from gsu_jax.models import (
-    ConvVAEConfig,
-    GenerativeModel,
-    bernoulli_log_likelihood,
-    elbo_terms,
-    gaussian_log_likelihood,
-)
+from gsu_jax.models import ConvVAEConfig, GenerativeModel, vae
 from gsu_jax.networks._functional import functional
 from gsu_jax.networks._patches import Double, Halve
 
@@ -62,42 +55,33 @@ class _ConvVAE(nnx.Module):
 
 @lru_cache
 def conv_vae(config: ConvVAEConfig | None = None) -> GenerativeModel:
-    """A convolutional VAE as a `GenerativeModel`; parameters are a plain nested dict.
+    """A convolutional VAE with ReLU between its layers.
 
-    Every layer is a 4x4 convolution of stride 2, or its transpose, as one matrix product
-    (`gsu_jax.networks`), with ReLU between them. Decoded values are means (Gaussian) or
-    logits (Bernoulli) of the image's shape.
+    Every layer is a 4x4 convolution of stride 2 or its transpose, computed as one matrix product.
+
+    Args:
+        config: Its settings; the default is `ConvVAEConfig()`. Equal configs give one and the same
+            model, so that compiled programs are found again.
+
+    Returns:
+        A `GenerativeModel` whose parameters are a nested dict. Its decoded values are means
+        (Gaussian) or logits (Bernoulli) of the image's shape.
+
+    Example:
+        >>> model = conv_vae(ConvVAEConfig((4, 4, 1), widths=(2,), latent_size=3))
+        >>> jax.eval_shape(model.init, jax.random.key(0))["decoder"]["first"]["kernel"].shape
+        (3, 8)
+
+    References:
+        Kingma & Welling 2013, [Auto-Encoding Variational Bayes](https://arxiv.org/abs/1312.6114)
     """
     config = config or ConvVAEConfig()
     init, module = functional(lambda rngs: _ConvVAE(config, rngs))
 
-    def encode(params: dict, images: jax.Array) -> tuple[jax.Array, jax.Array]:
-        if images.shape[1:] != config.image_shape:
-            raise ValueError(
-                f"images must be [n, {', '.join(map(str, config.image_shape))}] for this model, "
-                f"found {list(images.shape)}."
-            )
-        mean, log_variance = jnp.split(module(params).encoder(scale_images(images)), 2, axis=-1)
-        return mean, log_variance
+    def encoder(params: dict, images: jax.Array) -> jax.Array:
+        return module(params).encoder(images)
 
-    def decode(params: dict, z: jax.Array) -> jax.Array:
-        decoded = module(params).decoder(z)
-        return decoded if config.likelihood == "bernoulli" else nnx.sigmoid(decoded)
+    def decoder(params: dict, z: jax.Array) -> jax.Array:
+        return module(params).decoder(z)
 
-    def log_likelihood(decoded: jax.Array, images: jax.Array) -> jax.Array:
-        if config.likelihood == "bernoulli":
-            return bernoulli_log_likelihood(decoded, images)
-        return gaussian_log_likelihood(decoded, images, config.variance)
-
-    def mean(decoded: jax.Array) -> jax.Array:
-        return nnx.sigmoid(decoded) if config.likelihood == "bernoulli" else decoded
-
-    def loss(params: dict, images: jax.Array, key: jax.Array) -> jax.Array:
-        terms = elbo_terms(model, params, images, key)
-        return jnp.mean(terms.reconstruction + config.beta * terms.kl)
-
-    def sample(params: dict, key: jax.Array, n: int) -> jax.Array:
-        return mean(decode(params, jax.random.normal(key, (n, config.latent_size))))
-
-    model = GenerativeModel(init, loss, sample, encode, decode, log_likelihood, mean)
-    return model
+    return vae(config, init, encoder, decoder)
