@@ -1,20 +1,18 @@
-"""Metrics: what a judge sees in a model's samples, and what the model makes of test images."""
+"""Metrics of samples and of likelihoods, and statistics over seeds."""
 
+from gsu_jax.metrics._best import LARGER_IS_BETTER, best, by_seed
 from gsu_jax.metrics._coverage import coverage_density, neighbour_radii
-from gsu_jax.metrics._evaluation import METRICS, Reference, evaluate, make_reference
+from gsu_jax.metrics._evaluation import METRICS, evaluate
 from gsu_jax.metrics._feature_ratio import FeatureRatio, feature_ratio, mean_probability
 from gsu_jax.metrics._frechet import GaussianFit, fit_gaussian, frechet_distance
 from gsu_jax.metrics._inception_score import inception_score
 from gsu_jax.metrics._judging import judge_predictions
 from gsu_jax.metrics._likelihood import negative_elbo
+from gsu_jax.metrics._paired import paired_test
+from gsu_jax.metrics._reference import Reference, make_reference
 from gsu_jax.metrics._seeds import (
-    LARGER_IS_BETTER,
-    YARDSTICKS,
     Interval,
-    best,
     bootstrap_interval,
-    by_seed,
-    paired_test,
     position,
     prediction_interval,
 )
@@ -22,7 +20,6 @@ from gsu_jax.metrics._seeds import (
 __all__ = [
     "LARGER_IS_BETTER",
     "METRICS",
-    "YARDSTICKS",
     "FeatureRatio",
     "GaussianFit",
     "Interval",

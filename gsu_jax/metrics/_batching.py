@@ -4,19 +4,20 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from gsu_jax import checks
+
 
 def padded_batches(images: np.ndarray, batch_size: int) -> Iterator[tuple[int, np.ndarray]]:
-    """Yields `(start, batch)`, every batch of `min(batch_size, n)` images.
+    """Yields `(start, batch)`, where every batch has `min(batch_size, n)` images.
 
-    The last one is filled up with copies of the last image; cut the results to n.
+    Copies of the last image fill the last batch; cut the results to n.
 
     Raises:
-      ValueError: no images, or `batch_size` below 1.
+        ValueError: There are no images, or `batch_size` is below 1.
     """
     if not len(images):
-        raise ValueError("images is empty: there is nothing to evaluate.")
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, found {batch_size}.")
+        raise ValueError("images is empty; give at least one")
+    checks.at_least(1, batch_size=batch_size)
     size = min(batch_size, len(images))
     for start in range(0, len(images), size):
         indices = np.minimum(np.arange(start, start + size), len(images) - 1)

@@ -14,31 +14,43 @@ def coverage_density(
 ) -> tuple[float, float]:
     """Coverage and density of `fake` among `real` (Naeem et al. 2020).
 
-    With B_i the closed ball around real vector i that reaches its k-th nearest other real one:
-    coverage is the share of balls that hold at least one fake vector, density the mean number of
-    balls a fake vector lies in, over k. Both are near 1 for two sets of one distribution; density
-    may pass 1. Exact, in float64.
+    B_i is the closed ball around real vector i that reaches its k-th nearest other real vector.
+    Coverage is the share of balls that hold at least one fake vector. Density is the mean number of
+    balls that hold a fake vector, over k. Both are near 1 for two sets of one distribution, and
+    density can exceed 1. Exact, in float64.
 
     Args:
-      real: `[n, d]` features of reference images, n > k.
-      fake: `[m, d]` features of samples.
-      k: which neighbour sets the radius.
-      radii: `neighbour_radii(real, k)`, where many sets are held against one reference.
+        real: `[n, d]` features of reference images, n > k.
+        fake: `[m, d]` features of samples.
+        k: Which neighbor sets the radius.
+        radii: `neighbour_radii(real, k)`, if many sets are compared with one reference.
+
+    Returns:
+        `(coverage, density)`.
 
     Raises:
-      ValueError: shapes that do not fit, n <= k, or features that are not finite.
+        ValueError: The shapes do not fit, n <= k, or features are not finite.
+
+    Example:
+        >>> real = [[0.0], [1.0], [2.0], [3.0]]
+        >>> coverage_density(real, [[0.5], [1.5]], k=1)
+        (0.75, 2.0)
+
+    References:
+        Naeem et al. 2020, [Reliable Fidelity and Diversity Metrics for Generative
+        Models](https://arxiv.org/abs/2002.09797)
     """
     real, fake = _checked(real, "real"), _checked(fake, "fake")
     if real.shape[1] != fake.shape[1]:
         raise ValueError(
-            f"real and fake must be the same features, found widths {real.shape[1]} and "
-            f"{fake.shape[1]}."
+            f"real and fake must be the same features, got widths {real.shape[1]} and "
+            f"{fake.shape[1]}"
         )
     if radii is None:
         radii = neighbour_radii(real, k)
     elif np.shape(radii) != (len(real),):
         raise ValueError(
-            f"radii must be [{len(real)}], one for each real vector, found {np.shape(radii)}."
+            f"radii must be [{len(real)}], one for each real vector, got {np.shape(radii)}"
         )
     squared_radii = np.square(radii)
     covered = np.zeros(len(real), bool)
@@ -51,31 +63,42 @@ def coverage_density(
 
 
 def neighbour_radii(real: ArrayLike, k: int = 5) -> np.ndarray:
-    """Distance `[n]` of each of the `real` vectors `[n, d]` to its k-th nearest other one.
+    """Distance of each real vector to its k-th nearest other real vector.
 
-    Rounded up by 1e-6 of the vector's distance to the mean of all, so that exact copies, whose
-    distances are rounding errors, lie within a radius of zero.
+    Rounded up by 1e-6 of the vector's distance to the mean. Without this, rounding errors put exact
+    copies outside a ball of radius zero.
+
+    Args:
+        real: `[n, d]` features, n > k.
+        k: Which neighbor.
+
+    Returns:
+        `[n]` float64.
 
     Raises:
-      ValueError: n <= k, k < 1, or features that are not finite.
+        ValueError: k is not in 1..n - 1, or features are not finite.
+
+    Example:
+        >>> neighbour_radii([[0.0], [1.0], [3.0]], k=1).round(3).tolist()
+        [1.0, 1.0, 2.0]
     """
     real = _checked(real, "real")
     if not 1 <= k < len(real):
         raise ValueError(
-            f"k must be between 1 and one less than the {len(real)} real vectors, found {k}; "
-            "give more reference images or a smaller k."
+            f"k must be between 1 and one less than the {len(real)} real vectors, got {k}; "
+            "give more reference images or a smaller k"
         )
-    # Place 0 of the sorted distances is the vector itself.
+    # Index 0 of the sorted distances is the vector itself.
     nearest = [np.partition(rows, k, axis=1)[:, k] for rows in _squared_distances(real, real)]
     norms = np.square(real - real.mean(axis=0)).sum(axis=1)
     return np.sqrt(np.maximum(np.concatenate(nearest), 0.0) + 1e-12 * norms)
 
 
 def _squared_distances(rows: np.ndarray, columns: np.ndarray) -> Iterator[np.ndarray]:
-    """Squared distances of `rows` to all of `columns`, some rows at a time."""
-    # Centred, because |x|^2 + |y|^2 - 2 x.y cancels where features stand far from the origin.
-    centre = columns.mean(axis=0)
-    rows, columns = rows - centre, columns - centre
+    """Yields squared distances of a block of `rows` to all of `columns`."""
+    # Centered, because |x|^2 + |y|^2 - 2 x.y cancels if features are far from the origin.
+    center = columns.mean(axis=0)
+    rows, columns = rows - center, columns - center
     column_norms = np.square(columns).sum(axis=1)
     for start in range(0, len(rows), _ROWS):
         block = rows[start : start + _ROWS]
@@ -88,7 +111,7 @@ def _squared_distances(rows: np.ndarray, columns: np.ndarray) -> Iterator[np.nda
 def _checked(features: ArrayLike, name: str) -> np.ndarray:
     features = np.asarray(features, np.float64)
     if features.ndim != 2 or not len(features):
-        raise ValueError(f"{name} must be [n, d] with n >= 1, found shape {features.shape}.")
+        raise ValueError(f"{name} must be [n, d] with n >= 1, got shape {features.shape}")
     if not np.isfinite(features).all():
-        raise ValueError(f"{name} has features that are not finite.")
+        raise ValueError(f"{name} has features that are not finite")
     return features

@@ -1,4 +1,4 @@
-"""What a judge makes of images, and of a model's samples, in compiled batches."""
+"""A judge's predictions on images and on a model's samples, in compiled batches."""
 
 from functools import partial
 from typing import Any
@@ -15,12 +15,30 @@ from gsu_jax.models import Classifier, GenerativeModel, Prediction
 def judge_predictions(
     judge: Classifier, judge_params: Any, images: np.ndarray, *, batch_size: int = 1000
 ) -> Prediction:
-    """The judge's logits `[n, classes]` and features `[n, d]` of `images`, NumPy float32.
+    """The judge's logits and features of images.
 
-    One compilation for any n above `batch_size`; the device is waited for once, at the end.
+    One compilation serves any n above `batch_size`. The host waits for the device once, at the end.
+
+    Args:
+        judge: The classifier.
+        judge_params: Its parameters.
+        images: `[n, height, width, channels]`, uint8 or floating in [0, 1].
+        batch_size: Images at a time.
+
+    Returns:
+        Logits `[n, classes]` and features `[n, d]`, NumPy float32.
 
     Raises:
-      ValueError: no images.
+        ValueError: There are no images.
+
+    Example:
+        >>> def apply(params, images):
+        ...     x = images.reshape(len(images), -1)
+        ...     return Prediction(logits=x @ params, features=x)
+        >>> judge = Classifier(init=None, apply=apply, features="two pixels")
+        >>> images = np.ones((3, 1, 2, 1), np.float32)
+        >>> judge_predictions(judge, np.eye(2), images).logits.shape
+        (3, 2)
     """
     batches = [
         _judge_batch(judge, judge_params, batch) for _, batch in padded_batches(images, batch_size)
@@ -38,12 +56,14 @@ def judge_samples(
     *,
     batch_size: int = 1000,
 ) -> tuple[bool, Prediction]:
-    """Draws `samples` images and judges them: whether all of it is finite, and the predictions.
+    """Draws `samples` images and judges them.
 
-    The images themselves stay on the device. Compiled once for each model, judge and batch size.
+    The images stay on the device. One compilation serves each model, judge and batch size.
+
+    Returns:
+        Whether images, logits and features are all finite, and the predictions.
     """
-    # A loop on the host, never a lax.scan: convolutions inside one are 22x slower on XLA's CPU
-    # backend. Nothing waits for the device until all batches are queued.
+    # Nothing waits for the device until all batches are queued.
     size = min(batch_size, samples)
     batches = [
         _sample_batch(model, params, judge, judge_params, jax.random.fold_in(key, start), size)

@@ -1,4 +1,4 @@
-"""Negative ELBO of single images: how well a latent variable model still explains them."""
+"""Negative ELBO of single images."""
 
 from functools import partial
 from typing import Any
@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gsu_jax import checks
 from gsu_jax.data import scale_images
 from gsu_jax.metrics._batching import padded_batches
-from gsu_jax.models import GenerativeModel
+from gsu_jax.models import GenerativeModel, kl_to_standard_normal, sample_posterior
 
 
 def negative_elbo(
@@ -21,31 +22,43 @@ def negative_elbo(
     samples: int = 1,
     batch_size: int = 1000,
 ) -> np.ndarray:
-    """Negative ELBO of each image, in nats, at beta = 1 whatever the model was trained with.
+    """Negative ELBO of each image, in nats, at beta = 1 whatever beta the model was trained with.
 
-    KL(q(z|x) || N(0, I)) - E_q log p(x|z), the divergence in closed form and the expectation over
-    `samples` draws of z. Image i draws with `key` folded with the draw and with i, so the result
-    does not depend on `batch_size`. Values that overflow float32 come back as inf or NaN.
+    KL(q(z|x) || N(0, I)) - E_q log p(x|z). The divergence is exact; `samples` draws of z estimate
+    the expectation. Draw d of image i uses `fold_in(fold_in(key, d), i)`, so the result does not
+    depend on `batch_size`. Values that overflow float32 are inf or NaN.
 
     Args:
-      model: needs encode, decode and log_likelihood.
-      params: its parameters.
-      images: `[n, height, width, channels]`, as in `GenerativeModel`.
-      key: a PRNG key.
-      samples: draws of z for each image.
-      batch_size: images at a time; one compilation, the last batch is filled up.
+        model: A model with encode, decode and log_likelihood.
+        params: Its parameters.
+        images: `[n, height, width, channels]`, as in `GenerativeModel`.
+        key: A PRNG key.
+        samples: Draws of z for each image.
+        batch_size: Images at a time. The last batch is padded, so one compilation serves all.
 
     Returns:
-      `[n]` float64, so that a mean over it is taken in float64.
+        `[n]` float64, so that a mean over it is taken in float64.
 
     Raises:
-      ValueError: the model lacks a function, or `samples` is below 1.
+        ValueError: The model lacks a function, there are no images, or `samples` is below 1.
+
+    Example:
+        >>> normal = GenerativeModel(
+        ...     init=None, loss=None, sample=None,
+        ...     encode=lambda params, images: (jnp.zeros((len(images), 1)),) * 2,
+        ...     decode=lambda params, z: z,
+        ...     log_likelihood=lambda decoded, images: jnp.full(len(images), -3.0),
+        ... )
+        >>> images = np.zeros((2, 1, 1, 1), np.float32)
+        >>> negative_elbo(normal, None, images, jax.random.key(0)).tolist()
+        [3.0, 3.0]
+
+    References:
+        Kingma & Welling 2013, [Auto-Encoding Variational Bayes](https://arxiv.org/abs/1312.6114)
     """
     model.require("encode", "decode", "log_likelihood", needed_by="negative_elbo")
-    if samples < 1:
-        raise ValueError(f"samples must be at least 1, found {samples}.")
-    # A loop on the host, never a lax.scan: convolutions inside one are 22x slower on XLA's CPU
-    # backend. Nothing here waits for the device until the last batch is on its way.
+    checks.at_least(1, samples=samples)
+    # Nothing here waits for the device until the last batch is on its way.
     batches = [
         [
             _batch_negative_elbo(model, params, batch, start, jax.random.fold_in(key, draw))
@@ -59,12 +72,10 @@ def negative_elbo(
 
 @partial(jax.jit, static_argnames="model")
 def _batch_negative_elbo(model, params, images, start, key):
+    # Not `elbo_terms`, which draws a batch from one key: here each image has a key of its own.
     images = scale_images(images)
     mean, log_variance = model.encode(params, images)
     keys = jax.vmap(partial(jax.random.fold_in, key))(start + jnp.arange(len(images)))
-    noise = jax.vmap(lambda key: jax.random.normal(key, mean.shape[1:], mean.dtype))(keys)
-    z = mean + jnp.exp(0.5 * log_variance) * noise
+    z = jax.vmap(sample_posterior)(mean, log_variance, keys)
     log_likelihood = model.log_likelihood(model.decode(params, z), images)
-    divergence = 0.5 * (jnp.exp(log_variance) + jnp.square(mean) - 1.0 - log_variance)
-    axes = tuple(range(1, mean.ndim))
-    return divergence.astype(jnp.float32).sum(axes) - log_likelihood.astype(jnp.float32)
+    return kl_to_standard_normal(mean, log_variance) - log_likelihood.astype(jnp.float32)

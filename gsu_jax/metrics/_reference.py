@@ -1,0 +1,128 @@
+"""The test data as the judge sees them: what every model of an experiment is compared with."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gsu_jax.metrics._coverage import neighbour_radii
+from gsu_jax.metrics._frechet import GaussianFit, fit_gaussian
+from gsu_jax.metrics._judging import judge_predictions
+from gsu_jax.models import Classifier
+
+
+# eq=False: records of arrays are compared by identity.
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """What `make_reference` computes once from the test data.
+
+    Attributes:
+        test_fit: Gaussian of the judge's features of all test images.
+        retained_fit: Gaussian of the judge's features of the retained test images.
+        retained_features: `[r, d]`, for coverage and density.
+        retained_radii: `[r]`, their `neighbour_radii` for `neighbours`.
+        neighbours: k of coverage and density.
+        images: `[n, height, width, channels]`, all test images, for the negative ELBO.
+        forgotten: `[n]` bool, true for the images that show what is forgotten.
+        feature: The judge's index of the forgotten class.
+        feature_extractor: Name of the features, which reports print beside each Frechet distance.
+        judge_accuracy: Accuracy of the judge on the test images.
+    """
+
+    test_fit: GaussianFit
+    retained_fit: GaussianFit
+    retained_features: np.ndarray
+    retained_radii: np.ndarray
+    neighbours: int
+    images: np.ndarray
+    forgotten: np.ndarray
+    feature: int
+    feature_extractor: str
+    judge_accuracy: float
+
+
+def make_reference(
+    judge: Classifier,
+    judge_params: Any,
+    images: np.ndarray,
+    labels: np.ndarray,
+    forgotten: np.ndarray,
+    feature: int,
+    *,
+    neighbours: int = 5,
+    batch_size: int = 1000,
+) -> Reference:
+    """Judges the test data once, for all models that are evaluated.
+
+    Args:
+        judge: The classifier behind fratio, IS, the Frechet distances and coverage.
+        judge_params: Its parameters.
+        images: `[n, height, width, channels]` test images, uint8 or floating in [0, 1].
+        labels: `[n]` integers, the judge's class index of each image, for its accuracy.
+        forgotten: `[n]` bool, true for the images that show what is forgotten. If none does,
+            `evaluate` gives None for `nelbo_forget`.
+        feature: The judge's index of the forgotten class.
+        neighbours: k of coverage and density.
+        batch_size: Images that are judged at a time.
+
+    Returns:
+        A `Reference`.
+
+    Raises:
+        ValueError: The lengths differ, `feature` or a label is not one of the judge's classes, too
+            few test images are retained, or the judge gives values that are not finite.
+
+    Example:
+        >>> from gsu_jax.models import Prediction
+        >>> def apply(params, images):
+        ...     x = images.reshape(len(images), -1)
+        ...     return Prediction(logits=x @ params, features=x)
+        >>> judge = Classifier(init=None, apply=apply, features="two pixels")
+        >>> images = np.float32([[1, 0], [0, 1], [1, 0], [0, 1]]).reshape(4, 1, 2, 1)
+        >>> labels = np.array([0, 1, 0, 1])
+        >>> reference = make_reference(
+        ...     judge, np.eye(2), images, labels, labels == 1, feature=1, neighbours=1
+        ... )
+        >>> reference.judge_accuracy
+        1.0
+    """
+    images, labels, forgotten = np.asarray(images), np.asarray(labels), np.asarray(forgotten)
+    for name, array in (("labels", labels), ("forgotten", forgotten)):
+        if array.shape != (len(images),):
+            raise ValueError(
+                f"{name} must be one for each of the {len(images)} images, got {array.shape}"
+            )
+    if forgotten.dtype != bool:
+        raise ValueError(f"forgotten must be a mask of bool, got {forgotten.dtype}")
+    retained = np.count_nonzero(~forgotten)
+    if retained <= neighbours:
+        raise ValueError(
+            f"forgotten leaves {retained} of {len(images)} test images retained; coverage with "
+            f"neighbours={neighbours} needs at least {neighbours + 1}"
+        )
+    logits, features = judge_predictions(judge, judge_params, images, batch_size=batch_size)
+    if not (np.isfinite(logits).all() and np.isfinite(features).all()):
+        raise ValueError(
+            "judge gives logits or features that are not finite on the test images; train it again"
+        )
+    classes = logits.shape[1]
+    if not 0 <= feature < classes:
+        raise ValueError(f"feature must be one of the judge's 0..{classes - 1}, got {feature}")
+    if labels.min() < 0 or labels.max() >= classes:
+        raise ValueError(
+            f"labels must be the judge's class indices 0..{classes - 1}, got "
+            f"{labels.min()}..{labels.max()}; map the data set's own labels to positions first"
+        )
+    retained_features = features[~forgotten]
+    return Reference(
+        test_fit=fit_gaussian(features),
+        retained_fit=fit_gaussian(retained_features),
+        retained_features=retained_features,
+        retained_radii=neighbour_radii(retained_features, neighbours),
+        neighbours=neighbours,
+        images=images,
+        forgotten=forgotten,
+        feature=int(feature),
+        feature_extractor=judge.features,
+        judge_accuracy=float(np.mean(logits.argmax(axis=1) == labels)),
+    )
