@@ -19,9 +19,7 @@ def scripts():
 def made_with(config):
     """What the models and the judge of a study depend on, the request apart."""
     record = config.record()
-    return {
-        name: record[name] for name in ("classes", "model", "pretraining", "judge", "judging")
-    }
+    return {name: record[name] for name in ("classes", "model", "pretraining", "judge", "judging")}
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 """Convolutions that keep, halve or double an image, each as one matrix product.
 
-XLA's CPU backend runs a convolution's gradient 22 times slower inside a loop, its transposed
-convolution 4 to 8 times slower than this one even outside, and both slower still under `vmap`.
-Matrix products do not suffer: these layers may be scanned over steps and mapped over seeds.
+XLA's CPU backend runs a convolution's gradient 22 times slower inside a loop, and slower still
+under `vmap`. Its transposed convolution is 4 to 8 times slower than this one even outside a loop.
+Matrix products do not suffer, so these layers can be scanned over steps and mapped over seeds.
 """
 
 import jax
@@ -10,25 +10,24 @@ import jax.numpy as jnp
 from flax import nnx
 
 
-def convolve(images: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
-    """The convolution with the zero padding that TensorFlow calls SAME.
+def keep(images: jax.Array, kernel: jax.Array) -> jax.Array:
+    """The convolution of stride 1 with zero padding that keeps the size of the image.
 
-    Equal to `lax.conv_general_dilated(images, kernel, (stride, stride), "SAME")` in NHWC and HWIO.
-    The shifted images stand side by side, and one matrix product applies the kernel to all of them.
+    Equal to `lax.conv_general_dilated(images, kernel, (1, 1), "SAME")` in NHWC and HWIO. The
+    shifted images stand side by side, and one matrix product applies the kernel.
 
     Args:
         images: `[n, height, width, channels]`.
-        kernel: `[k, k, channels, features]`.
-        stride: step from one patch to the next, in rows and in columns.
+        kernel: `[k, k, channels, features]`, k odd.
 
     Returns:
-        `[n, ceil(height / stride), ceil(width / stride), features]`.
+        `[n, height, width, features]`.
     """
-    size, shape = len(kernel), images.shape[1:3]
-    pads = jax.lax.padtype_to_pads(shape, (size, size), (stride, stride), "SAME")
-    padded = jnp.pad(images, ((0, 0), *pads, (0, 0)))
-    rows, columns = ([slice(i, i + side, stride) for i in range(size)] for side in shape)
-    shifted = [padded[:, i, j] for i in rows for j in columns]
+    _, height, width, _ = images.shape
+    size = len(kernel)
+    border = (size // 2, size // 2)
+    padded = jnp.pad(images, ((0, 0), border, border, (0, 0)))
+    shifted = [padded[:, i : height + i, j : width + j] for i in range(size) for j in range(size)]
     return jnp.concatenate(shifted, axis=-1) @ kernel.reshape(-1, kernel.shape[-1])
 
 
@@ -36,15 +35,15 @@ def halve(images: jax.Array, kernel: jax.Array) -> jax.Array:
     """The 4x4 convolution of stride 2 whose zero padding of 1 makes the image half as large.
 
     Equal to `lax.conv_general_dilated(images, kernel, (2, 2), ((1, 1), (1, 1)))` in NHWC and HWIO.
-    Every patch of 4x4 pixels is two by two of the padded image's 2x2 blocks: all patches are
-    gathered by slices, stacked where the kernel has its rows and columns, and multiplied at once.
+    A patch of 4x4 pixels consists of two by two of the padded image's 2x2 blocks. Slices gather the
+    patches in the order of the kernel's rows and columns, and one matrix product applies it.
 
     Args:
-      images: `[n, height, width, channels]`, height and width even.
-      kernel: `[4, 4, channels, features]`.
+        images: `[n, height, width, channels]`, height and width even.
+        kernel: `[4, 4, channels, features]`.
 
     Returns:
-      `[n, height / 2, width / 2, features]`.
+        `[n, height / 2, width / 2, features]`.
     """
     n, height, width, channels = images.shape
     height, width = height // 2, width // 2
@@ -58,18 +57,18 @@ def halve(images: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def double(images: jax.Array, kernel: jax.Array) -> jax.Array:
-    """The transposed convolution: the adjoint of `halve` by the same kernel.
+    """The transposed convolution, which is the adjoint of `halve` with the same kernel.
 
-    <halve(x, kernel), y> = <x, double(y, kernel)> for all x and y: a matrix product with the
-    kernel's transpose, and an overlap-add of the patches. Equal to `lax.conv_transpose(images,
-    kernel, (2, 2), "SAME", transpose_kernel=True)`.
+    <halve(x, kernel), y> = <x, double(y, kernel)> for all x and y. It is a matrix product with the
+    kernel's transpose, followed by a sum of the overlapping patches. Equal to
+    `lax.conv_transpose(images, kernel, (2, 2), "SAME", transpose_kernel=True)`.
 
     Args:
-      images: `[n, height, width, features]`.
-      kernel: `[4, 4, channels, features]`.
+        images: `[n, height, width, features]`.
+        kernel: `[4, 4, channels, features]`.
 
     Returns:
-      `[n, 2 height, 2 width, channels]`.
+        `[n, 2 height, 2 width, channels]`.
     """
     n, height, width, _ = images.shape
     larger = jnp.zeros((n, 2 * height, 2 * width, kernel.shape[2]), images.dtype)

@@ -10,7 +10,7 @@ from flax import nnx
 from gsu_jax.data import scale_images
 from gsu_jax.models import Classifier, Prediction, ResNetConfig
 from gsu_jax.networks._functional import functional
-from gsu_jax.networks._patches import convolve, halve
+from gsu_jax.networks._patches import halve, keep
 
 STAGES = (1, 2, 4, 8)  # channels of the four stages of two blocks each, in units of the first
 # The standard deviation of relu(x), x ~ N(0, 1): dividing by it keeps a variance of 1.
@@ -20,9 +20,8 @@ RELU_DEVIATION = np.sqrt((1 - 1 / np.pi) / 2)
 class _Conv(nnx.Module):
     """A convolution whose kernel has mean 0 and variance 1 / fan-in for each feature.
 
-    `size` 4 halves the image, odd sizes keep it (`gsu_jax.networks`). Standardised weights
-    do what batch statistics do in the original, and leave every image to itself (Qiao et al. 2019;
-    Brock et al. 2021).
+    `size` 4 halves the image, odd sizes keep it. Standardized weights replace batch statistics, so
+    that images do not influence each other (Qiao et al. 2019; Brock et al. 2021).
     """
 
     def __init__(self, inputs: int, outputs: int, size: int, rngs: nnx.Rngs) -> None:
@@ -34,10 +33,10 @@ class _Conv(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         kernel = self.kernel[...]
         fan_in = kernel[..., 0].size
-        centred = kernel - kernel.mean((0, 1, 2))
-        scale = jax.lax.rsqrt(fan_in * jnp.mean(centred**2, (0, 1, 2)) + 1e-4)
-        apply = halve if len(kernel) == 4 else convolve
-        return apply(x, centred * scale * self.gain[...]) + self.bias[...]
+        centered = kernel - kernel.mean((0, 1, 2))
+        scale = jax.lax.rsqrt(fan_in * jnp.mean(centered**2, (0, 1, 2)) + 1e-4)
+        convolve = halve if len(kernel) == 4 else keep
+        return convolve(x, centered * scale * self.gain[...]) + self.bias[...]
 
 
 def _relu(x: jax.Array) -> jax.Array:
@@ -62,7 +61,7 @@ class _Block(nnx.Module):
 
 
 def _pool(x: jax.Array) -> jax.Array:
-    """The means of the 2x2 blocks of `[n, h, w, c]`."""
+    """Means of the 2x2 blocks of `[n, h, w, c]`."""
     n, height, width, channels = x.shape
     return x.reshape(n, height // 2, 2, width // 2, 2, channels).mean((2, 4))
 
@@ -99,12 +98,29 @@ class _ResNet18(nnx.Module):
 
 @lru_cache
 def resnet18(config: ResNetConfig | None = None) -> Classifier:
-    """A stem, four stages of two residual blocks, and a global mean, as a `Classifier`.
+    """A stem, four stages of two residual blocks, and a global mean.
 
-    Its features are the last stage's channels averaged over the image: 8 `width` of them. Height
-    and width must be multiples of 2^(halvings + 3). What differs from the original: standardised
-    kernels in place of batch norm, ReLUs before the convolutions, kernels of 4x4 where an image
-    is halved, and its shortcut a mean of 2x2.
+    It differs from the original in four points: standardized kernels in place of batch norm, ReLUs
+    before the convolutions, 4x4 kernels if a layer halves the image, and a mean over 2x2 pixels in
+    the shortcut of such a layer.
+
+    Args:
+        config: Its settings; the default is `ResNetConfig()`. Equal configs give one and the same
+            classifier, so that compiled programs are found again.
+
+    Returns:
+        A `Classifier` of images whose sides are multiples of 2^(halvings + 3). Its features are the
+        channels of the last stage averaged over the image, 8 `width` of them.
+
+    Example:
+        >>> judge = resnet18(ResNetConfig(classes=2, width=2))
+        >>> params = jax.eval_shape(judge.init, jax.random.key(0))
+        >>> jax.eval_shape(judge.apply, params, jnp.zeros((5, 16, 16, 3))).features.shape
+        (5, 16)
+
+    References:
+        He et al. 2015, [Deep Residual Learning](https://arxiv.org/abs/1512.03385); Brock et al.
+        2021, [Normalizer-free ResNets](https://arxiv.org/abs/2101.08692)
     """
     config = config or ResNetConfig()
     init, module = functional(lambda rngs: _ResNet18(config, rngs))
@@ -116,8 +132,8 @@ def resnet18(config: ResNetConfig | None = None) -> Classifier:
         ):
             raise ValueError(
                 f"images must be [n, height, width, {config.channels}] with sides that are "
-                f"multiples of {multiple}, found {list(images.shape)}. Change channels or halvings "
-                "of ResNetConfig, or load the images with another image_size."
+                f"multiples of {multiple}, got {list(images.shape)}; change channels or halvings "
+                "of ResNetConfig, or load the images with another image_size"
             )
         return scale_images(images)
 
@@ -134,10 +150,19 @@ def resnet18(config: ResNetConfig | None = None) -> Classifier:
 
 
 def augment(images: jax.Array, key: jax.Array, *, shift: int, mirror: bool) -> jax.Array:
-    """Each of the images `[n, h, w, c]` mirrored or not, and moved by up to `shift` pixels.
+    """Mirrors each image with probability 1/2 if `mirror`, and moves it by up to `shift` pixels.
 
-    Left and right change places with probability 1/2 where `mirror`; offsets are uniform over
-    -shift..shift in both directions, and the border is repeated where the image moved away.
+    Offsets are uniform over -shift..shift in rows and in columns. Border pixels are repeated where
+    the image moved away.
+
+    Args:
+        images: `[n, height, width, channels]`.
+        key: A PRNG key.
+        shift: Largest offset.
+        mirror: Whether to mirror.
+
+    Returns:
+        The images, of the same shape.
     """
     mirror_key, shift_key = jax.random.split(key)
     if mirror:
