@@ -1,12 +1,6 @@
 """`unlearn`: the one loop that runs every method."""
 
-from gsu_jax.unlearning._epoch import (
-    EpochShape,
-    EpochSizes,
-    StepInputs,
-    epoch_order,
-    gather_images,
-)
+from gsu_jax.unlearning._epoch import EpochShape, EpochSizes, StepInputs, epoch_order, gather_images
 from gsu_jax.unlearning._loop import compile_ahead, unlearn
 from gsu_jax.unlearning._result import StopRule, UnlearningResult
 from gsu_jax.unlearning._step import RunConstants, initialize, take_step

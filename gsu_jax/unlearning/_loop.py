@@ -124,9 +124,7 @@ def unlearn(
                 jax.block_until_ready(inputs)
             constants = RunConstants(images, steps, prepared, step_key)
             for first, last in spans:
-                carry, history = stopwatch.run(
-                    program.steps, carry, inputs, constants, first, last
-                )
+                carry, history = stopwatch.run(program.steps, carry, inputs, constants, first, last)
                 recorder.record(carry[0], history, first, last)
                 if recorder.stopped:
                     return recorder.result(carry[0])

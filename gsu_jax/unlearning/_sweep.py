@@ -22,13 +22,7 @@ from gsu_jax.runtime import (
 )
 from gsu_jax.unlearning._epoch import EpochShape, epoch_order
 from gsu_jax.unlearning._result import UnlearningResult
-from gsu_jax.unlearning._step import (
-    Carry,
-    RunConstants,
-    epoch_sizes,
-    initialize,
-    take_step,
-)
+from gsu_jax.unlearning._step import Carry, RunConstants, epoch_sizes, initialize, take_step
 
 Settings = Mapping[str, Sequence[float] | np.ndarray | jax.Array]
 

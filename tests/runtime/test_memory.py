@@ -75,8 +75,9 @@ def test_error_of_a_running_program_becomes_out_of_memory(monkeypatch):
 
 
 def test_error_outside_a_compiled_program_is_explained():
-    with pytest.raises(OutOfMemory, match=r"batch_size from 8 .* 4"), explain_out_of_memory(
-        batch_size=8
+    with (
+        pytest.raises(OutOfMemory, match=r"batch_size from 8 .* 4"),
+        explain_out_of_memory(batch_size=8),
     ):
         raise exhausted()
 
