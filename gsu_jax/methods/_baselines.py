@@ -1,14 +1,13 @@
 """The baselines of an unlearning table: the trained model, retraining, fine-tuning."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 
-from gsu_jax.data import ImageSet
-from gsu_jax.methods._method import Batch, Method, Role, StepGradients, Visits
+from gsu_jax.methods._method import Method, Role, StepGradients, Visits
 from gsu_jax.methods.ingredients import over_masked
-from gsu_jax.models import GenerativeModel, Params
+from gsu_jax.models import Params
 
 
 @dataclass(frozen=True)
@@ -40,9 +39,7 @@ class FineTune(Method):
     name: ClassVar[str] = "fine_tune"
     visits: ClassVar[Visits] = "retain"
 
-    def gradients(
-        self, model: GenerativeModel, prepared: Any, params: Params, batch: Batch, key: jax.Array
-    ) -> StepGradients:
+    def gradients(self, model, prepared, params, batch, key) -> StepGradients:
         """Returns the gradient of the training loss on retained images."""
         loss, grads = jax.value_and_grad(over_masked(model.loss))(params, batch.visited, key)
         return StepGradients(grads, grads, {"retain_loss": loss})
@@ -68,13 +65,6 @@ class Retrain(FineTune):
 
     learning_rate: float = 1e-3
 
-    def start(
-        self,
-        model: GenerativeModel,
-        params: Params,
-        forget: ImageSet,
-        retain: ImageSet,
-        key: jax.Array,
-    ) -> Params:
+    def start(self, model, params, forget, retain, key) -> Params:
         """Returns new parameters; the trained ones are not used."""
         return model.init(key)

@@ -7,10 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from gsu_jax.checks import at_least
-from gsu_jax.data import ImageSet
-from gsu_jax.methods._method import Batch, Method, StepGradients
+from gsu_jax.methods._method import Method, StepGradients
 from gsu_jax.methods.ingredients import ms_ssim
-from gsu_jax.models import GenerativeModel, Params, Posteriors, encode_in_parts
+from gsu_jax.models import Params, Posteriors, encode_in_parts
 
 
 class Prepared(NamedTuple):
@@ -72,14 +71,7 @@ class FeatureUnlearning(Method):
         at_least(0, edit_weight=self.edit_weight)
         at_least(1, fitted_images=self.fitted_images)
 
-    def prepare(
-        self,
-        model: GenerativeModel,
-        params: Params,
-        forget: ImageSet,
-        retain: ImageSet,
-        key: jax.Array,
-    ) -> Prepared:
+    def prepare(self, model, params, forget, retain, key) -> Prepared:
         """Computes e and t from the mean latents of forgotten images and of some retained ones."""
         some = retain.draw(key, self.fitted_images)
         shown, not_shown = (
@@ -92,9 +84,7 @@ class FeatureUnlearning(Method):
         direction = jnp.where(length > 0, difference / jnp.where(length > 0, length, 1.0), 0.0)
         return Prepared(params, direction, direction @ (shown + not_shown) / 2)
 
-    def gradients(
-        self, model: GenerativeModel, prepared: Prepared, params: Params, batch: Batch, key
-    ) -> StepGradients:
+    def gradients(self, model, prepared: Prepared, params, batch, key) -> StepGradients:
         """Returns the gradient of the loss, on latents drawn from the prior for this step."""
         z = jax.random.normal(key, (len(batch.visited.mask), len(prepared.direction)))
         shown, edited = edit(z, prepared.direction, prepared.threshold)

@@ -1,14 +1,13 @@
 """Gradient ascent on the forget set, without surgery."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
 
-from gsu_jax.methods._method import Batch, Method, StepGradients
+from gsu_jax.methods._method import Method, StepGradients
 from gsu_jax.methods.ingredients import over_masked, training_loss
-from gsu_jax.models import GenerativeModel, Params
 
 
 @dataclass(frozen=True)
@@ -35,13 +34,11 @@ class GradientAscent(Method):
     loss: Literal["elbo", "reconstruction"] = "elbo"
     through: Literal["model", "decoder"] = "model"
 
-    def check(self, model: GenerativeModel) -> None:
+    def check(self, model) -> None:
         """Checks that the model has the latent variables that `loss` and `through` need."""
         training_loss(model, self.loss, self.through, needed_by=self.name)
 
-    def gradients(
-        self, model: GenerativeModel, prepared: Any, params: Params, batch: Batch, key: jax.Array
-    ) -> StepGradients:
+    def gradients(self, model, prepared, params, batch, key) -> StepGradients:
         """Returns minus the gradient of the forget loss."""
         loss = over_masked(training_loss(model, self.loss, self.through))
         value, grads = jax.value_and_grad(loss)(params, batch.visited, key)

@@ -9,10 +9,9 @@ import jax.numpy as jnp
 import optax
 
 from gsu_jax.checks import at_least, choice
-from gsu_jax.data import Count
-from gsu_jax.methods._method import Batch, StepGradients
+from gsu_jax.methods._method import StepGradients
 from gsu_jax.methods._two_gradients import TwoGradients, check_weight_acts, weighted_retain
-from gsu_jax.models import GenerativeModel, Params
+from gsu_jax.models import Params
 from gsu_jax.surgery import measure_conflict, project_conflicting
 
 
@@ -72,24 +71,20 @@ class GradientSurgery(TwoGradients):
         choice(("gradients", "steps"), incoming=self.incoming)
         at_least(1, retain_gradients=self.retain_gradients)
 
-    def check(self, model: GenerativeModel) -> None:
+    def check(self, model) -> None:
         """Checks that the model has what the loss needs, and that `retain_weight` has an effect."""
         super().check(model)
         if self.incoming == "steps":
             check_weight_acts(self.retain_weight, self.when)
 
-    def gradients(
-        self, model: GenerativeModel, prepared: Any, params: Params, batch: Batch, key: jax.Array
-    ) -> StepGradients:
+    def gradients(self, model, prepared, params, batch, key) -> StepGradients:
         """Returns the forget gradient, with its sign, and the retain gradient."""
         step = super().gradients(model, prepared, params, batch, key)
         if self.sign == "ascend":
             return step
         return step._replace(updates=jax.tree.map(jnp.negative, step.updates))
 
-    def transform(
-        self, optimizer: optax.GradientTransformation, params: Params, steps: Count
-    ) -> optax.GradientTransformationExtraArgs:
+    def transform(self, optimizer, params, steps) -> optax.GradientTransformationExtraArgs:
         """The projection and the optimizer, in the order that `incoming` says."""
         scope = modules(params) if self.scope == "module" else self.scope
         projection = project_conflicting(when=self.when, scope=scope, incoming=self.incoming)

@@ -64,7 +64,7 @@ class Method:
 
     A method overrides `gradients`, and the other functions if it needs to. `unlearn` traces
     `start`, `prepare`, `gradients` and `transform` with `jax.jit`, and counts them as the method's
-    time.
+    time. A method that overrides them takes the types of their parameters from here.
 
     Attributes:
         name: the name on the command line and in results.

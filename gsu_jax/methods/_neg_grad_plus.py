@@ -1,14 +1,13 @@
 """NegGrad+: ascent on the forget loss and descent on the retain loss, in one weighted sum."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 
 from gsu_jax.checks import at_least, at_most
-from gsu_jax.methods._method import Batch, Method, StepGradients
+from gsu_jax.methods._method import Method, StepGradients
 from gsu_jax.methods._two_gradients import ascent_and_retain_grads
-from gsu_jax.models import GenerativeModel, Params
 
 
 @dataclass(frozen=True)
@@ -44,9 +43,7 @@ class NegGradPlus(Method):
         at_least(0, retain_share=self.retain_share)
         at_most(1, retain_share=self.retain_share)
 
-    def gradients(
-        self, model: GenerativeModel, prepared: Any, params: Params, batch: Batch, key: jax.Array
-    ) -> StepGradients:
+    def gradients(self, model, prepared, params, batch, key) -> StepGradients:
         """Returns alpha grad l_r - (1 - alpha) grad l_f."""
         alpha, grads = self.retain_share, ascent_and_retain_grads(model.loss, params, batch, key)
         updates = jax.tree.map(lambda r, a: alpha * r + (1 - alpha) * a, grads.retain, grads.forget)

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import optax
 
 from gsu_jax.checks import above, at_least, choice, in_range
-from gsu_jax.data import Count, ImageSet
-from gsu_jax.methods._method import Batch, Method, StepGradients
+from gsu_jax.data import Count
+from gsu_jax.methods._method import Method, StepGradients
 from gsu_jax.methods.ingredients import (
     MaskedBatch,
     Transport,
@@ -19,7 +19,6 @@ from gsu_jax.methods.ingredients import (
     masked_mean,
 )
 from gsu_jax.models import (
-    GenerativeModel,
     Params,
     Posteriors,
     encode_in_parts,
@@ -134,14 +133,7 @@ class RedirectSurgery(Method):
         at_least(1, held_images=self.held_images)
         choice(("always", "conflict"), when=self.when)
 
-    def prepare(
-        self,
-        model: GenerativeModel,
-        params: Params,
-        forget: ImageSet,
-        retain: ImageSet,
-        key: jax.Array,
-    ) -> Prepared:
+    def prepare(self, model, params, forget, retain, key) -> Prepared:
         """Encodes all forgotten images and some retained ones, and fits T to them."""
         posteriors, receiving = (
             Posteriors(*encode_in_parts(model, params, images), images.count)
@@ -153,9 +145,7 @@ class RedirectSurgery(Method):
         near = receiving.take(neighbours.indices, neighbours.count)
         return Prepared(params, posteriors, transport, near, neighbours.weight, scale)
 
-    def gradients(
-        self, model: GenerativeModel, prepared: Prepared, params: Params, batch: Batch, key
-    ) -> StepGradients:
+    def gradients(self, model, prepared: Prepared, params, batch, key) -> StepGradients:
         """Returns the gradients of the forget loss and of the retain loss."""
         teacher, transport = prepared.teacher, prepared.transport
         mean, log_variance, _ = prepared.posteriors.take(batch.indices)
@@ -214,7 +204,7 @@ class RedirectSurgery(Method):
         """`batch_size`, or less so that a run over a small set has `least_steps` steps."""
         return max(1, min(self.batch_size, images * epochs // self.least_steps))
 
-    def optimizer(self, steps: Count) -> optax.GradientTransformation:
+    def optimizer(self, steps) -> optax.GradientTransformation:
         """Adam with low momentum and a cosine schedule over the run."""
 
         def rate(step: Count) -> jax.Array:
@@ -222,9 +212,7 @@ class RedirectSurgery(Method):
 
         return optax.adam(rate, b1=self.momentum, b2=0.9, nesterov=True)
 
-    def transform(
-        self, optimizer: optax.GradientTransformation, params: Params, steps: Count
-    ) -> optax.GradientTransformationExtraArgs:
+    def transform(self, optimizer, params, steps) -> optax.GradientTransformationExtraArgs:
         """Surgery, the weighted retain gradient, the optimizer."""
         growth = self.final_retain_weight / self.retain_weight
 

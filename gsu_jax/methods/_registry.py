@@ -1,5 +1,6 @@
-"""Methods by name."""
+"""The methods of a study by name."""
 
+from gsu_jax.checks import unknown
 from gsu_jax.methods._baselines import Before, FineTune, Retrain
 from gsu_jax.methods._feature_unlearning import FeatureUnlearning
 from gsu_jax.methods._gradient_ascent import GradientAscent
@@ -37,12 +38,22 @@ METHODS: dict[str, type[Method]] = {
 
 
 def get_method(method: str | Method) -> Method:
-    """The method of that name with its default settings, or the given one itself."""
+    """Returns the method with this name and its default settings, or the given method itself.
+
+    Args:
+        method: a name in `METHODS`, or a method with settings of its own.
+
+    Raises:
+        ValueError: no method has this name.
+
+    Example:
+        >>> get_method("uno").weight
+        1000.0
+        >>> get_method(UNO(weight=300.0)).weight
+        300.0
+    """
     if isinstance(method, Method):
         return method
     if not isinstance(method, str) or method not in METHODS:
-        raise ValueError(
-            f"unknown method {method!r}; known are {', '.join(METHODS)}. A method with settings "
-            "of its own is given as an object, such as GradientSurgery(when='conflict')."
-        )
+        raise unknown("method", "method", method, METHODS)
     return METHODS[method]()

@@ -8,15 +8,15 @@ import jax.numpy as jnp
 import optax
 
 from gsu_jax.checks import above, at_least, at_most
-from gsu_jax.data import Count, ImageSet
-from gsu_jax.methods._method import Batch, Method, StepGradients
+from gsu_jax.data import ImageSet
+from gsu_jax.methods._method import Method, StepGradients
 from gsu_jax.methods.ingredients import (
     MaskedBatch,
     imitation_loss,
     masked_mean,
     over_masked,
 )
-from gsu_jax.models import GenerativeModel, Loss, Params, sample_posterior
+from gsu_jax.models import Loss, Params, sample_posterior
 from gsu_jax.surgery import forget_retain_grads
 
 
@@ -80,21 +80,12 @@ class SalUn(Method):
         above(0, share=self.share)
         at_most(1, share=self.share)
 
-    def prepare(
-        self,
-        model: GenerativeModel,
-        params: Params,
-        forget: ImageSet,
-        retain: ImageSet,
-        key: jax.Array,
-    ) -> Prepared:
+    def prepare(self, model, params, forget, retain, key) -> Prepared:
         """Computes the mask from all forgotten images."""
         grads = whole_gradient(model.loss, params, forget, key, self.batch_size)
         return Prepared(params, largest_share(grads, self.share))
 
-    def gradients(
-        self, model: GenerativeModel, prepared: Prepared, params: Params, batch: Batch, key
-    ) -> StepGradients:
+    def gradients(self, model, prepared: Prepared, params, batch, key) -> StepGradients:
         """Returns the gradient of the loss, with the mask for the optimizer."""
         teacher = prepared.teacher
 
@@ -114,9 +105,7 @@ class SalUn(Method):
         updates = jax.tree.map(lambda f, r: f + self.retain_weight * r, grads.forget, grads.retain)
         return StepGradients.of(updates, grads, {"mask": prepared.mask})
 
-    def transform(
-        self, optimizer: optax.GradientTransformation, params: Params, steps: Count
-    ) -> optax.GradientTransformationExtraArgs:
+    def transform(self, optimizer, params, steps) -> optax.GradientTransformationExtraArgs:
         """The optimizer, then the mask."""
         return optax.chain(optimizer, mask_steps())
 

@@ -7,8 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from gsu_jax.checks import above, at_least, at_most
-from gsu_jax.data import ImageSet
-from gsu_jax.methods._method import Batch, Method, StepGradients
+from gsu_jax.methods._method import Method, StepGradients
 from gsu_jax.methods.ingredients import MaskedBatch, masked_mean
 from gsu_jax.models import GenerativeModel, Params, PerImage, sample_posterior
 from gsu_jax.surgery import forget_retain_grads
@@ -61,20 +60,11 @@ class SCRUB(Method):
         above(0, forget_share=self.forget_share)
         at_most(1, forget_share=self.forget_share)
 
-    def prepare(
-        self,
-        model: GenerativeModel,
-        params: Params,
-        forget: ImageSet,
-        retain: ImageSet,
-        key: jax.Array,
-    ) -> Params:
+    def prepare(self, model, params, forget, retain, key) -> Params:
         """Returns the teacher theta*."""
         return params
 
-    def gradients(
-        self, model: GenerativeModel, prepared: Params, params: Params, batch: Batch, key: jax.Array
-    ) -> StepGradients:
+    def gradients(self, model, prepared: Params, params, batch, key) -> StepGradients:
         """Returns the gradient of the loss, without its last term in the second part of the run."""
 
         def depart(params: Params, batch: MaskedBatch, key: jax.Array) -> jax.Array:

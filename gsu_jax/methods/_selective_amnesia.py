@@ -10,9 +10,9 @@ import jax.numpy as jnp
 from gsu_jax.checks import at_least
 from gsu_jax.curvature import mean_squared_gradient
 from gsu_jax.data import ImageSet
-from gsu_jax.methods._method import Batch, Method, StepGradients
+from gsu_jax.methods._method import Method, StepGradients
 from gsu_jax.methods.ingredients import MaskedBatch, masked_mean, over_masked, resolve_guide
-from gsu_jax.models import GenerativeModel, Params, sample_posterior
+from gsu_jax.models import Params, sample_posterior
 
 
 class Prepared(NamedTuple):
@@ -82,23 +82,14 @@ class SelectiveAmnesia(Method):
         at_least(0, replay_weight=self.replay_weight, fisher_weight=self.fisher_weight)
         at_least(1, fisher_samples=self.fisher_samples)
 
-    def prepare(
-        self,
-        model: GenerativeModel,
-        params: Params,
-        forget: ImageSet,
-        retain: ImageSet,
-        key: jax.Array,
-    ) -> Prepared:
+    def prepare(self, model, params, forget, retain, key) -> Prepared:
         """Trains the guide unless one is given, and computes F from samples of theta*."""
         guide_key, sample_key, fisher_key = jax.random.split(key, 3)
         samples = model.sample(params, sample_key, self.fisher_samples)
         fisher = mean_squared_gradient(model.loss, params, ImageSet.of(samples), fisher_key)
         return Prepared(params, fisher, resolve_guide(self.guide, forget, retain, guide_key))
 
-    def gradients(
-        self, model: GenerativeModel, prepared: Prepared, params: Params, batch: Batch, key
-    ) -> StepGradients:
+    def gradients(self, model, prepared: Prepared, params, batch, key) -> StepGradients:
         """Returns the gradient of the loss; the penalty adds 2 lambda F (theta - theta*)."""
         teacher, fisher, guide = prepared
         z_key, noise_key, sample_key, replay_key = jax.random.split(key, 4)
@@ -115,8 +106,9 @@ class SelectiveAmnesia(Method):
             return surrogate + self.replay_weight * replay, metrics
 
         grads, metrics = jax.grad(loss, has_aux=True)(params)
+        weight = 2.0 * self.fisher_weight
         updates = jax.tree.map(
-            lambda g, f, theta, trained: g + 2.0 * self.fisher_weight * f * (theta - trained),
+            lambda g, f, theta, trained: g + (weight * f * (theta - trained)).astype(g.dtype),
             grads, fisher, params, teacher,
         )  # fmt: skip
         return StepGradients(updates, None, metrics)

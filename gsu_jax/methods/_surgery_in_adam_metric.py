@@ -7,9 +7,7 @@ import jax
 import optax
 
 from gsu_jax.checks import at_least, choice
-from gsu_jax.data import Count
 from gsu_jax.methods._two_gradients import TwoGradients, check_weight_acts, weighted_retain
-from gsu_jax.models import GenerativeModel, Params
 from gsu_jax.surgery import measure_conflict
 from gsu_jax.surgery.rules import projected_adam
 
@@ -46,18 +44,16 @@ class SurgeryInAdamMetric(TwoGradients):
         choice(("always", "conflict"), when=self.when)
         at_least(1, retain_gradients=self.retain_gradients)
 
-    def check(self, model: GenerativeModel) -> None:
+    def check(self, model) -> None:
         """Checks that the model has what the loss needs, and that `retain_weight` has an effect."""
         super().check(model)
         check_weight_acts(self.retain_weight, self.when)
 
-    def optimizer(self, steps: Count) -> optax.GradientTransformation:
+    def optimizer(self, steps) -> optax.GradientTransformation:
         """The Adam that projects its own steps."""
         return projected_adam(self.learning_rate, when=self.when)
 
-    def transform(
-        self, optimizer: optax.GradientTransformation, params: Params, steps: Count
-    ) -> optax.GradientTransformationExtraArgs:
+    def transform(self, optimizer, params, steps) -> optax.GradientTransformationExtraArgs:
         """The weighted retain gradient, then an optimizer that projects its own steps.
 
         Raises:

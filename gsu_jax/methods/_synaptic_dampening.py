@@ -10,7 +10,7 @@ from gsu_jax.checks import above, at_least
 from gsu_jax.curvature import mean_squared_gradient
 from gsu_jax.data import ImageSet
 from gsu_jax.methods._method import Method, Visits
-from gsu_jax.models import GenerativeModel, Params
+from gsu_jax.models import Params
 
 
 @dataclass(frozen=True)
@@ -58,14 +58,7 @@ class SynapticDampening(Method):
         above(0, threshold=self.threshold, dampening=self.dampening)
         at_least(1, fisher_images=self.fisher_images)
 
-    def start(
-        self,
-        model: GenerativeModel,
-        params: Params,
-        forget: ImageSet,
-        retain: ImageSet,
-        key: jax.Array,
-    ) -> Params:
+    def start(self, model, params, forget, retain, key) -> Params:
         """Returns the dampened parameters."""
 
         def fisher(images: ImageSet, key: jax.Array) -> Params:

@@ -1,17 +1,16 @@
 """Base of the methods that combine a forget gradient with a retain gradient."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import optax
 
 from gsu_jax.checks import is_traced
-from gsu_jax.data import Count
 from gsu_jax.methods._gradient_ascent import GradientAscent
 from gsu_jax.methods._method import Batch, StepGradients
 from gsu_jax.methods.ingredients import negative, over_masked, training_loss
-from gsu_jax.models import GenerativeModel, Loss, Params
+from gsu_jax.models import Loss, Params
 from gsu_jax.surgery import (
     ForgetRetainGrads,
     add_retain_gradient,
@@ -32,9 +31,7 @@ class TwoGradients(GradientAscent):
 
     retain_gradients: ClassVar[int] = 1  # a field of the methods that project off a set
 
-    def gradients(
-        self, model: GenerativeModel, prepared: Any, params: Params, batch: Batch, key: jax.Array
-    ) -> StepGradients:
+    def gradients(self, model, prepared, params, batch, key) -> StepGradients:
         """Returns the forget gradient and the retain gradient."""
         loss = training_loss(model, self.loss, self.through)
         grads = ascent_and_retain_grads(loss, params, batch, key)
@@ -47,9 +44,7 @@ class TwoGradients(GradientAscent):
         """The transform of a, given r, that stands before the optimizer."""
         raise NotImplementedError
 
-    def transform(
-        self, optimizer: optax.GradientTransformation, params: Params, steps: Count
-    ) -> optax.GradientTransformationExtraArgs:
+    def transform(self, optimizer, params, steps) -> optax.GradientTransformationExtraArgs:
         """Combines both gradients, then applies the optimizer."""
         return optax.chain(self.combine(), optimizer, measure_conflict())
 

@@ -54,9 +54,7 @@ class UNO(Method):
     def __post_init__(self) -> None:
         at_least(0, weight=self.weight)
 
-    def gradients(
-        self, model: GenerativeModel, prepared: Any, params: Params, batch: Batch, key: jax.Array
-    ) -> StepGradients:
+    def gradients(self, model, prepared, params, batch, key) -> StepGradients:
         """Returns the gradient of l_r + gamma C."""
         forget, retain = both_sides(model, params, batch, key)
         return step_gradients(uno_gradient(forget, retain, self.weight), forget, retain)
@@ -87,9 +85,7 @@ class UNOS(UNO):
 
     name: ClassVar[str] = "uno_s"
 
-    def gradients(
-        self, model: GenerativeModel, prepared: Any, params: Params, batch: Batch, key: jax.Array
-    ) -> StepGradients:
+    def gradients(self, model, prepared, params, batch, key) -> StepGradients:
         """Returns the gradient of UNO or of S."""
         forget, retain = both_sides(model, params, batch, key)
         updates = jax.lax.cond(

@@ -9,9 +9,9 @@ import optax
 
 from gsu_jax.checks import above, at_least, in_range
 from gsu_jax.data import ImageSet, scale_images
-from gsu_jax.methods._method import Batch, Method, StepGradients
+from gsu_jax.methods._method import Method, StepGradients
 from gsu_jax.methods.ingredients import over_masked
-from gsu_jax.models import GenerativeModel, Params
+from gsu_jax.models import Params
 
 
 class Posterior(NamedTuple):
@@ -77,14 +77,7 @@ class VDU(Method):
         at_least(1, posterior_steps=self.posterior_steps)
         above(0, least_deviation=self.least_deviation)
 
-    def prepare(
-        self,
-        model: GenerativeModel,
-        params: Params,
-        forget: ImageSet,
-        retain: ImageSet,
-        key: jax.Array,
-    ) -> Posterior:
+    def prepare(self, model, params, forget, retain, key) -> Posterior:
         """Computes mean and variance of K short runs of training, under one `vmap`."""
         optimizer = optax.adam(self.posterior_learning_rate)
         batch_size = min(self.batch_size, forget.capacity)
@@ -105,14 +98,7 @@ class VDU(Method):
         ends = jax.vmap(run)(jax.random.split(key, self.checkpoints))
         return fit_posterior(ends, self.least_deviation)
 
-    def gradients(
-        self,
-        model: GenerativeModel,
-        prepared: Posterior,
-        params: Params,
-        batch: Batch,
-        key: jax.Array,
-    ) -> StepGradients:
+    def gradients(self, model, prepared: Posterior, params, batch, key) -> StepGradients:
         """Returns the gradient of the loss: ascent, and the pull (theta - mu) / sigma^2."""
         gamma = self.prior_weight
         value, ascended = jax.value_and_grad(over_masked(model.loss))(params, batch.visited, key)

@@ -1,45 +1,48 @@
+from functools import cache
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from gaussian_vae import MODEL
 from linear_autoencoder import images
+from method_steps import KEY, batch_of
 
-from gsu_jax import FeatureUnlearning, unlearn
+from gsu_jax import FeatureUnlearning
 from gsu_jax.data import ImageSet
-from gsu_jax.methods import Batch
 from gsu_jax.methods._feature_unlearning import Prepared, edit
-from gsu_jax.methods.ingredients import MaskedBatch
 
-KEY = jax.random.key(0)
-TEACHER = MODEL.init(jax.random.key(1))
 FORGET, RETAIN = images(2, 5, offset=0.4), images(3, 9)
 DIRECTION = np.array([0.6, 0.0, 0.8], np.float32)
 
 jitted = jax.jit(FeatureUnlearning(edit_weight=1.7).gradients, static_argnums=0)
 
 
+@cache
+def teacher():
+    return MODEL.init(jax.random.key(1))
+
+
 def gradients(params, direction=DIRECTION, threshold=0.2, n=40):
-    prepared = Prepared(TEACHER, jnp.asarray(direction), jnp.float32(threshold))
-    visited = MaskedBatch(jnp.zeros((n, 2, 2, 1)), jnp.ones(n))
-    batch = Batch(visited, jnp.arange(n), jnp.zeros((n, 2, 2, 1)))
+    prepared = Prepared(teacher(), jnp.asarray(direction), jnp.float32(threshold))
+    batch = batch_of(*np.zeros((2, n, 2, 2, 1), np.float32))
     return jitted(MODEL, prepared, params, batch, KEY)
 
 
 def prepare(forget, retain):
     prepare = jax.jit(FeatureUnlearning().prepare, static_argnums=0)
-    return prepare(MODEL, TEACHER, *map(ImageSet.of, (forget, retain)), KEY)
+    return prepare(MODEL, teacher(), *map(ImageSet.of, (forget, retain)), KEY)
 
 
 def moved(seed):
     """Parameters near the teacher's."""
     rng = np.random.default_rng(seed)
-    return jax.tree.map(lambda x: x + jnp.float32(0.1 * rng.normal(size=x.shape)), TEACHER)
+    return jax.tree.map(lambda x: x + jnp.float32(0.1 * rng.normal(size=x.shape)), teacher())
 
 
 def loss_by_hand(decoder, z, threshold, edit_weight):
     """In float64. MS-SSIM of 2x2 images is that of one window, its four pixels weigh the same."""
-    trained = jax.tree.map(lambda x: np.asarray(x, np.float64), TEACHER["decoder"])
+    trained = jax.tree.map(lambda x: np.asarray(x, np.float64), teacher()["decoder"])
     g, f = (lambda z, d=d: z @ d["kernel"] + d["bias"] for d in (decoder, trained))
     projection = z @ DIRECTION.astype(np.float64)
     shown = projection > threshold
@@ -76,7 +79,7 @@ def test_the_encoder_gets_exactly_nothing():
 
 
 def test_where_no_latent_shows_the_feature_the_teacher_stays_as_it_is():
-    updates = gradients(TEACHER, threshold=100.0).updates
+    updates = gradients(teacher(), threshold=100.0).updates
     assert all((leaf == 0).all() for leaf in jax.tree.leaves(updates))
 
 
@@ -91,7 +94,7 @@ def test_an_edit_moves_what_shows_the_feature_onto_the_threshold_and_nothing_els
 def test_the_direction_joins_the_mean_latents_and_the_threshold_lies_midway():
     prepared = prepare(FORGET, RETAIN)
     shown, not_shown = (
-        (x.reshape(len(x), 4) @ TEACHER["encoder"]["kernel"]).mean(0) for x in (FORGET, RETAIN)
+        (x.reshape(len(x), 4) @ teacher()["encoder"]["kernel"]).mean(0) for x in (FORGET, RETAIN)
     )
     difference = np.asarray(shown - not_shown, np.float64)
     expected = difference / np.linalg.norm(difference)
@@ -106,16 +109,6 @@ def test_sets_with_the_same_mean_latent_have_no_direction_and_nothing_is_edited(
     np.testing.assert_array_equal(shown, 0.0)
 
 
-def test_a_run_takes_the_steps_of_one_epoch_and_leaves_the_encoder():
-    result = unlearn(
-        MODEL, TEACHER, FORGET, RETAIN, method="feature_unlearning", key=KEY, batch_size=2
-    )
-    assert result.steps == 3
-    assert np.isfinite(result.history["forget_loss"]).all()
-    for name, leaf in TEACHER["encoder"].items():
-        np.testing.assert_array_equal(result.params["encoder"][name], leaf)
-
-
 def test_settings_that_cannot_work_are_refused():
-    with pytest.raises(ValueError, match=r"edit_weight must be at least 0 .* found -1 and 2048"):
+    with pytest.raises(ValueError, match=r"edit_weight.*got -1"):
         FeatureUnlearning(edit_weight=-1)

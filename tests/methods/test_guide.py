@@ -3,11 +3,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from linear_autoencoder import images
+from method_steps import KEY
 
 from gsu_jax.methods.ingredients import resolve_guide
 from gsu_jax.methods.ingredients._guide import guide_probability, train_guide
-
-KEY = jax.random.key(0)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +56,7 @@ def test_an_own_guide_passes_through_jit_and_is_the_trained_one(guide):
 
 
 def test_what_cannot_be_trained_on_is_refused():
-    with pytest.raises(ValueError, match=r"one shape, found \(2, 2, 1\) and \(3, 2, 1\)"):
+    with pytest.raises(ValueError, match=r"forget and retain.*got \(2, 2, 1\) and \(3, 2, 1\)"):
         train_guide(images(0, 3), np.zeros((3, 3, 2, 1), np.float32), KEY)
-    with pytest.raises(ValueError, match=r"batch_size must be at least 2 .* found 1 and 200"):
+    with pytest.raises(ValueError, match=r"batch_size.*got 1"):
         train_guide(images(0, 3), images(1, 3), KEY, batch_size=1)

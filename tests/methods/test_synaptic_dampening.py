@@ -1,11 +1,10 @@
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from method_steps import KEY
 
-from gsu_jax import GenerativeModel, SynapticDampening, unlearn
-
-KEY = jax.random.key(0)
+from gsu_jax import GenerativeModel, SynapticDampening
+from gsu_jax.data import ImageSet
 
 
 def loss(params, images, key):
@@ -14,7 +13,7 @@ def loss(params, images, key):
 
 
 MODEL = GenerativeModel(lambda key: {"theta": jnp.ones(4)}, loss, lambda params, key, n: None)
-PARAMS = {"theta": jnp.array([1.0, -2.0, 3.0, 4.0])}
+PARAMS = {"theta": np.float32([1.0, -2.0, 3.0, 4.0])}
 # Pixels: of both alike; of the forgotten more; of the forgotten alone; of none.
 FORGET = np.float32([[0.6, 0.9, 0.8, 0.0], [0.2, 0.3, 0.4, 0.0], [0.4, 0.9, 0.0, 0.0]])
 RETAIN = np.float32([[0.5, 0.4, 0.0, 0.0], [0.3, 0.2, 0.0, 0.0]])
@@ -22,9 +21,8 @@ FORGET, RETAIN = FORGET.reshape(3, 2, 2, 1), RETAIN.reshape(2, 2, 2, 1)
 
 
 def dampened(method):
-    result = unlearn(MODEL, PARAMS, FORGET, RETAIN, method=method, key=KEY)
-    assert result.steps == 0
-    return np.asarray(result.params["theta"])
+    sets = ImageSet.of(FORGET), ImageSet.of(RETAIN)
+    return np.asarray(method.start(MODEL, PARAMS, *sets, KEY)["theta"])
 
 
 @pytest.mark.parametrize(("threshold", "dampening"), [(2.0, 1.0), (2.0, 8.0), (1e3, 1.0)])
@@ -49,5 +47,5 @@ def test_no_more_images_than_asked_for_are_looked_at():
 
 @pytest.mark.parametrize("settings", [{"threshold": 0.0}, {"dampening": 0}, {"fisher_images": 0}])
 def test_settings_that_cannot_work_are_refused(settings):
-    with pytest.raises(ValueError, match=r"must be .*, found"):
+    with pytest.raises(ValueError, match=r"(threshold|dampening|fisher_images) .*got 0"):
         SynapticDampening(**settings)

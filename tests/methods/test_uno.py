@@ -1,44 +1,44 @@
-from functools import partial
+from functools import cache, partial
 
 import gaussian_vae
 import jax
 import jax.numpy as jnp
+import method_steps
 import numpy as np
 import pytest
+from helpers import vector
 from jax.flatten_util import ravel_pytree
 from linear_autoencoder import MODEL, gradient, images
+from method_steps import KEY
 
-from gsu_jax import UNO, UNOS, NegGradPlus, unlearn
-from gsu_jax.methods import Batch
-from gsu_jax.methods.ingredients import MaskedBatch, over_masked
+from gsu_jax import UNO, UNOS, NegGradPlus
+from gsu_jax.methods.ingredients import over_masked
 
-KEY = jax.random.key(0)
-PARAMS = MODEL.init(jax.random.key(1))
 FORGET, RETAIN = images(2, 4, offset=0.3), images(3, 6)
 
 
+@cache
+def init():
+    return MODEL.init(jax.random.key(1))
+
+
 def batch_of(forget, mask=None, number=0):
-    mask = jnp.ones(len(forget)) if mask is None else jnp.asarray(mask)
-    visited = MaskedBatch(jnp.asarray(forget), mask)
-    return Batch(visited, jnp.arange(len(forget)), jnp.asarray(RETAIN), number)
+    return method_steps.batch_of(forget, RETAIN, mask, number)
 
 
-def step_of(method, batch, params=PARAMS, model=MODEL):
+def step_of(method, batch, params=None, model=MODEL):
+    params = init() if params is None else params
     return jax.jit(partial(method.gradients, model, None))(params, batch, KEY)
 
 
-def flat(tree):
-    return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)])
-
-
 def squared_cosine(params):
-    g_f, g_r = flat(gradient(params, FORGET)), flat(gradient(params, RETAIN))
+    g_f, g_r = vector(gradient(params, FORGET)), vector(gradient(params, RETAIN))
     return (g_f @ g_r) ** 2 / (g_f @ g_f) / (g_r @ g_r)
 
 
 def slopes_of_squared_cosine():
     """The gradient of C by central differences in float64, from the formula of both gradients."""
-    wide = jax.tree.map(lambda x: np.asarray(x, np.float64), PARAMS)
+    wide = jax.tree.map(lambda x: np.asarray(x, np.float64), init())
     leaves, structure = jax.tree.flatten(wide)
     sizes = np.cumsum([leaf.size for leaf in leaves])
 
@@ -47,7 +47,7 @@ def slopes_of_squared_cosine():
         reshaped = [part.reshape(leaf.shape) for part, leaf in zip(parts, leaves, strict=True)]
         return squared_cosine(structure.unflatten(reshaped))
 
-    centre, step = flat(wide), 1e-5
+    centre, step = vector(wide), 1e-5
     return np.array(
         [(at(centre + d) - at(centre - d)) / (2 * step) for d in step * np.eye(len(centre))]
     )
@@ -63,24 +63,24 @@ def uno():
 
 def test_a_step_descends_the_retained_loss_and_the_squared_cosine(uno):
     of_cosine = 30.0 * slopes_of_squared_cosine()
-    retained = flat(gradient(PARAMS, RETAIN))
+    retained = vector(gradient(init(), RETAIN))
     assert np.linalg.norm(of_cosine) > np.linalg.norm(retained) / 10
     size = np.abs(of_cosine).max()
-    np.testing.assert_allclose(flat(uno.updates) - retained, of_cosine, atol=1e-4 * size)
+    np.testing.assert_allclose(vector(uno.updates) - retained, of_cosine, atol=1e-4 * size)
 
 
 def test_the_history_has_the_squared_cosine_and_both_losses(uno):
-    np.testing.assert_allclose(uno.metrics["squared_cosine"], squared_cosine(PARAMS), rtol=1e-4)
+    np.testing.assert_allclose(uno.metrics["squared_cosine"], squared_cosine(init()), rtol=1e-4)
     for name, data in (("forget_loss", FORGET), ("retain_loss", RETAIN)):
         np.testing.assert_allclose(
-            uno.metrics[name], jax.jit(MODEL.loss)(PARAMS, data, KEY), rtol=1e-5
+            uno.metrics[name], jax.jit(MODEL.loss)(init(), data, KEY), rtol=1e-5
         )
 
 
 def test_a_filled_up_row_changes_nothing(uno):
     filled = batch_of(np.concatenate([FORGET, images(9, 1)]), [1.0, 1, 1, 1, 0])
     found = step_of(UNO(weight=30.0), filled)
-    np.testing.assert_allclose(flat(found.updates), flat(uno.updates), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(vector(found.updates), vector(uno.updates), rtol=1e-3, atol=1e-4)
 
 
 def test_products_see_the_noise_of_their_gradients():
@@ -100,8 +100,8 @@ def test_products_see_the_noise_of_their_gradients():
         cosine = forget @ retain / jnp.linalg.norm(forget) / jnp.linalg.norm(retain)
         return model.loss(params, batch.retain, retain_key) + 30.0 * cosine**2
 
-    expected = flat(jax.jit(jax.grad(objective))(params))
-    found = flat(step_of(UNO(weight=30.0), batch, params, model).updates)
+    expected = vector(jax.jit(jax.grad(objective))(params))
+    found = vector(step_of(UNO(weight=30.0), batch, params, model).updates)
     np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
 
 
@@ -109,14 +109,8 @@ def test_products_see_the_noise_of_their_gradients():
 def test_where_nothing_is_left_to_forget_the_retained_loss_alone_is_descended(method):
     black = np.zeros((2, 2, 2, 1), np.float32)  # drawn as they are: the gradient is zero
     found = step_of(method, batch_of(black, number=0))
-    np.testing.assert_allclose(flat(found.updates), flat(gradient(PARAMS, RETAIN)), rtol=1e-4)
+    np.testing.assert_allclose(vector(found.updates), vector(gradient(init(), RETAIN)), rtol=1e-4)
     assert found.metrics["squared_cosine"] == 0
-
-
-def test_a_run_makes_the_gradients_more_orthogonal():
-    method = UNO(learning_rate=0.01, batch_size=4)
-    result = unlearn(MODEL, PARAMS, FORGET, RETAIN, method=method, key=KEY, epochs=30)
-    assert squared_cosine(result.params) < 0.1 * squared_cosine(PARAMS)
 
 
 # UNO-S
@@ -124,11 +118,14 @@ def test_a_run_makes_the_gradients_more_orthogonal():
 
 def test_uno_s_takes_the_first_step_of_uno_and_the_second_along_s(uno):
     gradients = jax.jit(partial(UNOS(weight=30.0).gradients, MODEL, None))
-    first, second = (gradients(PARAMS, batch_of(FORGET, number=n), KEY).updates for n in (0, 1))
-    np.testing.assert_allclose(flat(first), flat(uno.updates), rtol=1e-4, atol=1e-5)
-    g_f, g_r = flat(gradient(PARAMS, FORGET)), flat(gradient(PARAMS, RETAIN))
+    first, second = (gradients(init(), batch_of(FORGET, number=n), KEY).updates for n in (0, 1))
+    np.testing.assert_allclose(vector(first), vector(uno.updates), rtol=1e-4, atol=1e-5)
+    g_f, g_r = (
+        vector(gradient(init(), FORGET)),
+        vector(gradient(init(), RETAIN)),
+    )
     np.testing.assert_allclose(
-        flat(second), g_r - (g_r @ g_f) / (g_f @ g_f) * g_f, rtol=1e-3, atol=1e-5
+        vector(second), g_r - (g_r @ g_f) / (g_f @ g_f) * g_f, rtol=1e-3, atol=1e-5
     )
 
 
@@ -136,16 +133,16 @@ def test_uno_s_takes_the_first_step_of_uno_and_the_second_along_s(uno):
 
 
 def test_neg_grad_plus_is_the_weighted_sum_of_descent_and_ascent():
-    found = flat(step_of(NegGradPlus(retain_share=0.8), batch_of(FORGET)).updates)
-    expected = 0.8 * flat(gradient(PARAMS, RETAIN)) - 0.2 * flat(gradient(PARAMS, FORGET))
+    found = vector(step_of(NegGradPlus(retain_share=0.8), batch_of(FORGET)).updates)
+    expected = 0.8 * vector(gradient(init(), RETAIN)) - 0.2 * vector(gradient(init(), FORGET))
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize(
     ("method", "settings", "message"),
     [
-        (UNO, {"weight": -1.0}, "weight must be at least 0, found -1.0"),
-        (NegGradPlus, {"retain_share": 1.5}, r"retain_share must be in \[0, 1\], found 1.5"),
+        (UNO, {"weight": -1.0}, r"weight.*got -1.0"),
+        (NegGradPlus, {"retain_share": 1.5}, r"retain_share.*got 1.5"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(method, settings, message):

@@ -1,0 +1,103 @@
+"""What holds for every method: those in `METHODS` and the rules for two gradients."""
+
+from functools import cache
+
+import gaussian_vae
+import jax
+import jax.numpy as jnp
+import linear_autoencoder
+import numpy as np
+import pytest
+from compilations import count_compilations
+from helpers import assert_finite, assert_same_structure, assert_trees_close, assert_trees_equal
+from jax.sharding import NamedSharding, PartitionSpec
+from linear_autoencoder import images
+from method_steps import KEY, two_steps
+
+from gsu_jax import METHODS
+from gsu_jax.data import ForgetRetainSets, concatenate
+from gsu_jax.methods import GRU, CAGrad, PCGrad, ProjectRetain, SurgeryInAdamMetric
+
+RULES = (PCGrad, CAGrad, GRU, ProjectRetain, SurgeryInAdamMetric)
+EVERY_METHOD = [method() for method in (*METHODS.values(), *RULES)]
+MODEL, LOSS_ALONE = gaussian_vae.MODEL, linear_autoencoder.MODEL
+UNOPTIMIZED = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+
+every_method = pytest.mark.parametrize("method", EVERY_METHOD, ids=lambda method: method.name)
+
+
+@pytest.fixture(scope="module")
+def params():
+    return MODEL.init(jax.random.key(1))
+
+
+@pytest.fixture(scope="module")
+def sets():
+    return concatenate(images(2, 11, offset=0.4), images(3, 21))
+
+
+@cache
+def program(method, mesh=None):
+    def run(params, sets, key):
+        return two_steps(method, MODEL, params, sets, key, mesh)
+
+    return jax.jit(run, compiler_options=UNOPTIMIZED)
+
+
+def divided(sets, n_forget):
+    """The same images, of which `n_forget` are to be forgotten."""
+    total = sets.n_forget + sets.n_retain
+    return ForgetRetainSets(sets.images, n_forget, total - n_forget)
+
+
+@every_method
+def test_result_is_finite_and_the_input_is_left_alone(method, params, sets):
+    given = jax.tree.map(np.array, params)
+    result, history = program(method)(params, sets, KEY)
+    assert_same_structure(result, params)
+    assert_finite((result, history))
+    assert_trees_equal(params, given)
+    assert bool(history) == (method.visits != "nothing")
+
+
+@every_method
+def test_the_same_key_gives_the_same_result_and_compiles_nothing(method, params, sets):
+    first = program(method)(params, sets, KEY)
+    with count_compilations() as compiled:
+        second = program(method)(params, sets, KEY)
+    assert_trees_equal(second, first)
+    assert compiled == []
+
+
+@every_method
+def test_one_image_can_be_forgotten_by_the_same_program(method, params, sets):
+    program(method)(params, sets, KEY)
+    with count_compilations() as compiled:
+        result = program(method)(params, divided(sets, 1), KEY)
+    assert_finite(result)
+    assert compiled == []
+
+
+@every_method
+def test_bfloat16_parameters_stay_bfloat16(method, params, sets):
+    narrow = jax.tree.map(lambda x: x.astype(jnp.bfloat16), params)
+    result, _ = jax.eval_shape(program(method), narrow, sets, KEY)
+    expected = params if method.role == "yardstick" else narrow  # retraining starts from `init`
+    assert_same_structure(result, expected)
+
+
+@every_method
+def test_a_model_without_a_needed_field_is_refused(method):
+    if not method.needs:
+        method.check(LOSS_ALONE)
+        return
+    with pytest.raises(ValueError, match=f"{method.name} .*{method.needs[0]}"):
+        method.check(LOSS_ALONE)
+
+
+@pytest.mark.parametrize("name", ["redirect_surgery", "salun", "uno_s"])
+def test_eight_devices_give_the_result_of_one(name, params, sets):
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    given = jax.device_put((params, sets, KEY), NamedSharding(mesh, PartitionSpec()))
+    result = program(METHODS[name](), mesh)(*given)
+    assert_trees_close(result, program(METHODS[name]())(params, sets, KEY), rtol=1e-4, atol=1e-5)
