@@ -11,12 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gsu_jax.surgery import measure
-from gsu_jax.surgery._conflict import conflict_state, mean_gradient, no_conflict
+from gsu_jax.surgery._conflict import _normalize, conflict_state, mean_gradient, no_conflict
 from gsu_jax.surgery._projection import project_and_measure
 
 few = settings(max_examples=15, deadline=None)
 exponents = st.integers(-15, 15)
 measured = jax.jit(measure)
+stacked = jax.jit(project_and_measure)
 leafwise = jax.jit(partial(project_and_measure, scope="leaf"))
 
 
@@ -68,10 +69,26 @@ def test_cosine_of_a_zero_gradient_is_zero():
 
 
 def test_cosine_is_never_beyond_one():
-    u = jnp.float32(np.random.default_rng(0).random(1000))
-    for sign in (1, -1):
-        assert abs(measured(u, sign * u).cosine) <= 1
-        np.testing.assert_allclose(measured(u, sign * u).cosine, sign, rtol=1e-6)
+    for seed in range(20):
+        u = jnp.float32(np.random.default_rng(seed).random(64))
+        for sign in (1, -1):
+            one, of_set = measured(u, sign * u), stacked(u, sign * u[None])[1]
+            assert abs(one.cosine) <= 1
+            assert abs(of_set.cosine) <= 1
+            np.testing.assert_allclose([one.cosine, of_set.cosine], sign, rtol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])
+def test_shares_and_norm_of_numbers_at_all_scales(scale):
+    shares, norm = _normalize(jnp.float32([3 * scale, 4 * scale]))
+    np.testing.assert_allclose(shares, [0.6, 0.8], rtol=1e-6)
+    np.testing.assert_allclose(norm, 5 * scale, rtol=1e-6)
+
+
+def test_shares_and_norm_of_zeros_and_infinity():
+    shares, norm = _normalize(jnp.zeros(2))
+    np.testing.assert_array_equal([*shares, norm], 0)
+    assert _normalize(jnp.float32([1, np.inf]))[1] == np.inf
 
 
 def test_state_is_float32_for_updates_of_any_dtype():

@@ -98,6 +98,13 @@ def test_subspace_of_one_is_the_projection():
     assert_trees_close(p, jax.jit(project)(u, r))
 
 
+def test_subspace_of_two_equal_gradients_is_the_projection():
+    u, r = jnp.float32([1, 2, 3]), jnp.float32([1, 1, 0])
+    p, conflict = measured(u, jnp.stack([r, r]))
+    np.testing.assert_allclose(p, [-0.5, 0.5, 3], rtol=1e-5)
+    assert conflict.projected
+
+
 def test_a_set_of_zeros_projects_nothing():
     u = jnp.arange(3.0)
     p, conflict = measured(u, jnp.zeros((2, 3)))
@@ -143,7 +150,7 @@ def test_normal_equations_solve_least_squares():
         (lambda a, b: [a, b], 2),
         (lambda a, b: [a, a], 1),
         (lambda a, b: [a, 0 * b], 1),
-        (lambda a, b: [1e-15 * a, 1e15 * b], 2),
+        (lambda a, b: [1e-30 * a, 1e30 * b], 2),
         (lambda a, b: [a, a + 1e-5 * b], 2),
         (lambda a, b: [0 * a, 0 * b], 0),
     ],
@@ -153,6 +160,7 @@ def test_rank_and_orthonormality_of_a_basis(make, rank):
     a, b = np.random.default_rng(0).standard_normal((2, 64))
     basis, found = orthonormal_basis([jnp.float32(np.stack(make(a, b)))])
     assert found == rank
+    assert np.any(rows(basis), axis=1).sum() == rank
     values = np.linalg.eigvalsh(rows(basis) @ rows(basis).T)
     np.testing.assert_allclose(values, [0] * (2 - rank) + [1] * rank, atol=1e-5)
 

@@ -1,5 +1,7 @@
 """CAGrad: against the bound of its dual in float64."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -58,6 +60,7 @@ def test_gradients_thirty_orders_apart_give_the_mean_and_a_step_along_the_smalle
         ([3, 0], [-1, 0], [0.5, 0]),
         ([-1, 0], [3, 0], [0.5, 0]),
         ([4, 0], [2, 0], [4.5, 0]),
+        ([1, 0.1], [1, -0.1], [1.5, 0]),
         ([2, 0], [4, 0], [4.5, 0]),
         ([0, 0], [0, 0], [0, 0]),
         ([2, 0], [0, 0], [1, 0]),
@@ -67,6 +70,13 @@ def test_gradients_thirty_orders_apart_give_the_mean_and_a_step_along_the_smalle
 )
 def test_degenerate_duals(u, r, expected):
     np.testing.assert_allclose(averse(jnp.float32(u), jnp.float32(r), 0.5), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1e-15, 1e15])
+def test_result_scales_with_both_gradients(scale):
+    found = averse(random_tree(0, scale), random_tree(1, scale), 0.5)
+    expected = vector(averse(random_tree(0), random_tree(1), 0.5))
+    np.testing.assert_allclose(vector(found) / scale, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_at_zero_it_is_the_mean():
@@ -81,6 +91,10 @@ def test_transform_is_the_rule_and_shows_the_conflict():
     np.testing.assert_array_equal(updates, averse(u, r, 0.25))
     np.testing.assert_allclose(state.cosine, -np.sqrt(0.5), rtol=1e-6)
     assert state.projected
+
+
+def test_default_reach_is_a_half():
+    assert inspect.signature(cagrad).parameters["c"].default == 0.5
 
 
 def test_empty_trees_are_trees():

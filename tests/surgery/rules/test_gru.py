@@ -50,6 +50,12 @@ def test_mean_of_low_precision_gradients_is_float32():
     assert_finite(state)
 
 
+def test_default_decay_follows_a_tenth():
+    u, r = random_tree(0), random_tree(1)
+    _, state = gru().update(u, gru().init(u), retain_grads=r)
+    np.testing.assert_allclose(vector(state.mean), 0.1 * vector(r), rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("decay", [1.0, -0.1])
 def test_decay_out_of_range_is_refused(decay):
     with pytest.raises(ValueError, match=rf"decay .*got {decay}"):

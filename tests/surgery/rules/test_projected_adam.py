@@ -1,5 +1,7 @@
 """Projected Adam: against Adam by hand in float64, and SciPy's cone."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -100,6 +102,12 @@ def test_conflict_is_that_of_the_incoming_gradients():
     optimizer = projected_adam(0.1)
     _, state = jax.jit(optimizer.update)(u, optimizer.init(u), retain_grads=r)
     np.testing.assert_allclose(optax.tree.get(state, "cosine"), -np.sqrt(0.5), rtol=1e-6)
+
+
+def test_defaults_are_those_of_adam():
+    ours, theirs = (inspect.signature(f).parameters for f in (projected_adam, optax.adam))
+    for name in ("b1", "b2", "eps"):
+        assert ours[name].default == theirs[name].default
 
 
 def test_unknown_option_is_refused():
