@@ -1,4 +1,4 @@
-"""`Classifier`: a judge of samples, or a guide for a method, as pure functions."""
+"""The record of pure functions that the library needs to know of a classifier."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +10,12 @@ import optax
 
 
 class Prediction(NamedTuple):
-    """Output of a classifier: `logits` `[n, classes]`, penultimate `features` `[n, width]`."""
+    """Output of a classifier.
+
+    Attributes:
+        logits: `[n, classes]`.
+        features: `[n, width]`, the penultimate layer.
+    """
 
     logits: jax.Array
     features: jax.Array
@@ -18,14 +23,24 @@ class Prediction(NamedTuple):
 
 @dataclass(frozen=True)
 class Classifier:
-    """A classifier as a record of pure functions of its parameters (any pytree).
+    """A classifier as a record of pure functions of its parameters, which are any pytree.
+
+    It serves as a judge of samples, or as a guide of a method.
 
     Attributes:
-      init: `init(key) -> params`.
-      apply: `apply(params, images) -> Prediction`, deterministic; images as in `GenerativeModel`.
-      features: what the features are, printed beside every Frechet distance taken on them.
-      train_apply: `train_apply(params, images, key) -> logits`, with the noise of training
-        (dropout, augmentation); `apply` where there is none.
+        init: `init(key) -> params`.
+        apply: `apply(params, images) -> Prediction`, deterministic; images as in `GenerativeModel`.
+        features: Name of the features, which reports print beside each Frechet distance.
+        train_apply: `train_apply(params, images, key) -> logits`, with the noise of training
+            (dropout, augmentation). None means `apply`.
+
+    Example:
+        >>> linear = Classifier(
+        ...     init=None, apply=lambda params, x: Prediction(x @ params, x), features="pixels"
+        ... )
+        >>> batch = jnp.ones((1, 2)), jnp.array([0])
+        >>> round(float(linear.loss(jnp.zeros((2, 2)), batch, jax.random.key(0))), 4)
+        0.6931
     """
 
     init: Callable[[jax.Array], Any]
@@ -34,7 +49,13 @@ class Classifier:
     train_apply: Callable[[Any, jax.Array, jax.Array], jax.Array] | None = None
 
     def loss(self, params: Any, batch: tuple[jax.Array, jax.Array], key: jax.Array) -> jax.Array:
-        """Mean cross-entropy in nats of `batch = (images, integer labels)`."""
+        """Mean cross-entropy of a batch, in nats.
+
+        Args:
+            params: The parameters.
+            batch: Images and integer labels.
+            key: A PRNG key, for `train_apply`.
+        """
         images, labels = batch
         if self.train_apply is None:
             logits = self.apply(params, images).logits

@@ -1,4 +1,4 @@
-"""`GenerativeModel`: what the rest of the library needs to know of a model, as pure functions."""
+"""The record of pure functions that the library needs to know of a generative model."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,21 +11,30 @@ Params = Any
 
 @dataclass(frozen=True)
 class GenerativeModel:
-    """A generative model as a record of pure functions of its parameters (any pytree).
+    """A generative model as a record of pure functions of its parameters, which are any pytree.
 
-    Images are NHWC, float in [0, 1] or uint8 (scaled on the device, see `scale_images`). The last
-    four fields describe a latent variable model; a method that needs one of them and does not find
-    it says so before it starts (`GenerativeModel.require`).
+    Images are `[n, height, width, channels]`, floating in [0, 1] or uint8. The last four functions
+    describe a latent variable model. A method that needs a missing one refuses the model before it
+    starts.
 
     Attributes:
-      init: `init(key) -> params`.
-      loss: `loss(params, images, key) -> scalar`, the training loss: a mean over images of one
-        number each (for a VAE the negative ELBO in nats, its beta included).
-      sample: `sample(params, key, n) -> images`, float in [0, 1], `n` a Python integer.
-      encode: `encode(params, images) -> (mean, log_variance)` of q(z|x), each `[n, latent]`.
-      decode: `decode(params, z) -> decoded`, the parameters of p(x|z).
-      log_likelihood: `log_likelihood(decoded, images) -> [n]`, log p(x|z) in nats, float32.
-      mean: `mean(decoded) -> images`, the mean of p(x|z), float in [0, 1].
+        init: `init(key) -> params`.
+        loss: `loss(params, images, key) -> scalar`, the training loss, a mean over images of one
+            number each. For a VAE this is the negative ELBO in nats, with its beta.
+        sample: `sample(params, key, n) -> images`, floating in [0, 1]; `n` is a Python integer.
+        encode: `encode(params, images) -> (mean, log_variance)` of q(z|x), each `[n, latent]`.
+        decode: `decode(params, z) -> decoded`, the parameters of p(x|z).
+        log_likelihood: `log_likelihood(decoded, images) -> [n]`, log p(x|z) in nats, float32.
+        mean: `mean(decoded) -> images`, the mean of p(x|z), floating in [0, 1].
+
+    Example:
+        >>> constant = GenerativeModel(
+        ...     init=lambda key: 0.5,
+        ...     loss=lambda params, images, key: ((images - params) ** 2).mean(),
+        ...     sample=lambda params, key, n: jax.numpy.full((n, 1, 1, 1), params),
+        ... )
+        >>> constant.sample(constant.init(jax.random.key(0)), jax.random.key(1), 3).shape
+        (3, 1, 1, 1)
     """
 
     init: Callable[[jax.Array], Params]
@@ -37,13 +46,21 @@ class GenerativeModel:
     mean: Callable[[Any], jax.Array] | None = None
 
     def require(self, *fields: str, needed_by: str) -> None:
-        """Raises ValueError naming the optional `fields` this model lacks and who needs them."""
+        """Refuses a model that lacks one of the optional functions.
+
+        Args:
+            *fields: Names of optional functions.
+            needed_by: Who needs them, for the message.
+
+        Raises:
+            ValueError: The model lacks a function.
+        """
         missing = [field for field in fields if getattr(self, field) is None]
         if missing:
             raise ValueError(
-                f"{needed_by} needs a model with {', '.join(fields)}; this GenerativeModel has no "
-                f"{', '.join(missing)}. Give GenerativeModel({missing[0]}=...), or choose a "
-                "method that works from the loss alone, such as gradient_surgery."
+                f"{needed_by} needs a model with {', '.join(fields)}, but this GenerativeModel has "
+                f"no {', '.join(missing)}; give GenerativeModel({missing[0]}=...), or choose a "
+                "method that needs the loss alone, such as gradient_surgery"
             )
 
 

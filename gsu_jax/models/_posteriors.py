@@ -12,10 +12,18 @@ from gsu_jax.models._generative import GenerativeModel, Params
 def encode_in_parts(
     model: GenerativeModel, params: Params, images: ImageSet, size: int = 1024
 ) -> tuple[jax.Array, jax.Array]:
-    """Mean and log variance of q(z|x) of a set's images, so many at a time: memory stays bounded.
+    """Mean and log variance of q(z|x) of a set's images, `size` images at a time.
+
+    The chunks bound the memory.
+
+    Args:
+        model: A model with encode.
+        params: Its parameters.
+        images: The set.
+        size: Images in a chunk.
 
     Returns:
-      Both `[capacity, latent]`; rows from `count` on are zeros or of images that are there already.
+        Two arrays `[capacity, latent]`. Only the first `count` rows are valid.
     """
     chunks, size = images.chunks(size)
 
@@ -38,9 +46,18 @@ def encode_in_parts(
 
 
 class Posteriors(NamedTuple):
-    """q(z|x) of some images: `mean` and `log_variance`, each `[n, latent]`.
+    """q(z|x) of some images.
 
-    Only the first `count` rows are there, where it is given; it may be traced.
+    Attributes:
+        mean: `[n, latent]`.
+        log_variance: `[n, latent]`.
+        count: Number of valid rows, which come first; it may be traced. None means all.
+
+    Example:
+        >>> narrow = Posteriors(jnp.array([[0.0], [2.0]]), jnp.full((2, 1), -jnp.inf))
+        >>> mean, covariance = narrow.moments()
+        >>> mean.tolist(), covariance.tolist()
+        ([1.0], [[1.0]])
     """
 
     mean: jax.Array
@@ -49,7 +66,7 @@ class Posteriors(NamedTuple):
 
     @property
     def size(self) -> Count:
-        """How many there are."""
+        """Number of valid posteriors."""
         return len(self.mean) if self.count is None else self.count
 
     @property
@@ -64,11 +81,12 @@ class Posteriors(NamedTuple):
     def moments(self, weights: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
         """Mean `[latent]` and covariance `[latent, latent]` of the mixture of these q(z|x).
 
-        Images count by `weights` `[n]`, which sum to 1; all the same by default.
+        Args:
+            weights: `[n]`, which sum to 1; by default all valid posteriors have the same weight.
         """
         if weights is None:
             weights = (self.is_valid / self.size).astype(self.mean.dtype)
         mean = weights @ self.mean
-        centred = self.mean - mean
+        centered = self.mean - mean
         within = jnp.diag(weights @ jnp.exp(self.log_variance))
-        return mean, (centred * weights[:, None]).T @ centred + within
+        return mean, (centered * weights[:, None]).T @ centered + within

@@ -1,4 +1,4 @@
-"""The edge between Flax NNX modules and the pure functions that the rest of the library sees."""
+"""Pure functions from Flax NNX modules."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -12,10 +12,21 @@ Module = TypeVar("Module", bound=nnx.Module)
 def functional(
     build: Callable[[nnx.Rngs], Module],
 ) -> tuple[Callable[[jax.Array], dict], Callable[[dict], Module]]:
-    """Splits a module once into `init(key) -> params` and `bind(params) -> module`.
+    """Splits a module once into two pure functions.
 
-    `params` is a plain nested dict of arrays, so that `jax.grad`, optax and checkpoints need to
-    know nothing of Flax. `bind` is free under `jit`: it happens while tracing.
+    Parameters are a nested dict of arrays, so `jax.grad`, optax and checkpoints need not know Flax.
+    `bind` costs nothing under `jit`, because it runs while JAX traces.
+
+    Args:
+        build: `build(rngs) -> module`.
+
+    Returns:
+        `init(key) -> params` and `bind(params) -> module`.
+
+    Example:
+        >>> init, bind = functional(lambda rngs: nnx.Linear(2, 3, rngs=rngs))
+        >>> bind(init(jax.random.key(0)))(jax.numpy.ones((5, 2))).shape
+        (5, 3)
     """
     graph, abstract = nnx.split(nnx.eval_shape(lambda: build(nnx.Rngs(0))))
 

@@ -21,20 +21,40 @@ CLASSIFIERS = {AllCNNConfig: allcnn, ResNetConfig: resnet18}
 
 
 def generator(config: Any) -> GenerativeModel:
-    """The generative model that `config` describes, by its type.
+    """The generative model of a config, by the config's type.
+
+    Args:
+        config: Of one of the types in `GENERATORS`.
+
+    Returns:
+        A `GenerativeModel`.
 
     Raises:
-      TypeError: `config` is of none of the types in `GENERATORS`.
+        TypeError: `GENERATORS` lacks the type.
+
+    Example:
+        >>> generator(MLPVAEConfig()) is mlp_vae(MLPVAEConfig())
+        True
     """
     check_config("model", tuple(GENERATORS), config)
     return GENERATORS[type(config)](config)
 
 
 def classifier(config: Any) -> Classifier:
-    """The classifier that `config` describes, by its type.
+    """The classifier of a config, by the config's type.
+
+    Args:
+        config: Of one of the types in `CLASSIFIERS`.
+
+    Returns:
+        A `Classifier`.
 
     Raises:
-      TypeError: `config` is of none of the types in `CLASSIFIERS`.
+        TypeError: `CLASSIFIERS` lacks the type.
+
+    Example:
+        >>> classifier(AllCNNConfig()).features
+        'AllCNN-16-32, 32 penultimate features'
     """
     check_config("judge", tuple(CLASSIFIERS), config)
     return CLASSIFIERS[type(config)](config)
