@@ -33,54 +33,54 @@ def random_covariance(rng, d, rank):
 
 
 @pytest.mark.parametrize(("count", "n"), [(1, 10), (37, 100), (99, 100), (3, 10_000)])
-def test_upper_bound_is_the_clopper_pearson_quantile(count, n):
+def test_upper_bound_is_clopper_pearson_quantile(count, n):
     predicted = np.array([2] * count + [0] * (n - count))
     found = feature_ratio(predicted, 2)
     assert (found.ratio, found.count, found.n) == (count / n, count, n)
     assert found.upper95 == pytest.approx(scipy.stats.beta.ppf(0.95, count + 1, n - count))
 
 
-def test_upper_bound_leaves_five_percent_below_the_observed_count():
+def test_upper_bound_leaves_five_percent_below_count():
     found = feature_ratio(np.array([1] * 7 + [0] * 493), 1)
     assert scipy.stats.binom.cdf(7, 500, found.upper95) == pytest.approx(0.05)
 
 
 @pytest.mark.parametrize("n", [1, 50, 10_000])
-def test_upper_bound_is_closed_form_at_no_and_at_all_samples(n):
+def test_upper_bound_at_no_and_all_samples(n):
     assert feature_ratio(np.zeros(n, int), 1).upper95 == pytest.approx(1 - 0.05 ** (1 / n))
     assert feature_ratio(np.ones(n, int), 1) == (1.0, 1.0, n, n)
 
 
-def test_feature_ratio_refuses_probabilities_and_empty_input():
-    with pytest.raises(TypeError, match="argmax"):
+def test_feature_ratio_refuses_floats_and_no_samples():
+    with pytest.raises(TypeError, match=r"predicted.*got float64"):
         feature_ratio(np.array([0.2, 0.9]), 1)
-    with pytest.raises(ValueError, match="n >= 1"):
+    with pytest.raises(ValueError, match=r"predicted.*got shape \(0,\)"):
         feature_ratio(np.array([], int), 1)
 
 
-def test_mean_probability_sees_what_hard_predictions_hide():
+def test_mean_probability_differs_from_hard_predictions():
     log_probabilities = np.log([[0.51, 0.49]] * 4)
     assert feature_ratio(log_probabilities.argmax(1), 1).ratio == 0.0
     assert mean_probability(log_probabilities, 1) == pytest.approx(0.49)
-    with pytest.raises(ValueError, match=r"0\.\.1"):
+    with pytest.raises(ValueError, match=r"feature.*got 2"):
         mean_probability(log_probabilities, 2)
 
 
 # Inception score
 
 
-def test_inception_score_is_the_number_of_classes_drawn_evenly_and_surely():
+def test_inception_score_counts_even_classes():
     with np.errstate(divide="ignore"):
         sure = np.log(np.eye(5)[np.arange(30) % 3])
     assert inception_score(sure) == pytest.approx(3.0)
 
 
 @pytest.mark.parametrize("row", [[1 / 3] * 3, [0.7, 0.2, 0.1]])
-def test_inception_score_of_samples_all_alike_is_one(row):
+def test_inception_score_of_equal_samples_is_one(row):
     assert inception_score(np.log([row] * 20)) == pytest.approx(1.0)
 
 
-def test_inception_score_equals_mean_of_scipy_divergences():
+def test_inception_score_equals_scipy():
     log_probabilities = random_log_probabilities(np.random.default_rng(0), 200, 4, 2.0)
     probabilities = np.exp(log_probabilities)
     divergences = [scipy.stats.entropy(p, probabilities.mean(0)) for p in probabilities]
@@ -88,7 +88,7 @@ def test_inception_score_equals_mean_of_scipy_divergences():
 
 
 @pytest.mark.parametrize("scale", [1e-8, 1.0, 1e3, 1e30])
-def test_inception_score_lies_between_one_and_the_number_of_classes(scale):
+def test_inception_score_stays_in_bounds(scale):
     rng = np.random.default_rng(1)
     for n in (1, 3, 300):
         score = inception_score(random_log_probabilities(rng, n, 3, scale))
@@ -96,15 +96,15 @@ def test_inception_score_lies_between_one_and_the_number_of_classes(scale):
 
 
 @pytest.mark.parametrize("bad", [[[5.0, 900.0]], [[np.nan, 0.0]], [[-1.0, -1.0]]])
-def test_inception_score_refuses_what_is_no_distribution(bad):
-    with pytest.raises(ValueError, match="log_softmax"):
+def test_inception_score_refuses_logits(bad):
+    with pytest.raises(ValueError, match="log_probabilities"):
         inception_score(bad)
 
 
 # Frechet distance
 
 
-def test_fit_is_numpys_mean_and_covariance_in_float64():
+def test_fit_equals_numpy():
     features = np.random.default_rng(2).normal(1e3, 1.0, (500, 6)).astype(np.float32)
     fit = fit_gaussian(features)
     assert fit.covariance.dtype == np.float64
@@ -112,7 +112,7 @@ def test_fit_is_numpys_mean_and_covariance_in_float64():
     np.testing.assert_allclose(fit.covariance, np.cov(features.astype(np.float64), rowvar=False))
 
 
-def test_frechet_distance_of_commuting_gaussians_is_closed_form():
+def test_frechet_distance_of_commuting_gaussians():
     means, deviations = np.array([[0.0, 1.0], [3.0, -1.0]]), np.array([[1.0, 2.0], [0.5, 5.0]])
     a, b = (GaussianFit(m, np.diag(s**2), 9) for m, s in zip(means, deviations, strict=True))
     expected = np.square(means[0] - means[1]).sum() + np.square(deviations[0] - deviations[1]).sum()
@@ -121,7 +121,7 @@ def test_frechet_distance_of_commuting_gaussians_is_closed_form():
 
 
 @pytest.mark.parametrize("scale", [1e-10, 1.0, 1e10])
-def test_frechet_distance_equals_scipys_matrix_root(scale):
+def test_frechet_distance_equals_scipy(scale):
     rng = np.random.default_rng(3)
     a, b = (
         GaussianFit(rng.normal(size=12), scale * random_covariance(rng, 12, 30), 99)
@@ -134,23 +134,23 @@ def test_frechet_distance_equals_scipys_matrix_root(scale):
     assert frechet_distance(a, b) == pytest.approx(expected, rel=1e-9)
 
 
-def test_frechet_distance_of_a_singular_fit_to_itself_is_zero_to_rounding():
+def test_frechet_distance_of_singular_fit_to_itself_is_zero():
     covariance = random_covariance(np.random.default_rng(4), 64, 20)
     fit = GaussianFit(np.zeros(64), covariance, 21)
     # Eigenvalues of the product would leave about 1e-7 here.
     assert 0.0 <= frechet_distance(fit, fit) < 1e-11
 
 
-def test_fit_refuses_features_of_a_diverged_model_and_says_so():
+def test_fit_refuses_non_finite_features():
     features = np.ones((4, 2))
     features[1, 0], features[3, 1] = np.nan, np.inf
-    with pytest.raises(ValueError, match=r"2 of 4 vectors .* diverged"):
+    with pytest.raises(ValueError, match=r"features has 2 of 4"):
         fit_gaussian(features)
-    with pytest.raises(ValueError, match="n >= 2"):
+    with pytest.raises(ValueError, match="features"):
         fit_gaussian(features[:1])
 
 
-def test_frechet_distance_refuses_other_features():
+def test_frechet_distance_refuses_other_widths():
     a, b = (fit_gaussian(np.random.default_rng(5).normal(size=(9, d))) for d in (2, 3))
     with pytest.raises(ValueError, match="widths 2 and 3"):
         frechet_distance(a, b)
@@ -171,13 +171,13 @@ def test_coverage_and_density_equal_their_definition():
     )
 
 
-def test_coverage_and_density_do_not_move_with_the_origin():
+def test_coverage_and_density_ignore_origin():
     rng = np.random.default_rng(12)
     real, fake = rng.normal(size=(150, 3)), rng.normal(0.7, 1.5, (90, 3))
     assert coverage_density(real + 1e7, fake + 1e7) == coverage_density(real, fake)
 
 
-def test_a_set_covers_itself():
+def test_set_covers_itself():
     real = np.random.default_rng(7).normal(50.0, 1.0, (300, 8)).astype(np.float32)
     coverage, density = coverage_density(real, real)
     assert coverage == 1.0
@@ -185,7 +185,7 @@ def test_a_set_covers_itself():
 
 
 @pytest.mark.parametrize(("seed", "n", "width"), [(2, 300, 200), (1, 301, 7), (2, 301, 7)])
-def test_a_sample_covers_all_its_exact_copies(seed, n, width):
+def test_sample_covers_its_copies(seed, n, width):
     # Cases in which rounding puts a copy outside a radius of zero.
     real = np.random.default_rng(seed).normal(size=(n, width))
     real[:100] = real[0]
@@ -194,13 +194,13 @@ def test_a_sample_covers_all_its_exact_copies(seed, n, width):
     assert density >= 100 / 5
 
 
-def test_clusters_far_apart_cover_nothing():
+def test_distant_clusters_cover_nothing():
     rng = np.random.default_rng(8)
     real, fake = rng.normal(0.0, 1.0, (200, 4)), rng.normal(100.0, 1.0, (200, 4))
     assert coverage_density(real, fake) == (0.0, 0.0)
 
 
-def test_a_collapsed_model_is_dense_and_covers_little():
+def test_collapsed_model_is_dense_and_covers_little():
     real = np.random.default_rng(9).normal(size=(1500, 2))
     fake = np.tile(real.mean(0), (2500, 1))
     coverage, density = coverage_density(real, fake)
@@ -208,7 +208,7 @@ def test_a_collapsed_model_is_dense_and_covers_little():
     assert density > 0.5
 
 
-def test_two_draws_of_one_distribution_score_as_the_paper_expects():
+def test_two_draws_of_one_distribution_score_as_in_paper():
     rng = np.random.default_rng(10)
     real, fake = rng.normal(size=(2, 2000, 16))
     coverage, density = coverage_density(real, fake, radii=neighbour_radii(real))
@@ -217,7 +217,7 @@ def test_two_draws_of_one_distribution_score_as_the_paper_expects():
     assert density == pytest.approx(1.0, abs=0.1)
 
 
-def test_coverage_refuses_too_few_real_vectors_and_foreign_radii():
+def test_coverage_refuses():
     real = np.random.default_rng(11).normal(size=(5, 2))
     with pytest.raises(ValueError, match=r"k.*got 5"):
         coverage_density(real, real)
