@@ -6,7 +6,7 @@ theory.md.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -14,21 +14,20 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
+from theory_models import CLASSIFIER, VAE, vae
 
-from gsu_jax import GenerativeModel, project
+from gsu_jax import project
 from gsu_jax.cli import answer
 from gsu_jax.curvature import (
-    ComposedLoss,
     group_removal,
     hessian_product,
     influence_on_params,
     loss_change,
 )
 from gsu_jax.data import load
-from gsu_jax.models import MLPVAEConfig, kl_to_standard_normal
 from gsu_jax.surgery import measure
 
-FORGET, PENALTY = 1, 1e-2
+FORGET = 1
 CG = {"tol": 1e-3, "maxiter": 300}
 
 
@@ -63,47 +62,6 @@ def flat(tree) -> np.ndarray:
 def correlation(a, b) -> float:
     """The correlation of two sets of numbers."""
     return np.corrcoef(np.ravel(a), np.ravel(b))[0, 1]
-
-
-# The models and their losses
-
-
-@cache
-def vae() -> GenerativeModel:
-    """The VAE, small enough for its whole Hessian."""
-    from gsu_jax.networks import mlp_vae  # Flax takes seconds that --help should not
-
-    return mlp_vae(MLPVAEConfig(image_shape=(8, 8, 1), widths=(16,), latent_size=2))
-
-
-def classifier_outputs(params, batch):
-    """Returns the logits of a linear classifier, and the parameters for their penalty."""
-    return batch[0].reshape(len(batch[0]), -1) @ params["kernel"] + params["bias"], params
-
-
-def cross_entropy(outputs, batch):
-    """Returns the loss of the classifier with labels `batch[1]`."""
-    logits, params = outputs
-    loss = optax.softmax_cross_entropy_with_integer_labels(logits, batch[1]).mean()
-    return loss + PENALTY / 2 * optax.tree.norm(params, squared=True)
-
-
-def vae_outputs(params, batch):
-    """Returns what the ELBO reads; the noise `batch[1]` draws z ~ q(z|x), fixed for each image."""
-    mean, log_variance = vae().encode(params, batch[0])
-    z = mean + jnp.exp(log_variance / 2) * batch[1]
-    return vae().decode(params, z), mean, log_variance, params
-
-
-def negative_elbo(outputs, batch):
-    """Returns the loss of the VAE, with the penalty."""
-    decoded, mean, log_variance, params = outputs
-    loss = kl_to_standard_normal(mean, log_variance) - vae().log_likelihood(decoded, batch[0])
-    return loss.mean() + PENALTY / 2 * optax.tree.norm(params, squared=True)
-
-
-CLASSIFIER = ComposedLoss(classifier_outputs, cross_entropy)
-VAE = ComposedLoss(vae_outputs, negative_elbo)
 
 
 @partial(jax.jit, static_argnames=("loss", "steps"))
