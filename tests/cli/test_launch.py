@@ -86,8 +86,19 @@ while not os.path.exists({str(pid)!r}): time.sleep(0.02)
         os.kill(int(pid.read_text()), 0)
 
 
-def test_interruption_stops_the_processes_and_says_how_to_resume(run):
-    script = f"os.kill({os.getpid()}, signal.SIGINT); time.sleep(600)"
+def test_interruption_stops_the_processes_and_says_how_to_resume(run, tmp_path, monkeypatch):
+    pid = tmp_path / "pid"
+
+    def interrupt(seconds):
+        while not pid.exists() or not pid.read_text():
+            pass
+        raise KeyboardInterrupt
+
+    # Not by a signal: a run of the tests in the background ignores SIGINT.
+    monkeypatch.setattr(launch.time, "sleep", interrupt)
+    script = f"open({str(pid)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
     status, said = run("--processes", "1", script=script)
     assert status == 130
     assert "the same command again resumes" in said
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
