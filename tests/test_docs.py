@@ -58,4 +58,4 @@ def test_examples_are_found_in_order_without_no_run():
 
 def test_pages_and_modules_have_examples():
     assert len(list(examples((ROOT / "README.md").read_text()))) >= 1
-    assert doctest.testmod(gsu_jax.surgery._transforms).attempted > 0
+    assert doctest.testmod(gsu_jax.surgery._project_conflicting).attempted > 0

@@ -146,6 +146,7 @@ def test_settings_that_cannot_work_are_refused(settings, message):
         RedirectSurgery(**settings)
 
 
+@pytest.mark.slow
 def test_forgotten_latents_are_drawn_as_retained_images():
     from sklearn.datasets import load_digits
 

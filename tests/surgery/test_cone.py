@@ -61,8 +61,9 @@ def test_in_two_dimensions_corner_edges_and_inside():
     # r1 alone turns (-1, 0.1) to (0, 0.1), which conflicts with r2: both are active.
     u, narrow = jnp.float32([-1, 0.1]), jnp.float32([[1, 0], [0, -1]])
     np.testing.assert_allclose(cone(u, narrow), [0, 0], atol=1e-6)
-    assert active_rows([u], [narrow]).tolist() == [True, True]
-    assert active_rows([u], [jnp.eye(2)]).tolist() == [True, False]
+    active = jax.jit(active_rows)
+    assert active([u], [narrow]).tolist() == [True, True]
+    assert active([u], [jnp.eye(2)]).tolist() == [True, False]
 
 
 @few
