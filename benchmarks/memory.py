@@ -1,6 +1,6 @@
 """How much memory does a step take? One step of every method that has steps, compiled alone.
 
-What XLA reserves for it, its carry donated: its arguments (parameters, optimiser, one batch of
+What XLA reserves for it, its carry donated: its arguments (parameters, optimizer, one batch of
 images of each set, what the method prepared from these), and beside them its intermediate values.
 `unlearn` holds the whole sets instead. No step is run, so a busy machine gives the same figures.
 """

@@ -2,7 +2,7 @@
 
 Methods by their names are what `unlearn` runs; gradient_surgery is the leaf-by-leaf projection with
 `measure_conflict` behind it, and its ratio to both gradients summed is what surgery itself costs.
---dtype is that of the computation: parameters, gradients and the optimiser stay float32.
+--dtype is that of the computation: parameters, gradients and the optimizer stay float32.
 Run it on a quiet machine; the load is written down with the result.
 """
 
@@ -57,7 +57,7 @@ class Arguments:
     batch_sizes: tuple[int, ...] = (32, 128, 512)
     """Images of each set in a step; redirect_surgery takes its own share of each."""
     dtypes: tuple[Dtype, ...] = ("float32",)
-    """Of the computation; parameters, gradients and the optimiser's state are float32."""
+    """Of the computation; parameters, gradients and the optimizer's state are float32."""
     only: tuple[str, ...] = ()
     """Kinds of step, by their names in the table, to leave out the others; ascent and the two
     gradients summed, the bases of ratios, are always there."""
@@ -88,7 +88,7 @@ class TwoGradients(GradientSurgery):
     """
 
     def transform(self, optimizer, params, steps):
-        """The sum, then the optimiser."""
+        """The sum, then the optimizer."""
         return optax.chain(add_retain_gradient(1.0), optimizer)
 
 
@@ -97,7 +97,7 @@ class LeafwiseProjection(GradientSurgery):
     """`GradientSurgery` without `measure_conflict` at the end of its chain."""
 
     def transform(self, optimizer, params, steps):
-        """The projection, then the optimiser."""
+        """The projection, then the optimizer."""
         return optax.chain(project_conflicting(when=self.when), optimizer)
 
 
@@ -106,7 +106,7 @@ class RavelledProjection(GradientSurgery):
     """The projection as it is defined: both gradients as single vectors."""
 
     def transform(self, optimizer, params, steps):
-        """The projection, then the optimiser."""
+        """The projection, then the optimizer."""
 
         def project(updates, state, params=None, *, retain_grads, **extra_args):
             u, unravel = ravel_pytree(updates)
@@ -140,7 +140,7 @@ class Timed:
     arguments: tuple
 
     def milliseconds(self, steps: int) -> float:
-        """Of one step, the device synchronised before and after."""
+        """Of one step, the device synchronized before and after."""
         start = time.perf_counter()
         jax.block_until_ready(self.program(*self.arguments))
         return 1e3 * (time.perf_counter() - start) / steps

@@ -56,7 +56,7 @@ INCOMING = {"before": "gradients", "after": "steps"}  # where the projection sta
 def surgery(
     sign: str, when: str, k: int, loss_through: tuple[str, str], adam: str
 ) -> GradientSurgery:
-    """One reading, labelled such as "surgery-always-k1-elbo-model-before"."""
+    """One reading, labeled such as "surgery-always-k1-elbo-model-before"."""
     loss, through = loss_through
     prefix = "surgery" if sign == "ascend" else sign
     return GradientSurgery(

@@ -8,7 +8,7 @@ retained nelbo lies at most --budget percent above the pre-trained model's, in t
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gsu_jax.cli import answer, read_images, width
+from gsu_jax.cli import read_images, run_command, terminal_width
 from gsu_jax.models import MLPVAEConfig
 from gsu_jax.report import terminal_table
 from gsu_jax.study import Recipe, StudyConfig
@@ -85,10 +85,10 @@ def run(arguments: Arguments) -> str:
         budget=arguments.budget,
         models_from=arguments.models_from,
     )
-    table, front = terminal_table(results, width=width()), arguments.out / "front.png"
+    table, front = terminal_table(results, width=terminal_width()), arguments.out / "front.png"
     chosen = f"{best['settings']['label']}, in {arguments.out / 'best.json'}" if best else "none"
     return f"{table}\n\nfront: {front}\nbest: {chosen} (the rule: {sweep['rule']})"
 
 
 if __name__ == "__main__":
-    answer(run, Arguments())
+    run_command(run, Arguments())

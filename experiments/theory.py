@@ -17,7 +17,7 @@ from jax.flatten_util import ravel_pytree
 from theory_models import CLASSIFIER, VAE, vae
 
 from gsu_jax import project
-from gsu_jax.cli import answer
+from gsu_jax.cli import run_command
 from gsu_jax.curvature import (
     group_removal,
     hessian_product,
@@ -295,4 +295,4 @@ def run(arguments: Arguments) -> str:
 
 
 if __name__ == "__main__":
-    answer(run, Arguments())
+    run_command(run, Arguments())

@@ -23,7 +23,7 @@ def loss_of(outputs, batch):
 LOSS = ComposedLoss(logits, loss_of)
 
 
-def labelled():
+def labeled():
     """`N` examples with three features and a label of -1 or 1."""
     draw = np.random.default_rng(0)
     x = draw.normal(size=(N, 3)) * [1.0, 2.0, 0.5]

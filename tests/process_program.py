@@ -17,7 +17,7 @@ import numpy as np
 import tiny_study
 from tiny_study import compiled_programs_kept_in
 
-from gsu_jax.cli import answer
+from gsu_jax.cli import run_command
 from gsu_jax.data import scale_images
 from gsu_jax.models import Classifier, Prediction
 from gsu_jax.runtime import (
@@ -112,4 +112,4 @@ if __name__ == "__main__":
     Path(words[0], f"pid-{number}").write_text(str(os.getpid()))
     sys.argv[1:] = []
     run = {"study": study, "sums": sums, "facts": facts}[program]
-    answer(lambda nothing: run(*words), Nothing())
+    run_command(lambda nothing: run(*words), Nothing())

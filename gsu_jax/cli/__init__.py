@@ -1,10 +1,10 @@
 """Command lines: experiments, launch, report."""
 
-from gsu_jax.cli._experiment import answer, main, read_images, width
+from gsu_jax.cli._experiment import main, read_images, run_command, terminal_width
 
 __all__ = [
-    "answer",
     "main",
     "read_images",
-    "width",
+    "run_command",
+    "terminal_width",
 ]

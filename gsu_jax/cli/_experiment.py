@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from gsu_jax.checks import import_extra, listing, unknown
-from gsu_jax.cli._mistakes import refuse
+from gsu_jax.cli._mistakes import report_mistake
 from gsu_jax.data import Source, load
 from gsu_jax.methods import METHODS, Method, get_method
 from gsu_jax.report import terminal_table
-from gsu_jax.runtime import is_first, is_lost_peer, join, make_mesh, stage
-from gsu_jax.study import StudyConfig
+from gsu_jax.runtime import LAUNCHED, is_first, is_lost_peer, join, make_mesh, stage
+from gsu_jax.study import StudyConfig, run_study
 
 try:
     from tyro.conf import arg
-except ModuleNotFoundError:  # `answer` says how to install it
+except ModuleNotFoundError:  # `run_command` says how to install it
 
     def arg(**_: Any) -> None:
         """Stands for `tyro.conf.arg`."""
@@ -72,7 +72,7 @@ def main(
 
     `--forget`, `--dataset`, `--epochs`, `--ensemble` and `--size` replace fields of `config`, which
     gives their defaults; `--out` is by default `runs/` and the name of the experiment. A mistake
-    ends as in `answer`.
+    ends as in `run_command`.
 
     Args:
         config: the study.
@@ -111,14 +111,14 @@ def main(
         methods=tuple(rows),
         ensemble=config.ensemble,
     )
-    answer(run, defaults)
+    run_command(run, defaults)
 
 
-def answer(run: Callable[[Any], str], defaults: Any) -> None:
+def run_command(run: Callable[[Any], str], defaults: Any) -> None:
     """Reads the command line into a dataclass and prints what `run` returns for it.
 
     A mistake of the user ends in one line on standard error and exit code 2, Ctrl-C in exit code
-    130. With `GSU_JAX_TRACEBACK=1` in the environment a mistake raises.
+    130. With `GSU_JAX_TRACEBACK=1` in the environment a mistake raises, with its traceback.
 
     Args:
         run: called with an instance of the class of `defaults`, on every process.
@@ -127,18 +127,20 @@ def answer(run: Callable[[Any], str], defaults: Any) -> None:
     try:
         arguments = _parse(defaults)
         join()
-        printed = run(arguments)
+        output = run(arguments)
         if is_first():
-            print(printed)
+            print(output)
     except KeyboardInterrupt:
         print("\ninterrupted; the same command again resumes from here", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
         if is_lost_peer(error):
+            if LAUNCHED not in os.environ:  # the launcher names the lost process itself
+                print(f"error: {error}", file=sys.stderr)
             sys.exit(1)  # which waits for the runtime to name the lost process
         if os.environ.get("GSU_JAX_TRACEBACK") or not isinstance(error, MISTAKES):
             raise
-        sys.exit(refuse(str(error)))
+        sys.exit(report_mistake(str(error)))
 
 
 def read_images(study: StudyConfig, data_dir: Path | None) -> Source:
@@ -163,31 +165,29 @@ def read_images(study: StudyConfig, data_dir: Path | None) -> Source:
     return source
 
 
-def width() -> int | None:
+def terminal_width() -> int | None:
     """Returns the columns of the terminal, None if the output goes elsewhere."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def _parse(defaults: Any) -> Any:
     tyro = import_extra("tyro", "tyro", "the command line of an experiment")
-    said = io.StringIO()
+    errors = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said):
+        with contextlib.redirect_stderr(errors):
             description = sys.modules["__main__"].__doc__
             return tyro.cli(type(defaults), default=defaults, description=description)
     except SystemExit as end:
         if end.code != 2:  # --help
             raise
         # A box of lines: a title, the message, a rule, a hint at --help.
-        _, *lines = said.getvalue().splitlines()
+        _, *lines = errors.getvalue().splitlines()
         message = takewhile(lambda line: "──" not in line, lines)
         raise ValueError(" ".join(line.strip("│ ") for line in message)) from None
 
 
 def _run(study: StudyConfig, arguments: Arguments, methods: Sequence[Method]) -> str:
     """Runs the study and returns what is printed at the end."""
-    from gsu_jax.study import run_study  # Flax takes seconds that --help should not
-
     known = {method.title: method for method in methods}
     if not arguments.methods:
         raise ValueError(f"--methods must name rows, or all; known: {listing(known)}")
@@ -205,4 +205,5 @@ def _run(study: StudyConfig, arguments: Arguments, methods: Sequence[Method]) ->
         models_from=arguments.models_from,
         mesh=mesh,
     )
-    return f"{terminal_table(results, width=width())}\n\nreport: {arguments.out / 'report.html'}"
+    table = terminal_table(results, width=terminal_width())
+    return f"{table}\n\nreport: {arguments.out / 'report.html'}"

@@ -5,7 +5,7 @@ import sys
 from typing import NoReturn
 
 
-def refuse(message: str) -> int:
+def report_mistake(message: str) -> int:
     """Prints one line on standard error and returns the exit code."""
     print(f"error: {message}", file=sys.stderr)
     return 2
@@ -16,4 +16,4 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Exits with that line."""
-        sys.exit(refuse(message))
+        sys.exit(report_mistake(message))

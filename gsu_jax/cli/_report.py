@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from gsu_jax.cli._mistakes import Parser, refuse
+from gsu_jax.cli._mistakes import Parser, report_mistake
 from gsu_jax.report import markdown_table, read_results
 
 
@@ -28,9 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         table = markdown_table(read_results(path))
     except FileNotFoundError:
-        return refuse(f"there is no {path}; give the results.json of a run, or its --out")
+        return report_mistake(f"there is no {path}; give the results.json of a run, or its --out")
     except (OSError, ValueError) as error:
-        return refuse(str(error))
+        return report_mistake(str(error))
     sys.stdout.reconfigure(encoding="utf-8")
     print(table, end="")
     return 0

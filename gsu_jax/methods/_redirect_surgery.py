@@ -1,4 +1,4 @@
-"""Redirect: the decoder learns to draw retained images at the latents of forgotten ones."""
+"""Redirect: the decoder learns to map the latents of forgotten images to retained images."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple
@@ -13,7 +13,7 @@ from gsu_jax.methods._method import Method, StepGradients
 from gsu_jax.methods.ingredients import (
     MaskedBatch,
     Transport,
-    find_neighbours,
+    find_neighbors,
     fit_transport,
     imitation_loss,
     masked_mean,
@@ -35,7 +35,7 @@ class Prepared(NamedTuple):
         teacher: theta*, the trained parameters.
         posteriors: q*(z|x) of every forgotten image.
         transport: T.
-        neighbours: q*(z|x) of the retained images nearest to the forgotten ones.
+        neighbors: q*(z|x) of the retained images nearest to the forgotten ones.
         hold_weight: a, the weight of the loss that holds the decoder there.
         scale: c.
     """
@@ -43,40 +43,45 @@ class Prepared(NamedTuple):
     teacher: Params
     posteriors: Posteriors
     transport: Transport
-    neighbours: Posteriors
+    neighbors: Posteriors
     hold_weight: jax.Array | float
     scale: jax.Array | float
 
 
 @dataclass(frozen=True)
 class RedirectSurgery(Method):
-    """Redirects what the decoder draws for forgotten latents, by surgery against the retain loss.
+    """Trains the decoder to map forgotten latents to retained images.
+
+    Gradient surgery protects the retain loss.
 
     With theta* the trained parameters, x a forgotten image and z ~ q*(z|x), the forget loss is
 
         l(theta) = -E log p(Dec*(T z) | Dec(z)) + w E[-log p(x | Dec_fixed(z')) + KL(q(z'|x) || p)]
 
+    with p = N(0, I) the prior and w the setting `encoder_weight`.
+
     - First term: T is the optimal transport map (`fit_transport`) from the forgotten latents to the
       retained latents that receive them, both as Gaussians. All retained latents receive; the
-      neighbours of the forgotten ones weigh more, by the share a to which both sets overlap
-      (`find_neighbours`). T goes c^2 o (m_r - m_f) past the mean m_r.
-    - Second term: z' ~ q(z'|x) trains the encoder alone, with the decoder fixed. If the decoder no
-      longer draws x, the posterior of x should become that of a retrained model.
+      neighbors of the forgotten ones weigh more, by the share a to which both sets overlap
+      (`find_neighbors`). T goes c^2 o (m_r - m_f) past the mean m_r of the retained latents, with
+      m_f the mean of the forgotten ones and o the setting `overshoot`.
+    - Second term: z' ~ q(z'|x) trains the encoder alone, with the decoder fixed. Once the
+      decoder cannot reconstruct x, the posterior of x should become that of a retrained model.
 
     An eighth of a batch is in the second term, the rest is in the first.
 
-    The retain loss also holds the decoder at the neighbours, which redirecting would drag along.
-    With x_n a neighbour and z ~ q*(z|x_n) it is
+    The retain loss also holds the decoder at the neighbors, which redirecting would drag along.
+    With x_n a neighbor and z ~ q*(z|x_n) it is
 
         retained training loss - a E log p(Dec*(z) | Dec(z))
 
     On conflict the forget gradient is projected off the retain gradient r; then lambda r is added,
-    and Adam takes the step with a cosine schedule. lambda grows along the run: the first steps
-    redirect, the last ones repair.
+    and Adam takes the step with b1 = `momentum`, b2 = 0.9 and a cosine schedule. lambda grows
+    during the run: the first steps redirect, the last steps repair.
 
     c = min(1, max(0.3, 3 s)), with s the forgotten share of all images. A larger share has to move
-    further and against a stronger lambda, or the retained images change too. After a share p of the
-    run the forget gradient is multiplied by c^(p - 1). Adam rescales, so this starts lambda at c
+    further and against a stronger lambda, or the retained images change too. After a share t of the
+    run the forget gradient is multiplied by c^(t - 1). Adam rescales, so this starts lambda at c
     times its value and ends at the full value.
 
     docs/redirect.md has the measurements behind these choices.
@@ -86,14 +91,14 @@ class RedirectSurgery(Method):
         batch_size, retain_batch_size, label: as in `Method`; smaller batches, so more steps, do
             better and take longer.
         least_steps: the batch size shrinks until a run has this many steps.
-        momentum: Adam's b1, with Nesterov's look ahead; 0.9 would lag behind lambda.
+        momentum: Adam's b1, with Nesterov momentum; 0.9 would lag behind lambda.
         fitted_images: the largest number of retained images that T is fitted to.
         overshoot: o, for c = 1; without it 1 % of the targets are still forgotten images.
         retain_weight, final_retain_weight: lambda at the first and at the last step, for c = 1;
             geometric between.
         encoder_weight: w; 0 leaves the posteriors of forgotten images as they are.
         encoder_share: the share of a batch in the second term, in (0, 1).
-        held_images: the number of neighbours in a step.
+        held_images: the number of neighbors in a step.
         when: project on "conflict" or "always".
 
     Raises:
@@ -130,7 +135,7 @@ class RedirectSurgery(Method):
         at_least(0, encoder_weight=self.encoder_weight)
         above(0, encoder_share=self.encoder_share)
         in_range(0, 1, encoder_share=self.encoder_share)
-        at_least(1, held_images=self.held_images)
+        at_least(1, held_images=self.held_images, least_steps=self.least_steps)
         choice(("always", "conflict"), when=self.when)
 
     def prepare(self, model, params, forget, retain, key) -> Prepared:
@@ -140,27 +145,27 @@ class RedirectSurgery(Method):
             for images in (forget, retain.draw(key, self.fitted_images))
         )
         scale = self.scale(forget.count, retain.count)
-        neighbours = find_neighbours(posteriors, receiving, forget.count / retain.count)
-        transport = fit_transport(posteriors, receiving, neighbours, scale**2 * self.overshoot)
-        near = receiving.take(neighbours.indices, neighbours.count)
-        return Prepared(params, posteriors, transport, near, neighbours.weight, scale)
+        neighbors = find_neighbors(posteriors, receiving, forget.count / retain.count)
+        transport = fit_transport(posteriors, receiving, neighbors, scale**2 * self.overshoot)
+        near = receiving.take(neighbors.indices, neighbors.count)
+        return Prepared(params, posteriors, transport, near, neighbors.weight, scale)
 
     def gradients(self, model, prepared: Prepared, params, batch, key) -> StepGradients:
         """Returns the gradients of the forget loss and of the retain loss."""
         teacher, transport = prepared.teacher, prepared.transport
         mean, log_variance, _ = prepared.posteriors.take(batch.indices)
-        seen = self.encoder_images(len(batch.indices))
+        n_encoder = self.encoder_images(len(batch.indices))
 
         def forget_loss(params: Params, batch: MaskedBatch, key: jax.Array) -> jax.Array:
             decoder_key, encoder_key = jax.random.split(key)
-            loss = redirect_loss(params, batch.mask[seen:], decoder_key)
-            if seen:
-                some = jax.tree.map(lambda x: x[:seen], batch)
+            loss = redirect_loss(params, batch.mask[n_encoder:], decoder_key)
+            if n_encoder:
+                some = jax.tree.map(lambda x: x[:n_encoder], batch)
                 loss += self.encoder_weight * encoder_loss(params, some, encoder_key)
             return loss
 
         def redirect_loss(params: Params, mask: jax.Array, key: jax.Array) -> jax.Array:
-            z = sample_posterior(mean[seen:], log_variance[seen:], key)
+            z = sample_posterior(mean[n_encoder:], log_variance[n_encoder:], key)
             return masked_mean(imitation_loss(model, params, z, teacher, transport(z)), mask)
 
         def encoder_loss(params: Params, batch: MaskedBatch, key: jax.Array) -> jax.Array:
@@ -177,7 +182,7 @@ class RedirectSurgery(Method):
 
         def hold_loss(params: Params, key: jax.Array) -> jax.Array:
             choice_key, noise_key = jax.random.split(key)
-            near = prepared.neighbours
+            near = prepared.neighbors
             some = jax.random.randint(choice_key, (self.held_images,), 0, near.count)
             mean, log_variance, _ = near.take(some)
             z = sample_posterior(mean, log_variance, noise_key)

@@ -1,7 +1,7 @@
 """Metrics of samples and of likelihoods, and statistics over seeds."""
 
 from gsu_jax.metrics._best import LARGER_IS_BETTER, best, by_seed
-from gsu_jax.metrics._coverage import coverage_density, neighbour_radii
+from gsu_jax.metrics._coverage import coverage_density, neighbor_radii
 from gsu_jax.metrics._evaluation import METRICS, evaluate
 from gsu_jax.metrics._feature_ratio import FeatureRatio, feature_ratio, mean_probability
 from gsu_jax.metrics._frechet import GaussianFit, fit_gaussian, frechet_distance
@@ -37,7 +37,7 @@ __all__ = [
     "make_reference",
     "mean_probability",
     "negative_elbo",
-    "neighbour_radii",
+    "neighbor_radii",
     "paired_test",
     "position",
     "prediction_interval",

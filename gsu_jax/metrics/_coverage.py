@@ -23,7 +23,7 @@ def coverage_density(
         real: `[n, d]` features of reference images, n > k.
         fake: `[m, d]` features of samples.
         k: Which neighbor sets the radius.
-        radii: `neighbour_radii(real, k)`, if many sets are compared with one reference.
+        radii: `neighbor_radii(real, k)`, if many sets are compared with one reference.
 
     Returns:
         `(coverage, density)`.
@@ -37,8 +37,8 @@ def coverage_density(
         (0.75, 2.0)
 
     References:
-        Naeem et al. 2020, [Reliable Fidelity and Diversity Metrics for Generative
-        Models](https://arxiv.org/abs/2002.09797)
+        Naeem et al., `Reliable Fidelity and Diversity Metrics for Generative Models
+        <https://arxiv.org/abs/2002.09797>`_, 2020.
     """
     real, fake = _checked(real, "real"), _checked(fake, "fake")
     if real.shape[1] != fake.shape[1]:
@@ -47,7 +47,7 @@ def coverage_density(
             f"{fake.shape[1]}"
         )
     if radii is None:
-        radii = neighbour_radii(real, k)
+        radii = neighbor_radii(real, k)
     elif np.shape(radii) != (len(real),):
         raise ValueError(
             f"radii must be [{len(real)}], one for each real vector, got {np.shape(radii)}"
@@ -62,7 +62,7 @@ def coverage_density(
     return float(covered.mean()), float(memberships / (k * len(fake)))
 
 
-def neighbour_radii(real: ArrayLike, k: int = 5) -> np.ndarray:
+def neighbor_radii(real: ArrayLike, k: int = 5) -> np.ndarray:
     """Distance of each real vector to its k-th nearest other real vector.
 
     Rounded up by 1e-6 of the vector's distance to the mean. Without this, rounding errors put exact
@@ -79,7 +79,7 @@ def neighbour_radii(real: ArrayLike, k: int = 5) -> np.ndarray:
         ValueError: k is not in 1..n - 1, or features are not finite.
 
     Example:
-        >>> neighbour_radii([[0.0], [1.0], [3.0]], k=1).round(3).tolist()
+        >>> neighbor_radii([[0.0], [1.0], [3.0]], k=1).round(3).tolist()
         [1.0, 1.0, 2.0]
     """
     real = _checked(real, "real")

@@ -104,7 +104,7 @@ def _of_samples(predictions: Prediction, reference: Reference) -> dict[str, floa
     coverage, density = coverage_density(
         reference.retained_features,
         features,
-        reference.neighbours,
+        reference.neighbors,
         radii=reference.retained_radii,
     )
     return {

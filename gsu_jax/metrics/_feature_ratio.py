@@ -47,8 +47,8 @@ def feature_ratio(predicted: ArrayLike, feature: int) -> FeatureRatio:
         (0.5, 0.902)
 
     References:
-        Clopper & Pearson 1934, [The use of confidence or fiducial
-        limits](https://doi.org/10.1093/biomet/26.4.404)
+        Clopper & Pearson, `The use of confidence or fiducial limits
+        <https://doi.org/10.1093/biomet/26.4.404>`_, 1934.
     """
     predicted = np.asarray(predicted)
     if predicted.ndim != 1 or not predicted.size:

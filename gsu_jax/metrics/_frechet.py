@@ -76,8 +76,8 @@ def frechet_distance(a: GaussianFit, b: GaussianFit) -> float:
         9.0
 
     References:
-        Dowson & Landau 1982, [The Fréchet distance between multivariate normal
-        distributions](https://doi.org/10.1016/0047-259X(82)90077-X)
+        Dowson & Landau, `The Fréchet distance between multivariate normal distributions
+        <https://doi.org/10.1016/0047-259X(82)90077-X>`_, 1982.
     """
     if a.mean.shape != b.mean.shape:
         raise ValueError(

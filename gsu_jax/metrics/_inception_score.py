@@ -26,8 +26,8 @@ def inception_score(log_probabilities: ArrayLike) -> float:
         3.0
 
     References:
-        Salimans et al. 2016, [Improved Techniques for Training
-        GANs](https://arxiv.org/abs/1606.03498)
+        Salimans et al., `Improved Techniques for Training GANs
+        <https://arxiv.org/abs/1606.03498>`_, 2016.
     """
     log_probabilities = np.asarray(log_probabilities, np.float64)
     if log_probabilities.ndim != 2 or not log_probabilities.size:

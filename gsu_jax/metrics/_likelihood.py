@@ -54,7 +54,8 @@ def negative_elbo(
         [3.0, 3.0]
 
     References:
-        Kingma & Welling 2013, [Auto-Encoding Variational Bayes](https://arxiv.org/abs/1312.6114)
+        Kingma & Welling, `Auto-Encoding Variational Bayes <https://arxiv.org/abs/1312.6114>`_,
+        2013.
     """
     model.require("encode", "decode", "log_likelihood", needed_by="negative_elbo")
     checks.at_least(1, samples=samples)

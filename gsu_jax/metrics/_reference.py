@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from gsu_jax.metrics._coverage import neighbour_radii
+from gsu_jax.metrics._coverage import neighbor_radii
 from gsu_jax.metrics._frechet import GaussianFit, fit_gaussian
 from gsu_jax.metrics._judging import judge_predictions
 from gsu_jax.models import Classifier
@@ -20,8 +20,8 @@ class Reference:
         test_fit: Gaussian of the judge's features of all test images.
         retained_fit: Gaussian of the judge's features of the retained test images.
         retained_features: `[r, d]`, for coverage and density.
-        retained_radii: `[r]`, their `neighbour_radii` for `neighbours`.
-        neighbours: k of coverage and density.
+        retained_radii: `[r]`, their `neighbor_radii` for `neighbors`.
+        neighbors: k of coverage and density.
         images: `[n, height, width, channels]`, all test images, for the negative ELBO.
         forgotten: `[n]` bool, true for the images that show what is forgotten.
         feature: The judge's index of the forgotten class.
@@ -33,7 +33,7 @@ class Reference:
     retained_fit: GaussianFit
     retained_features: np.ndarray
     retained_radii: np.ndarray
-    neighbours: int
+    neighbors: int
     images: np.ndarray
     forgotten: np.ndarray
     feature: int
@@ -49,7 +49,7 @@ def make_reference(
     forgotten: np.ndarray,
     feature: int,
     *,
-    neighbours: int = 5,
+    neighbors: int = 5,
     batch_size: int = 1000,
 ) -> Reference:
     """Judges the test data once, for all models that are evaluated.
@@ -62,7 +62,7 @@ def make_reference(
         forgotten: `[n]` bool, true for the images that show what is forgotten. If none does,
             `evaluate` gives None for `nelbo_forget`.
         feature: The judge's index of the forgotten class.
-        neighbours: k of coverage and density.
+        neighbors: k of coverage and density.
         batch_size: Images that are judged at a time.
 
     Returns:
@@ -81,7 +81,7 @@ def make_reference(
         >>> images = np.float32([[1, 0], [0, 1], [1, 0], [0, 1]]).reshape(4, 1, 2, 1)
         >>> labels = np.array([0, 1, 0, 1])
         >>> reference = make_reference(
-        ...     judge, np.eye(2), images, labels, labels == 1, feature=1, neighbours=1
+        ...     judge, np.eye(2), images, labels, labels == 1, feature=1, neighbors=1
         ... )
         >>> reference.judge_accuracy
         1.0
@@ -95,10 +95,10 @@ def make_reference(
     if forgotten.dtype != bool:
         raise ValueError(f"forgotten must be a mask of bool, got {forgotten.dtype}")
     retained = np.count_nonzero(~forgotten)
-    if retained <= neighbours:
+    if retained <= neighbors:
         raise ValueError(
             f"forgotten leaves {retained} of {len(images)} test images retained; coverage with "
-            f"neighbours={neighbours} needs at least {neighbours + 1}"
+            f"neighbors={neighbors} needs at least {neighbors + 1}"
         )
     logits, features = judge_predictions(judge, judge_params, images, batch_size=batch_size)
     if not (np.isfinite(logits).all() and np.isfinite(features).all()):
@@ -118,8 +118,8 @@ def make_reference(
         test_fit=fit_gaussian(features),
         retained_fit=fit_gaussian(retained_features),
         retained_features=retained_features,
-        retained_radii=neighbour_radii(retained_features, neighbours),
-        neighbours=neighbours,
+        retained_radii=neighbor_radii(retained_features, neighbors),
+        neighbors=neighbors,
         images=images,
         forgotten=forgotten,
         feature=int(feature),

@@ -77,8 +77,8 @@ def bootstrap_interval(
         Interval(low=1.0, high=4.0)
 
     References:
-        Hesterberg 2015, [What Teachers Should Know About the
-        Bootstrap](https://arxiv.org/abs/1411.5279), section 4.3
+        Hesterberg, `What Teachers Should Know About the Bootstrap
+        <https://arxiv.org/abs/1411.5279>`_, 2015, section 4.3.
     """
     values = checked(values, "values")
     n = len(values)

@@ -29,8 +29,8 @@ def kl_to_standard_normal(mean: jax.Array, log_variance: jax.Array) -> PerImage:
         1.0
 
     References:
-        Kingma & Welling 2013, [Auto-Encoding Variational Bayes](https://arxiv.org/abs/1312.6114),
-        appendix B
+        Kingma & Welling, `Auto-Encoding Variational Bayes <https://arxiv.org/abs/1312.6114>`_,
+        2013, appendix B.
     """
     mean, log_variance = mean.astype(jnp.float32), log_variance.astype(jnp.float32)
     return 0.5 * jnp.sum(mean**2 + jnp.exp(log_variance) - 1.0 - log_variance, axis=-1)

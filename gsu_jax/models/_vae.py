@@ -17,7 +17,7 @@ def vae(
     encoder: Callable[[Params, jax.Array], jax.Array],
     decoder: Callable[[Params, jax.Array], jax.Array],
 ) -> GenerativeModel:
-    """Makes a VAE (Kingma & Welling 2013) of an encoder and a decoder.
+    """Builds a VAE (Kingma & Welling 2013) from an encoder and a decoder.
 
     The training loss is the mean over images of -log p(x|z) + beta KL(q(z|x) || N(0, I)), in nats,
     with one z ~ q(z|x) for each image.
@@ -63,7 +63,7 @@ def vae(
             return bernoulli_log_likelihood(decoded, images)
         return gaussian_log_likelihood(decoded, images, config.variance)
 
-    def mean(decoded: jax.Array) -> jax.Array:
+    def pixel_mean(decoded: jax.Array) -> jax.Array:
         return jax.nn.sigmoid(decoded) if bernoulli else decoded
 
     def loss(params: Params, images: jax.Array, key: jax.Array) -> jax.Array:
@@ -71,7 +71,7 @@ def vae(
         return jnp.mean(terms.reconstruction + config.beta * terms.kl)
 
     def sample(params: Params, key: jax.Array, n: int) -> jax.Array:
-        return mean(decode(params, jax.random.normal(key, (n, config.latent_size))))
+        return pixel_mean(decode(params, jax.random.normal(key, (n, config.latent_size))))
 
-    model = GenerativeModel(init, loss, sample, encode, decode, log_likelihood, mean)
+    model = GenerativeModel(init, loss, sample, encode, decode, log_likelihood, pixel_mean)
     return model

@@ -106,7 +106,7 @@ def allcnn(config: AllCNNConfig) -> Classifier:
         (5, 3)
 
     References:
-        Springenberg et al. 2014, [Striving for Simplicity](https://arxiv.org/abs/1412.6806)
+        Springenberg et al., `Striving for Simplicity <https://arxiv.org/abs/1412.6806>`_, 2014.
     """
     init, module = functional(lambda rngs: _AllCNN(config, rngs))
 

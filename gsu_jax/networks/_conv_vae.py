@@ -53,7 +53,6 @@ class _ConvVAE(nnx.Module):
         self.decoder = _Decoder(config, rngs)
 
 
-@lru_cache
 def conv_vae(config: ConvVAEConfig | None = None) -> GenerativeModel:
     """A convolutional VAE with ReLU between its layers.
 
@@ -73,9 +72,14 @@ def conv_vae(config: ConvVAEConfig | None = None) -> GenerativeModel:
         (3, 8)
 
     References:
-        Kingma & Welling 2013, [Auto-Encoding Variational Bayes](https://arxiv.org/abs/1312.6114)
+        Kingma & Welling, `Auto-Encoding Variational Bayes <https://arxiv.org/abs/1312.6114>`_,
+        2013.
     """
-    config = config or ConvVAEConfig()
+    return _build(config or ConvVAEConfig())
+
+
+@lru_cache
+def _build(config: ConvVAEConfig) -> GenerativeModel:
     init, module = functional(lambda rngs: _ConvVAE(config, rngs))
 
     def encoder(params: dict, images: jax.Array) -> jax.Array:

@@ -35,7 +35,6 @@ class _MLPVAE(nnx.Module):
         self.decoder = _Stack((latents, *config.widths[::-1], pixels), config.dtype, rngs)
 
 
-@lru_cache
 def mlp_vae(config: MLPVAEConfig | None = None) -> GenerativeModel:
     """A VAE of linear layers with ReLU between them.
 
@@ -56,9 +55,14 @@ def mlp_vae(config: MLPVAEConfig | None = None) -> GenerativeModel:
         (5, 2, 2, 1)
 
     References:
-        Kingma & Welling 2013, [Auto-Encoding Variational Bayes](https://arxiv.org/abs/1312.6114)
+        Kingma & Welling, `Auto-Encoding Variational Bayes <https://arxiv.org/abs/1312.6114>`_,
+        2013.
     """
-    config = config or MLPVAEConfig()
+    return _build(config or MLPVAEConfig())
+
+
+@lru_cache
+def _build(config: MLPVAEConfig) -> GenerativeModel:
     init, module = functional(lambda rngs: _MLPVAE(config, rngs))
 
     def encoder(params: dict, images: jax.Array) -> jax.Array:

@@ -96,7 +96,6 @@ class _ResNet18(nnx.Module):
         return Prediction(logits=self.last(dropped), features=features)
 
 
-@lru_cache
 def resnet18(config: ResNetConfig | None = None) -> Classifier:
     """A stem, four stages of two residual blocks, and a global mean.
 
@@ -119,10 +118,14 @@ def resnet18(config: ResNetConfig | None = None) -> Classifier:
         (5, 16)
 
     References:
-        He et al. 2015, [Deep Residual Learning](https://arxiv.org/abs/1512.03385); Brock et al.
-        2021, [Normalizer-free ResNets](https://arxiv.org/abs/2101.08692)
+        He et al., `Deep Residual Learning <https://arxiv.org/abs/1512.03385>`_, 2015. Brock et al.,
+        `Normalizer-free ResNets <https://arxiv.org/abs/2101.08692>`_, 2021.
     """
-    config = config or ResNetConfig()
+    return _build(config or ResNetConfig())
+
+
+@lru_cache
+def _build(config: ResNetConfig) -> Classifier:
     init, module = functional(lambda rngs: _ResNet18(config, rngs))
 
     def checked(images: jax.Array) -> jax.Array:

@@ -12,11 +12,12 @@ from gsu_jax.report._page import write_report
 from gsu_jax.report._results import read_results, write_results
 from gsu_jax.report._summary import summarize
 from gsu_jax.report._sweep_files import write_sweep_files
-from gsu_jax.report._sweep_front import RULE, Point, best, pareto, points, sweep_front
+from gsu_jax.report._sweep_front import RULE, SWEPT, Point, best, pareto, points, sweep_front
 from gsu_jax.report._terminal import terminal_table
 
 __all__ = [
     "RULE",
+    "SWEPT",
     "Point",
     "best",
     "compare",

@@ -8,17 +8,16 @@ from pathlib import Path
 
 from gsu_jax.report._figures import drawing
 from gsu_jax.report._results import read_results, with_role
-from gsu_jax.report._sweep_front import RULE, Point, best, pareto, points, sweep_front
+from gsu_jax.report._sweep_front import RULE, SWEPT, Point, best, pareto, points, sweep_front
 from gsu_jax.storage import write_whole
 
-SWEPT = ("learning_rate", "retain_weight")
-METRICS = ("seed", "fratio", "fid_retain", "nelbo_retain", "nelbo_forget", "diverged")
+SEED_FIELDS = ("seed", "fratio", "fid_retain", "nelbo_retain", "nelbo_forget", "diverged")
 
 
 def write_sweep_files(
     folder: str | os.PathLike, settings: Mapping[str, dict], budget: float
 ) -> tuple[dict, dict, dict | None]:
-    """Ranks the settings of a finished sweep and writes what follows from its rows.
+    """Ranks the settings of a finished sweep and writes sweep.json, front.png and best.json.
 
     - `sweep.json`: {"schema", "config", "budget", "rule", "before", "settings"}; a setting has its
       two values, the flags "pareto" and "best", and the metrics of each seed (null if it diverged).
@@ -41,6 +40,7 @@ def write_sweep_files(
     results = read_results(folder / "results.json")
     rows = results["rows"]
     found = points(rows, settings)
+    front = pareto(found)
     chosen, rule = best(found, budget), RULE.format(budget=budget)
     sweep = {
         "schema": 1,
@@ -48,7 +48,7 @@ def write_sweep_files(
         "budget": budget,
         "rule": rule,
         "before": _seeds(rows, with_role("baseline", results)),
-        "settings": [_entry(point, rows, pareto(found), chosen) for point in found],
+        "settings": [_entry(point, rows, front, chosen) for point in found],
     }
     _write_json(folder / "sweep.json", sweep)
     with drawing():
@@ -72,7 +72,7 @@ def write_sweep_files(
 
 
 def _seeds(rows: list[dict], method: str | None) -> list[dict]:
-    return [{name: row[name] for name in METRICS} for row in rows if row["method"] == method]
+    return [{name: row[name] for name in SEED_FIELDS} for row in rows if row["method"] == method]
 
 
 def _entry(point: Point, rows: list[dict], front: list[Point], chosen: Point | None) -> dict:

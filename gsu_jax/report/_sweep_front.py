@@ -12,6 +12,7 @@ from gsu_jax.report._results import with_role
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+SWEPT = ("learning_rate", "retain_weight")
 FARTHEST = 1000.0  # percent; a larger cost is a hollow marker at the edge
 RULE = (
     "lowest mean fratio among the settings of which no seed diverged and whose retained nelbo lies "

@@ -9,7 +9,8 @@ from jax._src import distributed
 _ABORT_LOG = re.compile(r"^[EF]\d{4} \S+ +\d+ (coordination_service|client\.h)", re.M)
 _EXHAUSTED = re.compile("RESOURCE_EXHAUSTED|out of memory", re.I)
 _LOST_PEER = re.compile(r"gloo|nccl|coordination", re.I)
-# In this order: a lost process may also spoil the barrier at which the others shut down.
+# A lost process can also fail the shutdown barrier of the others, so its pattern is tried first.
+# Each pattern has one group, for the numbers of processes; it is empty if XLA names none.
 _ABORTS = {
     r"stopped sending heartbeats\):\s*((?:\d+\s)+)": "process {} was lost (its heartbeats stopped)",
     r"Task (\d+) heartbeat timeout": "process {} was lost (its heartbeats stopped)",

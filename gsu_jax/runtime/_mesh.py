@@ -6,7 +6,7 @@ import re
 import jax
 
 from gsu_jax.checks import at_least
-from gsu_jax.runtime._processes import count
+from gsu_jax.runtime._processes import count as process_count
 
 AXES = ("data", "model")
 
@@ -51,8 +51,8 @@ def make_mesh(text: str) -> jax.sharding.Mesh:
 
 
 def check_processes(mesh: jax.sharding.Mesh | None) -> None:
-    """Raises ValueError if the mesh leaves out some of several processes."""
-    if (processes := count()) == 1:
+    """Raises ValueError unless the mesh contains devices of every process."""
+    if (processes := process_count()) == 1:
         return
     used = set() if mesh is None else {device.process_index for device in mesh.devices.flat}
     if len(used) < processes:

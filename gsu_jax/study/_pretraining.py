@@ -57,7 +57,7 @@ class Recipe:
         3
 
     References:
-        Smith and Topin, [Super-Convergence](https://arxiv.org/abs/1708.07120), 2018.
+        Smith & Topin, `Super-Convergence <https://arxiv.org/abs/1708.07120>`_, 2018.
     """
 
     epochs: int = 60

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from gsu_jax.checks import above, at_least, in_range
 from gsu_jax.data import Source
 from gsu_jax.methods import Before, GradientSurgery, Method
-from gsu_jax.report import write_sweep_files
+from gsu_jax.report import SWEPT, write_sweep_files
 from gsu_jax.runtime import on_first_process
 from gsu_jax.storage import check_lender, exclusive
 from gsu_jax.study._checkpointed_runs import named_key
@@ -23,8 +23,6 @@ from gsu_jax.study._setup import resolve
 from gsu_jax.study._state import Study, open_study
 from gsu_jax.study._study import complete
 from gsu_jax.unlearning import UnlearningResult, sweep
-
-SWEPT = ("learning_rate", "retain_weight")
 
 
 class SweepResults(NamedTuple):

@@ -42,8 +42,8 @@ def add_retain_gradient(
         weight: A number, or a schedule, which is a function of the number of steps taken.
         retain_grads: A fixed retain gradient; `retain_grads` of `update` takes precedence. Of k
             gradients along a leading axis, the mean is added.
-        axis_name: Under `pmap` or `shard_map`, the axis over which the retain gradient is averaged.
-            The updates must be the same on all devices by then.
+        axis_name: The mapped axis over which to `pmean` the retain gradient. The updates must
+            already be averaged over it.
 
     Returns:
         A transform with the state `AddRetainGradientState` for a schedule, else an empty state.
@@ -73,10 +73,12 @@ def add_retain_gradient(
 
     def update(updates, state, params=None, *, retain_grads=None, **extra_args):
         del params, extra_args
-        r = mean_retain_grads("add_retain_gradient", updates, retain_grads, fixed, axis_name)
-        now = weight(state.count) if callable(weight) else weight
-        us, rs = widened(updates, r)
-        sums = [u + jnp.asarray(now, u.dtype) * r for u, r in zip(us, rs, strict=True)]
+        retain_grads = mean_retain_grads(
+            "add_retain_gradient", updates, retain_grads, fixed, axis_name
+        )
+        weight_now = weight(state.count) if callable(weight) else weight
+        us, rs = widened(updates, retain_grads)
+        sums = [u + jnp.asarray(weight_now, u.dtype) * r for u, r in zip(us, rs, strict=True)]
         if callable(weight):
             state = AddRetainGradientState(optax.safe_increment(state.count))
         return like_updates(updates, sums), state

@@ -1,4 +1,7 @@
-"""`Conflict`: the angle between an update and the retain gradient, and both norms."""
+"""`Conflict`: the angle between an update and the retain gradient, and both norms.
+
+This file measures and never projects.
+"""
 
 from typing import NamedTuple
 
@@ -22,7 +25,9 @@ class Conflict(NamedTuple):
             update raises the retained loss. For steps (after an optimizer), a positive one does.
         update_norm: |u|.
         retain_norm: |r|. For a set of retain gradients, r is their mean (in `cosine` too).
-        projected: Whether a component was removed (from at least one group, with a `scope`).
+        projected: Whether the projection removed a component (with a `scope`, from at least one
+            group). For `pcgrad`, `cagrad` and `project_retain`, which combine two gradients:
+            whether the two conflict, that is, `cosine` < 0.
     """
 
     cosine: jax.Array
@@ -60,7 +65,7 @@ def measure(updates: Tree, retain_grads: Tree) -> Conflict:
 def measure_leaves(us: Leaves, rs: Leaves) -> Conflict:
     """Returns the `Conflict` of two lists of leaves of one dtype."""
     products = inner_products(us, rs, (0,) * len(us))
-    return conflict_of_products(products, jnp.zeros_like(products.dot, bool))
+    return conflict_from_products(products, jnp.zeros_like(products.dot, bool))
 
 
 def mean_gradient(retain_grads: Tree) -> Tree:
@@ -76,8 +81,13 @@ def mean_gradient(retain_grads: Tree) -> Tree:
     return structure.unflatten([mean for (mean,) in means])
 
 
-def conflict_of_products(products: InnerProducts, project_group: jax.Array) -> Conflict:
-    """Returns the conflict of the whole trees from the inner products of their groups."""
+def conflict_from_products(products: InnerProducts, project_group: jax.Array) -> Conflict:
+    """Returns the conflict of the whole trees from the inner products of their groups.
+
+    With u_g and r_g the parts of u and r in group g,
+
+        cos = sum_g cos_g (|u_g| / |u|) (|r_g| / |r|)
+    """
     update_norms = jnp.sqrt(products.update_square)
     retain_norms = jnp.sqrt(products.retain_square)
     both = update_norms * retain_norms
@@ -89,7 +99,7 @@ def conflict_of_products(products: InnerProducts, project_group: jax.Array) -> C
     return Conflict(cosine, update_norm, retain_norm, jnp.any(project_group))
 
 
-def no_conflict() -> Conflict:
+def initial_conflict() -> Conflict:
     """Returns the state of a transform before its first step."""
     zero = jnp.zeros((), jnp.float32)
     return Conflict(zero, zero, zero, jnp.zeros((), bool))

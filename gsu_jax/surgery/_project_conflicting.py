@@ -2,7 +2,7 @@
 
 import optax
 
-from gsu_jax.surgery._conflict import Conflict, conflict_state, no_conflict
+from gsu_jax.surgery._conflict import Conflict, conflict_state, initial_conflict
 from gsu_jax.surgery._pmean_gradients import AxisName, pmean_gradients
 from gsu_jax.surgery._projection import check_options, project_and_measure
 from gsu_jax.surgery._retain_grads import retain_grads_of_step
@@ -78,7 +78,7 @@ def project_conflicting(
 
     def init(params: Tree) -> Conflict:
         del params
-        return no_conflict()
+        return initial_conflict()
 
     def update(updates, state, params=None, *, retain_grads=None, **extra_args):
         del state, params, extra_args

@@ -19,7 +19,12 @@ import jax.numpy as jnp
 
 from gsu_jax.checks import choice
 from gsu_jax.surgery._cone import active_rows
-from gsu_jax.surgery._conflict import Conflict, conflict_of_products, mean_gradient, measure_leaves
+from gsu_jax.surgery._conflict import (
+    Conflict,
+    conflict_from_products,
+    mean_gradient,
+    measure_leaves,
+)
 from gsu_jax.surgery._inner_products import inner_products
 from gsu_jax.surgery._leaves import like_updates, widened
 from gsu_jax.surgery._span import remove_span
@@ -199,7 +204,7 @@ def _off_single(
         return jnp.where(project_group[group], u - component, u)
 
     projected = like_updates(updates, list(map(without_retain, us, rs, groups)))
-    return projected, conflict_of_products(products, project_group)
+    return projected, conflict_from_products(products, project_group)
 
 
 def _off_set(

@@ -10,7 +10,7 @@ import tiny_study
 from PIL import Image
 from tiny_study import tiny_config
 
-import gsu_jax.study
+import gsu_jax
 from gsu_jax import GradientAscent
 from gsu_jax.cli import _experiment as experiment
 
@@ -45,7 +45,7 @@ def study(monkeypatch):
         seen.update(options, config=config, out=out)
         raise OSError("stop here")
 
-    monkeypatch.setattr(gsu_jax.study, "run_study", remember)
+    monkeypatch.setattr(experiment, "run_study", remember)
     return seen
 
 
@@ -66,7 +66,7 @@ def assert_refused(outcome, *words):
 
 def test_success_prints_the_table_and_the_report_and_no_errors(run, monkeypatch):
     results = {"rows": [{"method": "before", "seed": 0, "diverged": False, "fratio": 0.25}]}
-    monkeypatch.setattr(gsu_jax.study, "run_study", lambda *arguments, **options: results)
+    monkeypatch.setattr(experiment, "run_study", lambda *arguments, **options: results)
     status, printed, errors = run("--methods before --out there")
     assert (status, errors) == (0, "")
     assert "fratio" in printed
@@ -154,7 +154,7 @@ def test_bug_is_not_reported_as_a_mistake_of_the_user(run, monkeypatch):
     def faulty(*arguments, **options):
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(gsu_jax.study, "run_study", faulty)
+    monkeypatch.setattr(experiment, "run_study", faulty)
     with pytest.raises(RuntimeError, match="a bug"):
         run()
 
@@ -163,7 +163,7 @@ def test_interruption_says_how_to_resume(run, monkeypatch):
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(gsu_jax.study, "run_study", interrupted)
+    monkeypatch.setattr(experiment, "run_study", interrupted)
     status, _, errors = run()
     assert status == 130
     assert "the same command again resumes" in errors

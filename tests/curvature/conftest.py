@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from logistic_regression import even, labelled, minimum
+from logistic_regression import even, labeled, minimum
 
 
 @pytest.fixture(autouse=True)
@@ -18,7 +18,7 @@ def strict_float64():
 
 @pytest.fixture(scope="package")
 def data():
-    return labelled()
+    return labeled()
 
 
 @pytest.fixture(scope="package")

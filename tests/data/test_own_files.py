@@ -199,7 +199,7 @@ def test_images_of_several_sizes_need_image_size(folder, tmp_path):
         load(path, cache_dir=tmp_path)
     source = load(path, cache_dir=tmp_path, image_size=4)
     images = np.concatenate([source.train.images, source.test.images])
-    assert (images == 255).all(axis=(1, 2, 3)).sum() == 1, "the centre square of the wide image"
+    assert (images == 255).all(axis=(1, 2, 3)).sum() == 1, "the center square of the wide image"
 
 
 def test_unusable_folders_are_refused(folder, tmp_path):

@@ -9,7 +9,7 @@ from method_steps import KEY, batch_of
 
 from gsu_jax import RedirectSurgery, unlearn
 from gsu_jax.data import ImageSet
-from gsu_jax.methods.ingredients import find_neighbours, fit_transport
+from gsu_jax.methods.ingredients import find_neighbors, fit_transport
 from gsu_jax.models import MLPVAEConfig, Posteriors
 from gsu_jax.networks import mlp_vae
 from gsu_jax.study import Recipe, start_training, train_epoch
@@ -85,7 +85,7 @@ def test_a_small_forget_set_starts_with_a_heavier_forget_gradient(gradients_at):
         np.testing.assert_allclose(found, factor * plain, rtol=1e-4)
 
 
-def test_the_retain_gradient_holds_what_neighbours_look_like(params, gradients_at):
+def test_the_retain_gradient_holds_what_neighbors_look_like(params, gradients_at):
     moved = jax.tree.map(lambda p: p + 0.05 * jax.random.normal(KEY, p.shape), params)
 
     def pull(at, weight):
@@ -112,7 +112,7 @@ def test_the_map_is_fitted_for_the_forgotten_share(params, prepared):
     @jax.jit
     def fit(params):
         sets = [Posteriors(*MODEL.encode(params, images)) for images in (FORGET, RETAIN)]
-        return fit_transport(*sets, find_neighbours(*sets, 10 / 90), overshoot=0.09 * 0.4)
+        return fit_transport(*sets, find_neighbors(*sets, 10 / 90), overshoot=0.09 * 0.4)
 
     assert prepared.scale == pytest.approx(0.3)
     assert_trees_close(prepared.transport, fit(params), rtol=1e-3, atol=1e-3)
@@ -139,6 +139,7 @@ def test_a_small_set_gets_smaller_batches():
         ({"encoder_weight": -1.0}, r"encoder_weight.*got -1.0"),
         ({"encoder_share": 1.0}, r"encoder_share.*got 1.0"),
         ({"held_images": 0}, r"held_images.*got 0"),
+        ({"least_steps": 0}, r"least_steps.*got 0"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(settings, message):

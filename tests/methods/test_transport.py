@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from scipy import linalg, stats
 
-from gsu_jax.methods.ingredients import Transport, find_neighbours, fit_transport
-from gsu_jax.methods.ingredients._transport import Neighbours, quantile, transport_matrix
+from gsu_jax.methods.ingredients import Transport, find_neighbors, fit_transport
+from gsu_jax.methods.ingredients._transport import Neighbors, quantile, transport_matrix
 from gsu_jax.models import Posteriors
 
 
@@ -79,10 +79,10 @@ def test_an_image_of_twice_the_weight_counts_as_two():
 # Who receives
 
 
-def cloud(centre, n, spread=1.0, seed=0):
-    """Latents around (centre, 0, 0)."""
+def cloud(center, n, spread=1.0, seed=0):
+    """Latents around (center, 0, 0)."""
     z = np.random.default_rng(seed).normal(size=(n, 3)) * spread
-    return jnp.float32(z + np.array([centre, 0, 0]))
+    return jnp.float32(z + np.array([center, 0, 0]))
 
 
 def certain(mean):
@@ -90,8 +90,8 @@ def certain(mean):
     return Posteriors(mean, jnp.full(mean.shape, -30.0))
 
 
-def neighbours(forget, retain, ratio):
-    return find_neighbours(certain(forget), certain(retain), ratio)
+def neighbors(forget, retain, ratio):
+    return find_neighbors(certain(forget), certain(retain), ratio)
 
 
 def nearest(found):
@@ -99,13 +99,13 @@ def nearest(found):
 
 
 def test_far_sets_do_not_overlap():
-    assert neighbours(cloud(0.0, 200), cloud(20.0, 300, seed=1), 0.2).weight == 0.0
+    assert neighbors(cloud(0.0, 200), cloud(20.0, 300, seed=1), 0.2).weight == 0.0
 
 
-def test_images_among_the_forgotten_are_neighbours_of_half_a_weight():
+def test_images_among_the_forgotten_are_neighbors_of_half_a_weight():
     forget = cloud(0.0, 200)
     near, far = cloud(0.0, 60, spread=0.3, seed=1), cloud(20.0, 240, seed=2)
-    found = neighbours(forget, jnp.concatenate([far, near]), 0.2)
+    found = neighbors(forget, jnp.concatenate([far, near]), 0.2)
     assert set(nearest(found)) == set(range(240, 300))
     assert found.weight == pytest.approx(0.5 * (1 - 60 / 300))
 
@@ -113,26 +113,26 @@ def test_images_among_the_forgotten_are_neighbours_of_half_a_weight():
 def test_a_partial_overlap_weighs_its_share():
     forget = cloud(0.0, 200)
     retain = jnp.concatenate([cloud(20.0, 270, seed=2), cloud(0.0, 30, spread=0.3, seed=1)])
-    found = neighbours(forget, retain, 0.2)  # 30 of the 60 nearest lie among the forgotten
+    found = neighbors(forget, retain, 0.2)  # 30 of the 60 nearest lie among the forgotten
     assert found.weight == pytest.approx(0.25 * (1 - 60 / 300))
 
 
 @pytest.mark.parametrize(("ratio", "count"), [(1e-3, 32), (0.2, 60), (5.0, 300)])
-def test_as_many_are_neighbours_as_are_forgotten_within_bounds(ratio, count):
+def test_as_many_are_neighbors_as_are_forgotten_within_bounds(ratio, count):
     same = cloud(0.0, 300)
-    assert neighbours(same, 0.1 * same, ratio).count == count
+    assert neighbors(same, 0.1 * same, ratio).count == count
 
 
-def test_where_all_retained_are_neighbours_none_is_set_apart():
+def test_where_all_retained_are_neighbors_none_is_set_apart():
     same = cloud(0.0, 300)
-    assert neighbours(same, 0.1 * same, ratio=1.0).weight == 0.0
+    assert neighbors(same, 0.1 * same, ratio=1.0).weight == 0.0
 
 
 def test_the_nearest_are_those_of_the_forgotten_latents_own_metric():
     forget = cloud(0.0, 400) * jnp.array([10.0, 1.0, 1.0])
     along, across = np.zeros((2, 60, 3), np.float32)
     along[:, 0], across[:, 1] = 8.0, 4.0  # 0.8 and 4 deviations; across is nearer in plain metric
-    found = neighbours(forget, jnp.concatenate([along, across]), 0.5)
+    found = neighbors(forget, jnp.concatenate([along, across]), 0.5)
     assert set(nearest(found)) == set(range(60))
 
 
@@ -141,16 +141,16 @@ def test_the_overlap_ends_at_the_radius_of_nine_tenths_of_the_forgotten(quantile
     forget = cloud(0.0, 2000)
     covariance = jnp.cov(forget.T, bias=True)
     root = linalg.sqrtm(np.asarray(covariance, np.float64))
-    centred = np.asarray(forget - forget.mean(0), np.float64)
-    radius = np.quantile(np.linalg.norm(centred @ linalg.inv(root), axis=1), quantile)
+    centered = np.asarray(forget - forget.mean(0), np.float64)
+    radius = np.quantile(np.linalg.norm(centered @ linalg.inv(root), axis=1), quantile)
     near = forget.mean(0) + radius * jnp.float32(root[0])
     retain = jnp.concatenate([jnp.tile(near, (40, 1)), cloud(30.0, 160, seed=1)])
-    assert neighbours(forget, retain, 0.2).weight == pytest.approx(weight)
+    assert neighbors(forget, retain, 0.2).weight == pytest.approx(weight)
 
 
 def test_a_handful_of_images_overlaps_with_nothing():
     forget, retain = cloud(0.0, 3), cloud(0.0, 300, seed=1)
-    assert neighbours(forget, retain, ratio=0.01).weight < 0.05
+    assert neighbors(forget, retain, ratio=0.01).weight < 0.05
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.25, 1.0])
@@ -158,7 +158,7 @@ def test_the_moved_latents_have_the_moments_of_the_receiving(weight):
     forget = Posteriors(cloud(0.0, 200), jnp.full((200, 3), -1.0))
     near, far = cloud(0.0, 30, spread=0.3, seed=1), cloud(20.0, 270, seed=2)
     retain = Posteriors(jnp.concatenate([near, far]), jnp.full((300, 3), -2.0))
-    transport = fit_transport(forget, retain, Neighbours(jnp.arange(300), 30, jnp.float32(weight)))
+    transport = fit_transport(forget, retain, Neighbors(jnp.arange(300), 30, jnp.float32(weight)))
     weights = np.full(300, (1 - weight) / 300) + weight * (np.arange(300) < 30) / 30
     target, receiving = retain.moments(jnp.float32(weights))
     np.testing.assert_allclose(transport.target, target, rtol=1e-4, atol=1e-5)
@@ -170,14 +170,14 @@ def test_the_moved_latents_have_the_moments_of_the_receiving(weight):
 def test_a_single_forgotten_image_is_sent_to_all_retained():
     forget = Posteriors(jnp.zeros((1, 3)), jnp.zeros((1, 3)))
     retain = Posteriors(cloud(3.0, 100), jnp.zeros((100, 3)))
-    transport = fit_transport(forget, retain, find_neighbours(forget, retain, ratio=0.01))
+    transport = fit_transport(forget, retain, find_neighbors(forget, retain, ratio=0.01))
     np.testing.assert_allclose(transport.target, retain.mean.mean(0), rtol=1e-5)
 
 
 def test_the_overshoot_goes_past_the_mean_of_the_receiving():
     forget = Posteriors(cloud(0.0, 50), jnp.zeros((50, 3)))
     retain = Posteriors(cloud(20.0, 80, seed=1), jnp.zeros((80, 3)))
-    near = find_neighbours(forget, retain, 0.5)
+    near = find_neighbors(forget, retain, 0.5)
     short, far = (fit_transport(forget, retain, near, overshoot=o) for o in (0.0, 0.5))
     past = 0.5 * (short.target - short.origin)
     np.testing.assert_allclose(far.target, short.target + past, rtol=1e-5)
@@ -199,7 +199,7 @@ def test_rows_that_are_not_there_change_no_map(ratio):
     forget, retain = certain(cloud(0.0, 120)), certain(cloud(1.0, 200, seed=1))
     maps = []
     for sets in ((forget, retain), (with_room(forget, 40), with_room(retain, 9))):
-        near = find_neighbours(*sets, ratio)
+        near = find_neighbors(*sets, ratio)
         maps.append((nearest(near), near.weight, *fit_transport(*sets, near, 0.3)))
     for plain, roomy in zip(*maps, strict=True):
         np.testing.assert_allclose(plain, roomy, rtol=1e-3, atol=1e-4)

@@ -47,9 +47,9 @@ def slopes_of_squared_cosine():
         reshaped = [part.reshape(leaf.shape) for part, leaf in zip(parts, leaves, strict=True)]
         return squared_cosine(structure.unflatten(reshaped))
 
-    centre, step = vector(wide), 1e-5
+    center, step = vector(wide), 1e-5
     return np.array(
-        [(at(centre + d) - at(centre - d)) / (2 * step) for d in step * np.eye(len(centre))]
+        [(at(center + d) - at(center - d)) / (2 * step) for d in step * np.eye(len(center))]
     )
 
 

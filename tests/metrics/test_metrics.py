@@ -16,7 +16,7 @@ from gsu_jax.metrics import (
     frechet_distance,
     inception_score,
     mean_probability,
-    neighbour_radii,
+    neighbor_radii,
 )
 
 
@@ -165,7 +165,7 @@ def test_coverage_and_density_equal_their_definition():
     distances = np.linalg.norm(real[:, None] - real[None], axis=2)
     radii = np.sort(distances, axis=1)[:, k]
     inside = np.linalg.norm(real[:, None] - fake[None], axis=2) <= radii[:, None]
-    np.testing.assert_allclose(neighbour_radii(real, k), radii, rtol=1e-5)
+    np.testing.assert_allclose(neighbor_radii(real, k), radii, rtol=1e-5)
     assert coverage_density(real, fake, k) == pytest.approx(
         (inside.any(1).mean(), inside.sum() / (k * 90))
     )
@@ -211,7 +211,7 @@ def test_collapsed_model_is_dense_and_covers_little():
 def test_two_draws_of_one_distribution_score_as_in_paper():
     rng = np.random.default_rng(10)
     real, fake = rng.normal(size=(2, 2000, 16))
-    coverage, density = coverage_density(real, fake, radii=neighbour_radii(real))
+    coverage, density = coverage_density(real, fake, radii=neighbor_radii(real))
     # Expected coverage (Naeem et al. 2020): 1 - (m-1)...(m-k) / ((2m-1)...(2m-k)), near 1 - 2^-k.
     assert coverage == pytest.approx(1 - 2**-5, abs=0.02)
     assert density == pytest.approx(1.0, abs=0.1)

@@ -133,6 +133,10 @@ def test_training_has_no_convolution(params):
     assert "conv_general_dilated" not in jaxpr
 
 
+def test_default_config_is_one_model():
+    assert conv_vae() is conv_vae(ConvVAEConfig()) is conv_vae(config=ConvVAEConfig())
+
+
 def test_one_config_is_one_model():
     same = ConvVAEConfig((8, 16, 3), (4, 6), 5, variance=0.05)
     assert generator(same) is conv_vae(CONFIG)

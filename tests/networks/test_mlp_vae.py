@@ -119,6 +119,10 @@ def test_default_sizes():
     assert kernels == [(784, 400), (400, 400), (400, 40), (20, 400), (400, 400), (400, 784)]
 
 
+def test_default_config_is_one_model():
+    assert mlp_vae() is mlp_vae(MLPVAEConfig()) is mlp_vae(config=MLPVAEConfig())
+
+
 def test_one_config_is_one_model():
     assert mlp_vae(MLPVAEConfig((4, 4, 1), (12,), 3)) is mlp_vae(CONFIG)
 

@@ -132,6 +132,10 @@ def test_no_augmentation_keeps_images():
 # Refusals
 
 
+def test_default_config_is_one_judge():
+    assert resnet18() is resnet18(ResNetConfig()) is resnet18(config=ResNetConfig())
+
+
 def test_classifier_of_config():
     assert classifier(ResNetConfig(classes=2, width=2, shift=1)) is resnet18(CONFIG)
 

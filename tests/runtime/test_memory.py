@@ -10,7 +10,7 @@ import pytest
 from linear_autoencoder import MODEL, images
 
 import gsu_jax
-from gsu_jax.cli import answer
+from gsu_jax.cli import run_command
 from gsu_jax.models import MLPVAEConfig
 from gsu_jax.networks import mlp_vae
 from gsu_jax.runtime import Compiled, OutOfMemory, explain_out_of_memory
@@ -121,6 +121,6 @@ def test_command_line_prints_one_message(monkeypatch, capsys):
 
     monkeypatch.setattr("sys.argv", ["experiment"])
     with pytest.raises(SystemExit) as stopped:
-        answer(run, Recipe())
+        run_command(run, Recipe())
     assert stopped.value.code == 2
     assert capsys.readouterr().err == "error: out of memory: lower batch_size\n"

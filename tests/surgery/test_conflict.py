@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gsu_jax.surgery import measure
-from gsu_jax.surgery._conflict import _normalize, conflict_state, mean_gradient, no_conflict
+from gsu_jax.surgery._conflict import _normalize, conflict_state, initial_conflict, mean_gradient
 from gsu_jax.surgery._projection import project_and_measure
 
 few = settings(max_examples=15, deadline=None)
@@ -97,9 +97,9 @@ def test_state_is_float32_for_updates_of_any_dtype():
         conflict = measure(u, u)
         assert conflict.cosine.dtype == jnp.float64
         kinds = [leaf.dtype for leaf in conflict_state(conflict)]
-    assert kinds == [leaf.dtype for leaf in no_conflict()]
+    assert kinds == [leaf.dtype for leaf in initial_conflict()]
     assert kinds == [jnp.float32] * 3 + [jnp.bool_]
 
 
 def test_before_the_first_step_there_is_no_conflict():
-    np.testing.assert_array_equal(no_conflict(), [0, 0, 0, False])
+    np.testing.assert_array_equal(initial_conflict(), [0, 0, 0, False])

@@ -228,7 +228,7 @@ def test_sharded_leaves_are_projected_where_they_lie(mesh, scope):
     sharded_u, sharded_r = (jax.device_put(t, shardings) for t in (u, r))
     run = jax.jit(lambda u, r: project(u, r, scope=scope))
     with jax.set_mesh(mesh):
-        for scale in (1.0, 1e-20):  # the second goes through the normalisation
+        for scale in (1.0, 1e-20):  # the second goes through the normalization
             small = jax.tree.map(lambda x, s=scale: s * x, sharded_u)
             found = run(small, sharded_r)
             assert_same(

@@ -53,13 +53,13 @@ def test_gradients_are_those_of_the_two_losses(params, batches, key):
 
 
 def test_a_custom_forget_loss_is_descended(params, batches, key):
-    def towards_zero(params, batch, key):
+    def toward_zero(params, batch, key):
         del key
         return jnp.mean((batch["x"] @ params["w"]) ** 2)
 
-    grads = forget_retain_grads(loss, params, *batches, key, forget_loss=towards_zero)
-    assert_trees_close(grads.forget, jax.grad(towards_zero)(params, batches[0], key))
-    assert_trees_close(grads.forget_loss, towards_zero(params, batches[0], key))
+    grads = forget_retain_grads(loss, params, *batches, key, forget_loss=toward_zero)
+    assert_trees_close(grads.forget, jax.grad(toward_zero)(params, batches[0], key))
+    assert_trees_close(grads.forget_loss, toward_zero(params, batches[0], key))
     assert_trees_close(grads.retain, jax.grad(loss)(params, batches[1], key))
 
 

@@ -23,8 +23,8 @@ def read_digits() -> Source:
     """Reads the digits, float32 `[n, 8, 8, 1]`: gray levels 0..16 divided by 16, without rounding.
 
     References:
-        E. Alpaydin and C. Kaynak (1998), Optical Recognition of Handwritten Digits,
-        https://doi.org/10.24432/C50P49 (its test set, which scikit-learn's `load_digits` contains).
+        Alpaydin & Kaynak, `Optical Recognition of Handwritten Digits
+        <https://doi.org/10.24432/C50P49>`_, 1998; scikit-learn's `load_digits` has its test set.
     """
     raw = import_extra("sklearn.datasets", "scikit-learn", 'the source "digits"').load_digits()
     images = (raw.images / GRAY_LEVELS).astype(np.float32)[..., None]

@@ -10,12 +10,12 @@ from gsu_jax.methods.ingredients._losses import (
 )
 from gsu_jax.methods.ingredients._ssim import ms_ssim
 from gsu_jax.methods.ingredients._teacher import imitation_loss
-from gsu_jax.methods.ingredients._transport import Transport, find_neighbours, fit_transport
+from gsu_jax.methods.ingredients._transport import Transport, find_neighbors, fit_transport
 
 __all__ = [
     "MaskedBatch",
     "Transport",
-    "find_neighbours",
+    "find_neighbors",
     "fit_transport",
     "imitation_loss",
     "masked_mean",

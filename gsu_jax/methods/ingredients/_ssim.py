@@ -99,5 +99,5 @@ def _gaussian_windows(side: int, window: int, deviation: float) -> np.ndarray:
 
 
 def _halving(side: int) -> np.ndarray:
-    """`[side // 2, side]`: the means of neighbouring pairs, without an odd last pixel."""
+    """`[side // 2, side]`: the means of neighboring pairs, without an odd last pixel."""
     return np.eye(side // 2, dtype=np.float32).repeat(2, 1) @ np.eye(side // 2 * 2, side) / 2

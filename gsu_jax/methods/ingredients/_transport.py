@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from gsu_jax.data import Count
 from gsu_jax.models import Posteriors
 
-LEAST_NEIGHBOURS = 32  # fewer images have too little variety
+LEAST_NEIGHBORS = 32  # fewer images have too little variety
 
 
 class Transport(NamedTuple):
@@ -34,13 +34,13 @@ class Transport(NamedTuple):
         return self.target + (z - self.origin) @ self.matrix.T
 
 
-class Neighbours(NamedTuple):
+class Neighbors(NamedTuple):
     """The retained images nearest to the forgotten ones.
 
     Attributes:
         indices: of all retained images, the nearest first.
-        count: k, the number of neighbours.
-        weight: a, from 0 (the neighbours are far away, or are all retained images) to 1/2 (they lie
+        count: k, the number of neighbors.
+        weight: a, from 0 (the neighbors are far away, or are all retained images) to 1/2 (they lie
             among the forgotten images).
     """
 
@@ -49,7 +49,7 @@ class Neighbours(NamedTuple):
     weight: jax.Array
 
 
-def find_neighbours(forget: Posteriors, retain: Posteriors, ratio: float | jax.Array) -> Neighbours:
+def find_neighbors(forget: Posteriors, retain: Posteriors, ratio: float | jax.Array) -> Neighbors:
     """Finds the k = ratio n retained images nearest to the forgotten ones, and their overlap.
 
         a = 1/2 (1 - k / n) share of the k within the radius that holds 90 % of the forgotten
@@ -69,7 +69,7 @@ def find_neighbours(forget: Posteriors, retain: Posteriors, ratio: float | jax.A
         >>> near, far = jnp.zeros((40, 2)), jnp.full((40, 2), 9.0)
         >>> forget = Posteriors(near, near)
         >>> retain = Posteriors(jnp.concatenate([far, near]), jnp.zeros((80, 2)))
-        >>> found = find_neighbours(forget, retain, ratio=0.5)
+        >>> found = find_neighbors(forget, retain, ratio=0.5)
         >>> int(found.count), int(found.indices[0])
         (40, 40)
     """
@@ -81,12 +81,12 @@ def find_neighbours(forget: Posteriors, retain: Posteriors, ratio: float | jax.A
         return jnp.where(latents.is_valid, distances, jnp.inf)
 
     n, distances = retain.size, squared_distances(retain)
-    k = jnp.clip(jnp.round(ratio * n).astype(int), min(LEAST_NEIGHBOURS, len(retain.mean)), n)
+    k = jnp.clip(jnp.round(ratio * n).astype(int), min(LEAST_NEIGHBORS, len(retain.mean)), n)
     nearest = jnp.argsort(distances)
     radius = quantile(squared_distances(forget), 0.9, forget.size)
     within = (distances[nearest] < radius) & (jnp.arange(len(nearest)) < k)
     share = within.sum(dtype=distances.dtype) / k
-    return Neighbours(nearest, k, (1 - k / n) / 2 * share)
+    return Neighbors(nearest, k, (1 - k / n) / 2 * share)
 
 
 def quantile(values: jax.Array, q: float, count: Count) -> jax.Array:
@@ -98,7 +98,7 @@ def quantile(values: jax.Array, q: float, count: Count) -> jax.Array:
 
 
 def fit_transport(
-    forget: Posteriors, retain: Posteriors, neighbours: Neighbours, overshoot: float = 0.0
+    forget: Posteriors, retain: Posteriors, neighbors: Neighbors, overshoot: float = 0.0
 ) -> Transport:
     """Fits the optimal transport from forgotten latents to the retained ones that receive them.
 
@@ -106,16 +106,16 @@ def fit_transport(
 
     m and S are mean and covariance of the two sets. Retained image i receives with the weight
 
-        w_i = (1 - a) / n + a [i is one of the k neighbours] / k
+        w_i = (1 - a) / n + a [i is one of the k neighbors] / k
 
     Without overlap (a = 0) the forgotten latents get the variety of all retained images. The
     decoder is smooth, so sending latents far away also moves retained latents that lie between
-    them. With an overlap, a part of the weight is on the neighbours.
+    them. With an overlap, a part of the weight is on the neighbors.
 
     Args:
         forget: the posteriors of all forgotten images.
         retain: the posteriors of n random retained images.
-        neighbours: what `find_neighbours` found in `retain`.
+        neighbors: what `find_neighbors` found in `retain`.
         overshoot: o.
 
     Returns:
@@ -124,7 +124,7 @@ def fit_transport(
     Example:
         >>> z = jax.random.normal(jax.random.key(0), (50, 2))
         >>> forget, retain = Posteriors(z, 0 * z), Posteriors(z + 9, 0 * z)
-        >>> transport = fit_transport(forget, retain, find_neighbours(forget, retain, ratio=0.1))
+        >>> transport = fit_transport(forget, retain, find_neighbors(forget, retain, ratio=0.1))
         >>> bool(jnp.allclose(transport(z), z + 9, atol=1e-3))
         True
 
@@ -132,7 +132,7 @@ def fit_transport(
         Peyre & Cuturi, `Computational Optimal Transport <https://arxiv.org/abs/1803.00567>`_, 2019,
         remark 2.31.
     """
-    indices, k, weight = neighbours
+    indices, k, weight = neighbors
     origin, covariance = forget.moments()
     near = jnp.where(jnp.arange(len(indices)) < k, weight / k, 0.0)
     weights = jnp.where(retain.is_valid, (1 - weight) / retain.size, 0.0).at[indices].add(near)

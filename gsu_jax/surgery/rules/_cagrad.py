@@ -17,7 +17,7 @@ from gsu_jax.surgery.rules._combining import combining
 def cagrad(
     c: float = 0.5, *, axis_name: AxisName | None = None
 ) -> optax.GradientTransformationExtraArgs:
-    r"""CAGrad: the direction near the mean gradient whose worse inner product is largest.
+    r"""CAGrad: maximizes the smaller inner product within c |g| of the mean gradient g.
 
     With u the updates and r the retain gradient, each as a single vector, and g = (u + r) / 2:
 
@@ -25,8 +25,8 @@ def cagrad(
         \quad \text{such that} \quad |d - g| \le c |g|
 
     With m(w) = w u + (1 - w) r, the dual is to minimize <m(w), g> + c |g| |m(w)| over w in [0, 1];
-    then d = g + c |g| m / |m|. In w, the dual is a straight line plus the distance of the origin
-    from a point that moves on another line, and its minimum has a closed form.
+    then d = g + c |g| m / |m|. The dual is linear in w plus c |g| |m(w)|, and m(w) moves along a
+    line, so its minimum has a closed form.
 
     Args:
         c: How far d may be from g, relative to |g|; in [0, 1). At 0, d is g.
@@ -61,6 +61,7 @@ def _conflict_averse(updates: Tree, retain_grads: Tree, c: float) -> Tree:
         return updates
     scale = scale_by_power_of_two(jnp.maximum(_largest(u), _largest(r)))
     u, r = [scale * x for x in u], [scale * x for x in r]
+    # In the docstring's notation: g is `mean`, w is `weight`, m is `mixed`, c |g| is `reach`.
     mean = [(a + b) / 2 for a, b in zip(u, r, strict=True)]
     reach = jnp.asarray(c, scale.dtype) * _norm(mean)
 
@@ -86,8 +87,8 @@ def _dual_weight(u: Leaves, r: Leaves, mean: Leaves, reach: jax.Array) -> jax.Ar
     bend = reach**2 * square - slope**2
     inside = (square > 0) & (bend > 0)
     root = jnp.sqrt(jnp.where(inside, square, 1)) * jnp.sqrt(jnp.where(inside, bend, 1))
-    straight = jnp.where(slope > 0, 0, 1).astype(slope.dtype)  # then the line alone decides
-    return jnp.where(inside, jnp.clip(nearest - slope * distance / root, 0, 1), straight)
+    endpoint = jnp.where(slope > 0, 0, 1).astype(slope.dtype)  # no root: the linear term decides
+    return jnp.where(inside, jnp.clip(nearest - slope * distance / root, 0, 1), endpoint)
 
 
 def _dot(a: Leaves, b: Leaves) -> jax.Array:

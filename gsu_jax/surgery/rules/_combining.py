@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import optax
 
-from gsu_jax.surgery._conflict import Conflict, conflict_state, measure, no_conflict
+from gsu_jax.surgery._conflict import Conflict, conflict_state, initial_conflict, measure
 from gsu_jax.surgery._pmean_gradients import AxisName, pmean_gradients
 from gsu_jax.surgery._retain_grads import mean_retain_grads
 from gsu_jax.surgery._tree_checks import Tree
@@ -17,7 +17,7 @@ def combining(
 
     def init(params: Tree) -> Conflict:
         del params
-        return no_conflict()
+        return initial_conflict()
 
     def update(updates, state, params=None, *, retain_grads=None, **extra_args):
         del state, params, extra_args

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from gsu_jax.checks import in_range
-from gsu_jax.surgery._conflict import Conflict, conflict_state, no_conflict
+from gsu_jax.surgery._conflict import Conflict, conflict_state, initial_conflict
 from gsu_jax.surgery._leaves import accumulator
 from gsu_jax.surgery._pmean_gradients import AxisName, pmean_gradients
 from gsu_jax.surgery._projection import project_and_measure
@@ -68,7 +68,7 @@ def gru(
 
     def init(params: Tree) -> GRUState:
         mean = jax.tree.map(lambda p: jnp.zeros(jnp.shape(p), accumulator([p])), params)
-        return GRUState(jnp.zeros((), jnp.int32), mean, no_conflict())
+        return GRUState(jnp.zeros((), jnp.int32), mean, initial_conflict())
 
     def update(updates, state, params=None, *, retain_grads=None, **extra_args):
         del params, extra_args

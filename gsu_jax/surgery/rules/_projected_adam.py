@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from gsu_jax.checks import choice
-from gsu_jax.surgery._conflict import Conflict, conflict_state, measure, no_conflict
+from gsu_jax.surgery._conflict import Conflict, conflict_state, initial_conflict, measure
 from gsu_jax.surgery._leaves import accumulator, like_updates, widened
 from gsu_jax.surgery._pmean_gradients import AxisName, pmean_gradients
 from gsu_jax.surgery._projection import project_and_measure
@@ -78,7 +78,7 @@ def projected_adam(
     adam = optax.scale_by_adam(b1, b2, eps)
 
     def init(params: Tree) -> ProjectedAdamState:
-        return ProjectedAdamState(adam.init(params), no_conflict())
+        return ProjectedAdamState(adam.init(params), initial_conflict())
 
     def update(updates, state, params=None, *, retain_grads=None, **extra_args):
         del params, extra_args
