@@ -12,6 +12,7 @@ from typing import Any
 
 from gsu_jax.checks import listing, near
 
+BUILT_IN = ("digits",)
 KNOWN = ("celeb_a", "dsprites", "fairface64", "fashion_mnist", "mnist", "sprites64")
 INFO = "dataset_info.json"
 
@@ -95,7 +96,7 @@ def _not_prepared(name: str, root: Path) -> ValueError:
 
 
 def _hint(name: str, prepared: Iterable[str]) -> str:
-    known = sorted({"digits", *KNOWN, *prepared})
+    known = sorted({*BUILT_IN, *KNOWN, *prepared})
     if name in known:
         return ""
     return (
