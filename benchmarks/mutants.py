@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from equivalent_mutants import EQUIVALENT
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = "gsu_jax/surgery"
@@ -55,65 +56,6 @@ TESTS = {
     "rules/_project_retain.py": "rules/test_project_retain",
     "rules/_projected_adam.py": "rules/test_projected_adam test_contract",
 }
-
-GUARD = "the value is used only where a `where` discards the result"
-TUNED = "a tuned constant: speed or a threshold between two exact paths, not the result"
-BOUNDARY = "both sides of the boundary give the same result"
-# Mutants that no test can kill: file, part of the line, change, which of several equal changes on
-# the line (0: all), and the reason.
-EQUIVALENT = [
-    ("_cone.py", "ITERATIONS = 1000", "1000 -> 1001", 0, TUNED),
-    ("_cone.py", "where(length > 0, length, 1)", "0 -> 1", 0, "a nonzero length is at least 1"),
-    ("_cone.py", "where(length > 0, length, 1)", "1 -> 2", 0, "a column of zeros stays zero"),
-    ("_conflict.py", "(0,) * len(us)", "0 -> 1", 0, "an empty group adds nothing"),
-    ("_conflict.py", "where(both > 0", "> -> >=", 0, "then the inner product is 0, or " + GUARD),
-    ("_conflict.py", "where(both > 0", "1 -> 2", 0, GUARD),
-    ("_conflict.py", "where(both > 0", "0 -> 1", 3, "the share of a zero gradient is 0"),
-    ("_conflict.py", "where(usable, largest, 1)", "1 -> 2", 0, "0 / 2 is 0 and inf / 2 is inf"),
-    ("_conflict.py", "where(usable, total, 1)", "1 -> 2", 0, "0 * 2 is 0 and inf * 2 is inf"),
-    ("_gradients.py", "lambda x: x[0], batches", "0 -> 1", 0, "slices have equal shapes"),
-    ("_gramian.py", "FEW = 8", "8 -> 9", 0, TUNED),
-    ("_gramian.py", "CHUNK = 2**14", "2 -> 3", 0, TUNED),
-    ("_gramian.py", "CHUNK = 2**14", "14 -> 15", 0, TUNED),
-    ("_gramian.py", "LARGE = 2**21", "2 -> 3", 0, TUNED),
-    ("_gramian.py", "LARGE = 2**21", "21 -> 22", 0, TUNED),
-    ("_gramian.py", "leaves[0][0].size", "0 -> 1", 0, "leaves and rows have equal sizes"),
-    ("_inner_products.py", "default=-1", "1 -> 2", 1, "a list times -1 or 0 is empty"),
-    ("_inner_products.py", "ones_like(plain_dot)", "* -> /", 0, "x / 1 is x"),
-    ("_inner_products.py", "plain_dot * one", "* -> /", 0, "x / 1 is x"),
-    ("_projection.py", "1 if incoming ==", "1 -> 2", 0, "only the sign matters"),
-    ("_projection.py", "where(project_group, products.retain_square, 1)", "1 -> 2", 0, GUARD),
-    ("_projection.py", "else (0,) * len(leaves)", "0 -> 1", 0, "an empty group adds nothing"),
-    (
-        "_span.py",
-        "dot_rows(basis, remove",
-        "+ -> -",
-        0,
-        "a rounding of 1e-8 of |u| in place of 5e-8",
-    ),
-    ("_span.py", "INDEPENDENT = 1e-3", "0.001 -> 0.002", 0, TUNED),
-    ("_span.py", "where(usable, square, 1)", "1 -> 2", 0, GUARD),
-    ("_span.py", "cosines = jnp.where(usable", "0 -> 1", 0, GUARD),
-    ("_span.py", ">= INDEPENDENT", ">= -> >", 0, BOUNDARY),
-    ("_span.py", "where(usable, values, 1)", "1 -> 2", 0, GUARD),
-    ("_span.py", "finite & (square > 0), square, 1", "0 -> 1", 0, "a nonzero square is at least 1"),
-    ("_span.py", "finite & (square > 0), square, 1", "1 -> 2", 0, "a row of zeros stays zero"),
-    ("_span.py", "cosines = jnp.where(finite", "0 -> 1", 0, GUARD),
-    ("_span.py", "8 * noise", "8 -> 9", 0, TUNED),
-    ("_span.py", "where(finite, spread, 0)", "0 -> 1", 0, "rows that are not finite have rank 0"),
-    ("_span.py", "64 * noise", "64 -> 65", 0, TUNED),
-    ("_span.py", "64 * noise", "> -> >=", 0, BOUNDARY),
-    ("_span.py", "where(kept, values, 1)", "1 -> 2", 2, GUARD),
-    ("rules/_cagrad.py", "factor = jnp.where", "> -> >=", 0, "then m is 0, or " + GUARD),
-    ("rules/_cagrad.py", "factor = jnp.where", "0 -> 1", 2, "a nonzero norm is at least 1"),
-    ("rules/_cagrad.py", "factor = jnp.where", "0 -> 1", 3, "then m is 0"),
-    ("rules/_cagrad.py", "factor = jnp.where", "1 -> 2", 0, GUARD),
-    ("rules/_cagrad.py", "nearest = -_dot", "> -> >=", 0, GUARD),
-    ("rules/_cagrad.py", "nearest = -_dot", "1 -> 2", 0, GUARD),
-    ("rules/_cagrad.py", "inside = (square > 0)", "> -> >=", 1, "a positive bend needs a line"),
-    ("rules/_cagrad.py", "where(inside, square, 1)", "1 -> 2", 0, GUARD),
-    ("rules/_cagrad.py", "where(slope > 0, 0, 1)", "> -> >=", 0, "then any weight gives d"),
-]
 
 SWAPS = {
     ast.Add: ast.Sub,
