@@ -52,6 +52,7 @@ def test_wide_image_is_cropped_to_its_center_first():
     np.testing.assert_allclose(resize_images(images, 4), means, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_faces_at_32_are_the_means_of_those_at_64(faces, faces_dir, tmp_path):
     whole = load("fairface64", data_dir=faces_dir, cache_dir=tmp_path)
     assert faces.image_shape == (32, 32, 3)

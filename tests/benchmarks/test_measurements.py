@@ -32,6 +32,7 @@ def test_a_request_is_held_against_a_retraining_of_the_same_round(tmp_path):
     assert ascent["ratio"] == {"median": 1.0, "min": 1.0, "max": 1.0}
 
 
+@pytest.mark.slow
 def test_the_memory_of_a_step_is_that_of_its_arguments_and_its_intermediate_values(tmp_path):
     arguments = ["--methods", "gradient_ascent", "synaptic_dampening"]
     arguments += ["--batch-size", "8", "--microbatch-size", "4"]

@@ -120,7 +120,7 @@ def test_processes_hear_the_first_and_end_together_on_a_mistake(tmp_path):
 
 
 def test_mesh_that_leaves_a_process_out_is_refused(monkeypatch):
-    monkeypatch.setattr(mesh, "count", lambda: 2)
+    monkeypatch.setattr(mesh, "process_count", lambda: 2)
     for given in (make_mesh("data=8"), None):
         with pytest.raises(ValueError, match="--mesh data=8"):
             check_processes(given)

@@ -31,7 +31,7 @@ def alone():
         return run(None, dtype=np.float64)
 
 
-@pytest.mark.parametrize("mesh", ["data=8", "data=4,model=2"])
+@pytest.mark.parametrize("mesh", [pytest.param("data=8", marks=pytest.mark.slow), "data=4,model=2"])
 def test_run_in_double_precision_is_that_of_one_device(alone, mesh):
     with jax.enable_x64(True):
         shared = run(mesh, dtype=np.float64)

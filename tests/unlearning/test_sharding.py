@@ -33,6 +33,7 @@ KEY = jax.random.key(0)
 FORGET, RETAIN = images(1, 40, offset=0.5), images(2, 56)
 
 
+@pytest.mark.slow
 def test_redirect_surgery_runs_on_split_parameters():
     model = gaussian_vae.MODEL
     result = unlearn(
