@@ -31,7 +31,7 @@ method, folder, forget, retain = json.loads(sys.argv[1])
 import jax, numpy as np
 import gsu_jax
 from gsu_jax.data import ForgetClass, load
-from gsu_jax.models import mlp_vae
+from gsu_jax.networks import mlp_vae
 from gsu_jax.unlearning import compile_ahead
 imported = time.time()
 model = mlp_vae()
