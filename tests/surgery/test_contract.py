@@ -91,7 +91,7 @@ def test_dtypes_of_updates_and_state_are_stable_under_cond_and_scan(name, dtype)
         assert_same_structure(after[0], u)
 
 
-@pytest.mark.parametrize("name", ["always", "cagrad", "gru"])
+@pytest.mark.parametrize("name", ["always", "cagrad", "gru", "projected_adam"])
 def test_low_precision_updates_are_those_of_float32_rounded(name):
     u, r = tree(0, dtype=jnp.bfloat16), tree(1)
     wide = jax.tree.map(lambda x: x.astype(jnp.float32), u)
