@@ -71,12 +71,14 @@ class Compiled:
         """Traces the program in this thread; returns a function that compiles it in any thread."""
         with raise_out_of_memory():
             lowered = self._jit.lower(*arguments)
+        # Taken here, since `jax.enable_x64` holds for one thread.
+        signature = _signature(arguments)
 
         def compile_lowered() -> None:
             with raise_out_of_memory():
                 program = lowered.compile()
             check_fits(program)
-            self._programs[_signature(arguments)] = program
+            self._programs[signature] = program
 
         return compile_lowered
 

@@ -56,3 +56,11 @@ def test_functions_are_compiled_together():
     assert compile_together((double, (1.0,)), (triple, (2.0,))) > 0
     assert double.is_compiled(1.0)
     assert triple(2.0) == 6
+
+
+def test_functions_of_doubles_are_compiled_together():
+    double, x = Compiled(lambda x: 2 * x), jax.ShapeDtypeStruct((3,), "float64")
+    with jax.enable_x64(True):
+        compile_together((double, (x,)))
+        assert double.is_compiled(x)
+        assert double(np.full(3, 0.1)).tolist() == [0.2] * 3
