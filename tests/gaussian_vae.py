@@ -3,7 +3,6 @@
 import jax
 import jax.numpy as jnp
 
-from gsu_jax.data import scale_images
 from gsu_jax.models import GenerativeModel, elbo_terms, gaussian_log_likelihood
 
 SHAPE = (2, 2, 1)
@@ -23,7 +22,7 @@ def init(key: jax.Array) -> dict:
 
 
 def encode(params: dict, images: jax.Array) -> tuple[jax.Array, jax.Array]:
-    mean = scale_images(images).reshape(len(images), 4) @ params["encoder"]["kernel"]
+    mean = images.reshape(len(images), 4) @ params["encoder"]["kernel"]
     return mean, jnp.broadcast_to(params["encoder"]["log_variance"], mean.shape)
 
 

@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gsu_jax.data import scale_images
 from gsu_jax.models import GenerativeModel
 
 SHAPE = (2, 2, 1)
@@ -20,7 +19,7 @@ def init(key: jax.Array) -> dict:
 
 def loss(params: dict, images: jax.Array, key: jax.Array) -> jax.Array:
     del key
-    x = scale_images(images).reshape(len(images), -1)
+    x = images.reshape(len(images), -1)
     drawn = x @ params["encoder"]["kernel"] @ params["decoder"]["kernel"]
     return 0.5 * jnp.square(drawn + params["decoder"]["bias"] - x).sum(-1).mean()
 

@@ -44,8 +44,8 @@ class ImageSet(NamedTuple):
         return self.images.shape[0]
 
     def take(self, indices: jax.Array) -> jax.Array:
-        """Returns the images at `indices`, each from 0 to `count - 1`."""
-        return self.images[self.first + indices]
+        """Returns the images at `indices`, each from 0 to `count - 1`, as floats in [0, 1]."""
+        return scale_images(self.images[self.first + indices])
 
     def draw(self, key: jax.Array, at_most: int) -> "ImageSet":
         """Draws `at_most` images without replacement, or all in a random order if fewer."""

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from gsu_jax.checks import above, at_least, in_range
-from gsu_jax.data import ImageSet, scale_images
+from gsu_jax.data import ImageSet
 from gsu_jax.methods._method import Method, StepGradients
 from gsu_jax.methods.ingredients import over_masked
 from gsu_jax.models import Params
@@ -123,6 +123,6 @@ def draw_from_both(forget: ImageSet, retain: ImageSet, n: int, key: jax.Array) -
     It makes no joined copy, so large sets are on the device once.
     """
     place = jax.random.randint(key, (n,), 0, forget.count + retain.count)
-    of_forget = scale_images(forget.take(jnp.minimum(place, forget.count - 1)))
-    of_retain = scale_images(retain.take(jnp.maximum(place - forget.count, 0)))
+    of_forget = forget.take(jnp.minimum(place, forget.count - 1))
+    of_retain = retain.take(jnp.maximum(place - forget.count, 0))
     return jnp.where((place < forget.count)[:, None, None, None], of_forget, of_retain)

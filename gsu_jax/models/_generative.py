@@ -13,9 +13,9 @@ Params = Any
 class GenerativeModel:
     """A generative model as a record of pure functions of its parameters, which are any pytree.
 
-    Images are `[n, height, width, channels]`, floating in [0, 1] or uint8. The last four functions
-    describe a latent variable model. A method that needs a missing one refuses the model before it
-    starts.
+    Images are `[n, height, width, channels]`, floating in [0, 1]: `unlearn` and `evaluate` scale
+    uint8 images before a function sees them. The last four functions describe a latent variable
+    model. A method that needs a missing one refuses the model before it starts.
 
     Attributes:
         init: `init(key) -> params`.

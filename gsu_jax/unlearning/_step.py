@@ -6,7 +6,7 @@ import jax
 import optax
 
 from gsu_jax.checks import at_least, integer
-from gsu_jax.data import Count, ForgetRetainSets
+from gsu_jax.data import Count, ForgetRetainSets, scale_images
 from gsu_jax.methods import Batch, Method
 from gsu_jax.methods.ingredients import MaskedBatch
 from gsu_jax.models import GenerativeModel, Params
@@ -126,8 +126,8 @@ def take_step(
         The next carry, and scalars for the history.
     """
     params, state = carry
-    visited = take_rows(constants.images, inputs.visited)
-    retained = take_rows(constants.images, inputs.retained)
+    visited = scale_images(take_rows(constants.images, inputs.visited))
+    retained = scale_images(take_rows(constants.images, inputs.retained))
     batch = Batch(
         MaskedBatch(visited, inputs.mask),
         inputs.indices,

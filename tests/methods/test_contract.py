@@ -1,5 +1,6 @@
 """What holds for every method: those in `METHODS` and the rules for two gradients."""
 
+from dataclasses import replace
 from functools import cache
 
 import gaussian_vae
@@ -67,6 +68,27 @@ def test_the_same_key_gives_the_same_result_and_compiles_nothing(method, params,
         second = program(method)(params, sets, KEY)
     assert_trees_equal(second, first)
     assert compiled == []
+
+
+@every_method
+def test_uint8_images_reach_the_model_as_floats(method, params, sets):
+    seen = set()
+
+    def watch(function):
+        def watched(first, images, *rest):
+            seen.add(images.dtype.name)
+            return function(first, images, *rest)
+
+        return watched
+
+    watched = {name: watch(getattr(MODEL, name)) for name in ("loss", "encode", "log_likelihood")}
+    pixels = sets._replace(images=(255 * sets.images).astype(np.uint8))
+    jax.eval_shape(
+        lambda *arguments: two_steps(method, replace(MODEL, **watched), *arguments),
+        params, pixels, KEY,
+    )  # fmt: skip
+    assert seen <= {"float32"}
+    assert seen or method.name == "before"
 
 
 @every_method

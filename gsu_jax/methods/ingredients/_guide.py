@@ -85,7 +85,7 @@ def train_guide(
         params, state = carry
         keys = jax.random.split(key)
         drawn = [
-            scale_images(images.take(jax.random.randint(key, (half,), 0, images.count)))
+            images.take(jax.random.randint(key, (half,), 0, images.count))
             for images, key in zip((forget, retain), keys, strict=True)
         ]
         grads = jax.grad(loss)(params, jnp.concatenate(drawn))
