@@ -186,7 +186,7 @@ def _place(array: np.ndarray, like: Any) -> Any:
 
 
 def _compare(path: Path, saved: dict, wanted: dict) -> None:
-    fix = "delete this folder to have it made again, or load it with the config it was made with"
+    fix = "load it into the structure it was saved with (the same model and config)"
     missing, extra = wanted.keys() - saved.keys(), saved.keys() - wanted.keys()
     if missing or extra:
         parts = [f"has no leaf {min(missing)!r}"] if missing else []

@@ -60,3 +60,13 @@ class UnlearningResult:
     compile_seconds: float
     steps: int
     stopped: bool
+
+    def __repr__(self) -> str:
+        """Summarizes the run: its parameters are too many to print."""
+        ends = [
+            f", {name} {values[0]:.4g} -> {values[-1]:.4g}"
+            for name, values in self.history.items()
+            if name.endswith("_loss") and values.ndim == 1 and values.size  # `sweep` has two axes
+        ]
+        seconds = f"{self.seconds:.2g} s + {self.compile_seconds:.2g} s compiling"
+        return f"{type(self).__name__}({self.steps} steps, {seconds}{''.join(ends)})"

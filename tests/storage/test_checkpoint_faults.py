@@ -156,3 +156,10 @@ def test_sigkill_leaves_a_whole_checkpoint(tmp_path):
     n = storage.read_metadata(tmp_path / "c")["n"]
     assert n >= done
     assert (found == n).all()
+
+
+def test_another_structure_to_load_into_is_no_reason_to_delete(tmp_path):
+    storage.save(tmp_path / "c", {"params": {"x": 1}, "history": {"cosine": 2}})
+    with pytest.raises(ValueError, match="structure it was saved with") as error:
+        storage.load(tmp_path / "c", {"x": 1})
+    assert "delete" not in str(error.value)

@@ -159,6 +159,15 @@ def test_parameters_are_neither_changed_nor_donated(params, key):
         assert_trees_equal(given, params)
 
 
+def test_result_prints_as_one_line_without_its_parameters(params, key):
+    result = run(params, key)
+    first, last = result.history["forget_loss"][[0, -1]]
+    assert f"{result.steps} steps" in repr(result)
+    assert f"forget_loss {first:.4g} -> {last:.4g}" in repr(result)
+    assert len(repr(result)) < 150
+    assert "0 steps" in repr(run(params, key, "before"))
+
+
 def test_numpy_parameters_are_accepted(params, key):
     result = run(jax.tree.map(np.asarray, params), key)
     assert_trees_equal(result.params, run(params, key).params)
