@@ -105,6 +105,15 @@ def test_subspace_of_two_equal_gradients_is_the_projection():
     assert conflict.projected
 
 
+def test_cosine_with_the_mean_of_a_set_is_never_beyond_one():
+    for seed in range(20):
+        rows = jnp.float32(np.random.default_rng(seed).normal(size=(2, 64)))
+        for sign in (1, -1):
+            cosine = measured(sign * rows.mean(0), rows)[1].cosine
+            assert abs(cosine) <= 1
+            np.testing.assert_allclose(cosine, sign, rtol=1e-6)
+
+
 def test_a_set_of_zeros_projects_nothing():
     u = jnp.arange(3.0)
     p, conflict = measured(u, jnp.zeros((2, 3)))
