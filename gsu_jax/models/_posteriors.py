@@ -38,7 +38,7 @@ def encode_in_parts(
             encoded, part,
         )  # fmt: skip
 
-    one = jax.eval_shape(encode_one, jax.eval_shape(lambda: images.take(0)))
+    one = jax.eval_shape(encode_one, jax.eval_shape(images.take, jnp.zeros((), int)))
     room = -(-images.capacity // size) * size
     zeros = jax.tree.map(lambda x: jnp.zeros((room, *x.shape), x.dtype), one)
     encoded = jax.lax.fori_loop(0, chunks, add, zeros)
