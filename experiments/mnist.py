@@ -12,7 +12,7 @@ CONFIG = StudyConfig(
     dataset="mnist",
     forget="1",
     model=MLPVAEConfig(),
-    # 60,000 images: 5,600 steps, and a judge of four times the steps of that of mnist138.py.
+    # 60,000 images: 5,600 steps, and a judge of twice the steps of that of mnist138.py.
     pretraining=Recipe(epochs=12),
     judging=Recipe(epochs=4, learning_rate=3e-3, one_cycle=True),
     judge_gate=0.98,

@@ -40,7 +40,6 @@ CONFIG = StudyConfig(
     forget="1",
     model=MLPVAEConfig(),
     pretraining=Recipe(epochs=60),
-    judging=Recipe(epochs=3, learning_rate=3e-3, one_cycle=True),
     judge_gate=0.99,
     published=PAPER,
 )

@@ -64,7 +64,7 @@ def test_record_of_mnist138_is_that_of_earlier_releases(scripts):
             "learning_rate": 0.001,
             "one_cycle": False,
         },
-        "judging": {"epochs": 3, "batch_size": 128, "learning_rate": 0.003, "one_cycle": True},
+        "judging": {"epochs": 6, "batch_size": 128, "learning_rate": 0.003, "one_cycle": True},
         "epochs": 1,
         "ensemble": 8,
         "samples": 10_000,
