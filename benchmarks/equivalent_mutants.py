@@ -6,7 +6,7 @@ BOUNDARY = "both sides of the boundary give the same result"
 # Mutants that no test can kill: file, part of the line, change, which of several equal changes on
 # the line (0: all), and the reason.
 EQUIVALENT = [
-    ("_cone.py", "-target[:, 0]", "0 -> 1", 0, "JAX clamps an index to the only column"),
+    ("_cone.py", "-target[:, 0]", "0 -> 1", 1, "JAX clamps an index to the only column"),
     (
         "_cone.py",
         "return columns / jnp.where",
@@ -33,7 +33,6 @@ EQUIVALENT = [
     ("_inner_products.py", "default=-1", "1 -> 2", 1, "a list times -1 or 0 is empty"),
     ("_inner_products.py", "ones_like(plain_dot)", "* -> /", 0, "x / 1 is x"),
     ("_inner_products.py", "plain_dot * one", "* -> /", 0, "x / 1 is x"),
-    ("_projection.py", "1 if incoming ==", "1 -> 2", 0, "only the sign matters"),
     ("_projection.py", "where(project_group, products.retain_square, 1)", "1 -> 2", 0, GUARD),
     ("_projection.py", "else (0,) * len(leaves)", "0 -> 1", 0, "an empty group adds nothing"),
     (
@@ -41,7 +40,7 @@ EQUIVALENT = [
         "dot_rows(basis, remove",
         "+ -> -",
         0,
-        "a rounding of 1e-8 of |u| in place of 5e-8",
+        "a rounding of 5e-8 of |u| in place of 1e-8",
     ),
     ("_span.py", "INDEPENDENT = 1e-3", "0.001 -> 0.002", 0, TUNED),
     ("_span.py", "where(usable, square, 1)", "1 -> 2", 0, GUARD),
@@ -52,15 +51,12 @@ EQUIVALENT = [
     ("_span.py", "finite & (square > 0), square, 1", "1 -> 2", 0, "a row of zeros stays zero"),
     ("_span.py", "cosines = jnp.where(finite", "0 -> 1", 0, GUARD),
     ("_span.py", "8 * noise", "8 -> 9", 0, TUNED),
-    ("_span.py", "where(finite, spread, 0)", "0 -> 1", 0, "rows that are not finite have rank 0"),
     ("_span.py", "64 * noise", "64 -> 65", 0, TUNED),
     ("_span.py", "64 * noise", "> -> >=", 0, BOUNDARY),
     ("_span.py", "where(kept, values, 1)", "1 -> 2", 2, GUARD),
     ("rules/_cagrad.py", "factor = jnp.where", "> -> >=", 0, "then m is 0, or " + GUARD),
     ("rules/_cagrad.py", "factor = jnp.where", "0 -> 1", 2, "a nonzero norm is at least 1"),
-    ("rules/_cagrad.py", "factor = jnp.where", "0 -> 1", 3, "then m is 0"),
     ("rules/_cagrad.py", "factor = jnp.where", "1 -> 2", 0, GUARD),
-    ("rules/_cagrad.py", "nearest = -_dot", "> -> >=", 0, GUARD),
     ("rules/_cagrad.py", "nearest = -_dot", "1 -> 2", 0, GUARD),
     ("rules/_cagrad.py", "inside = (square > 0)", "> -> >=", 1, "a positive bend needs a line"),
     ("rules/_cagrad.py", "where(inside, square, 1)", "1 -> 2", 0, GUARD),

@@ -66,6 +66,11 @@ def test_in_two_dimensions_corner_edges_and_inside():
     assert active([u], [jnp.eye(2)]).tolist() == [True, False]
 
 
+def test_a_conflict_is_seen_near_the_largest_number():
+    nearest = cone(jnp.float32([-2e38, 1e38]), jnp.eye(2))
+    np.testing.assert_allclose(np.float64(nearest), [0, 1e38], atol=1e32)
+
+
 @few
 @given(seeds, st.sampled_from([0.0, 1.0, 5.0]))
 def test_it_is_the_nearest_vector_of_the_cone(seed, common):

@@ -75,6 +75,17 @@ def test_degenerate_duals(u, r, expected):
     np.testing.assert_allclose(averse(jnp.float32(u), jnp.float32(r), 0.5), expected, atol=1e-6)
 
 
+def test_finite_entries_are_the_mean_if_another_is_not_finite():
+    found = averse(jnp.float32([np.nan, 1]), jnp.float32([1, 1]), 0.5)
+    np.testing.assert_array_equal(found, [np.nan, 1])
+
+
+def test_derivatives_at_equal_gradients_are_finite():
+    u = jnp.float32([1, 2])
+    derivative = jax.jacobian(lambda u, r: averse(u, r, 0.5), (0, 1))(u, u)
+    assert all(np.isfinite(d).all() for d in derivative)
+
+
 @pytest.mark.parametrize("scale", [1e-15, 1e15])
 def test_result_scales_with_both_gradients(scale):
     found = averse(random_tree(0, scale), random_tree(1, scale), 0.5)
