@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from gsu_jax.data import ImageSet
+from gsu_jax.data import Examples, ImageSet
 from gsu_jax.models import Loss, Params
 
 
@@ -33,8 +33,8 @@ def mean_squared_gradient(
         0.5
     """
 
-    def squared(image: jax.Array, key: jax.Array) -> Params:
-        grads = jax.grad(loss)(params, image[None], key)
+    def squared(image: Examples, key: jax.Array) -> Params:
+        grads = jax.grad(loss)(params, jax.tree.map(lambda x: x[None], image), key)
         return jax.tree.map(lambda g: jnp.square(g.astype(jnp.float32)), grads)
 
     chunks, at_once = images.chunks(at_once)

@@ -9,6 +9,14 @@ Pillow when it is loaded.
 """
 
 from gsu_jax.data._dataset import Dataset, Source
+from gsu_jax.data._examples import (
+    Examples,
+    check_examples,
+    check_pair,
+    is_images,
+    number_of,
+    scale_examples,
+)
 from gsu_jax.data._image_sets import (
     Count,
     ForgetRetainSets,
@@ -17,7 +25,7 @@ from gsu_jax.data._image_sets import (
     padded_size,
     random_order,
 )
-from gsu_jax.data._images import check_images, check_pair, scale_images
+from gsu_jax.data._images import check_images, scale_images
 from gsu_jax.data._request import Request, SourceSplit, Split
 from gsu_jax.data._request_text import parse_request
 from gsu_jax.data._requests import ForgetAttribute, ForgetClass, ForgetIndices, ForgetWhere
@@ -26,6 +34,7 @@ from gsu_jax.data.sources import load
 __all__ = [
     "Count",
     "Dataset",
+    "Examples",
     "ForgetAttribute",
     "ForgetClass",
     "ForgetIndices",
@@ -36,12 +45,16 @@ __all__ = [
     "Source",
     "SourceSplit",
     "Split",
+    "check_examples",
     "check_images",
     "check_pair",
     "concatenate",
+    "is_images",
     "load",
+    "number_of",
     "padded_size",
     "parse_request",
     "random_order",
+    "scale_examples",
     "scale_images",
 ]

@@ -4,9 +4,8 @@ from typing import NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from gsu_jax.data._images import scale_images
+from gsu_jax.data._examples import Examples, join_examples, number_of, scale_examples
 
 Count = jax.Array | int
 
@@ -17,7 +16,8 @@ class ImageSet(NamedTuple):
     `first` and `count` may be traced, so a compiled program takes every set of arrays of one shape.
 
     Attributes:
-        images: `[capacity, height, width, channels]`, uint8 or float in [0, 1].
+        images: `[capacity, height, width, channels]`, uint8 or float in [0, 1]; or a pytree of
+            arrays `[capacity, ...]`, see `check_examples`.
         first: The position of the first image of the set in `images`.
         count: The number of images in the set, at least one.
 
@@ -27,25 +27,27 @@ class ImageSet(NamedTuple):
         (2, 8, 8, 1)
     """
 
-    images: jax.Array
+    images: Examples
     first: Count
     count: Count
 
     @classmethod
-    def of(cls, images: "ImageSet | jax.Array | np.ndarray") -> Self:
+    def of(cls, images: "ImageSet | Examples") -> Self:
         """Returns all images of an array as a set, and a set unchanged."""
         if isinstance(images, cls):
             return images
-        return cls(jnp.asarray(images), 0, len(images))
+        return cls(jax.tree.map(jnp.asarray, images), 0, number_of(images))
 
     @property
     def capacity(self) -> int:
         """The length of the padded array: a static bound of `count`."""
-        return self.images.shape[0]
+        return number_of(self.images)
 
-    def take(self, indices: jax.Array) -> jax.Array:
+    def take(self, indices: jax.Array) -> Examples:
         """Returns the images at `indices`, each from 0 to `count - 1`, as floats in [0, 1]."""
-        return scale_images(self.images[self.first + indices])
+        rows = self.first + jnp.atleast_1d(indices)
+        taken = scale_examples(jax.tree.map(lambda x: x[rows], self.images))
+        return taken if jnp.ndim(indices) else jax.tree.map(lambda x: x[0], taken)
 
     def draw(self, key: jax.Array, at_most: int) -> "ImageSet":
         """Draws `at_most` images without replacement, or all in a random order if fewer."""
@@ -57,7 +59,7 @@ class ImageSet(NamedTuple):
         size = min(size, self.capacity)
         return -(-self.count // size), size
 
-    def chunk(self, number: jax.Array, size: int) -> tuple[jax.Array, jax.Array]:
+    def chunk(self, number: jax.Array, size: int) -> tuple[Examples, jax.Array]:
         """Returns the `size` images of chunk `number`, and a mask that is 0 for padding."""
         indices = number * size + jnp.arange(size)
         return self.take(indices % self.count), (indices < self.count).astype(jnp.float32)
@@ -67,12 +69,13 @@ class ForgetRetainSets(NamedTuple):
     """The images to forget and to retain in one padded array, whose shape hides both numbers.
 
     Attributes:
-        images: `[capacity, height, width, channels]`: images to forget, to retain, then padding.
+        images: `[capacity, height, width, channels]`: images to forget, to retain, then padding;
+            or a pytree of such arrays.
         n_forget: The number of images to forget.
         n_retain: The number of images to retain.
     """
 
-    images: jax.Array | np.ndarray
+    images: Examples
     n_forget: Count
     n_retain: Count
 
@@ -87,16 +90,14 @@ class ForgetRetainSets(NamedTuple):
         return ImageSet(self.images, self.n_forget, self.n_retain)
 
 
-def concatenate(
-    forget: jax.Array | np.ndarray, retain: jax.Array | np.ndarray, multiple: int = 1
-) -> ForgetRetainSets:
+def concatenate(forget: Examples, retain: Examples, multiple: int = 1) -> ForgetRetainSets:
     """Concatenates both sets on the host and pads them with zeros.
 
     If only one set is uint8, both become float32 in [0, 1].
 
     Args:
-        forget: `[n, height, width, channels]`.
-        retain: `[m, height, width, channels]`.
+        forget: `[n, height, width, channels]`, or a pytree of arrays `[n, ...]`.
+        retain: `[m, height, width, channels]`, or a pytree of arrays `[m, ...]`.
         multiple: The padded length is a multiple of this number.
 
     Returns:
@@ -107,13 +108,10 @@ def concatenate(
         >>> sets.images.shape, sets.n_forget, sets.n_retain
         ((36, 8, 8, 1), 3, 30)
     """
-    if forget.dtype != retain.dtype:
-        forget, retain = (scale_images(images).astype(jnp.float32) for images in (forget, retain))
-    total = len(forget) + len(retain)
-    capacity = -(-padded_size(total) // multiple) * multiple
-    padding = np.zeros((capacity - total, *forget.shape[1:]), forget.dtype)
-    images = np.concatenate([np.asarray(forget), np.asarray(retain), padding])
-    return ForgetRetainSets(images, len(forget), len(retain))
+    n_forget, n_retain = number_of(forget), number_of(retain)
+    capacity = -(-padded_size(n_forget + n_retain) // multiple) * multiple
+    joined = join_examples(forget, retain, capacity - n_forget - n_retain)
+    return ForgetRetainSets(joined, n_forget, n_retain)
 
 
 def padded_size(n: int) -> int:

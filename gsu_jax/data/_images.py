@@ -58,9 +58,13 @@ def check_images(
     if not np.isfinite(low + high):
         raise ValueError(f"{argument} must lie in [0, 1], got NaN or infinity; drop those images")
     if low < 0.0 or high > 1.0:
+        fix = (
+            "Scale them by (images + 1) / 2" if -1.0 <= low < 0.0 and high <= 1.0
+            else "Scale them, for example images / 255, or pass uint8"
+        )  # fmt: skip
         raise ValueError(
-            f"{argument} must lie in [0, 1], got values from {low:g} to {high:g}. Scale them, for "
-            "example images / 255, or pass uint8"
+            f"{argument} must lie in [0, 1], got values from {low:g} to {high:g}. {fix}. What is "
+            'not such an image is passed in a dict, such as {"latent": array}'
         )
     return images
 
@@ -84,13 +88,4 @@ def check_stored_images(images: Any, argument: str = "images") -> None:
             f"{argument} must be [n, height, width, channels] with pixels and 1 to "
             f"{MOST_CHANNELS} channels, got shape {images.shape}. From [n, channels, height, "
             "width]: images.transpose(0, 2, 3, 1)"
-        )
-
-
-def check_pair(forget: Any, retain: Any) -> None:
-    """Raises ValueError unless the images of both sets have the same shape."""
-    if forget.shape[1:] != retain.shape[1:]:
-        raise ValueError(
-            "forget and retain must hold images of one shape, got "
-            f"{forget.shape[1:]} and {retain.shape[1:]}"
         )

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Self
 import jax
 import optax
 
-from gsu_jax.data import Count, ImageSet
+from gsu_jax.data import Count, Examples, ImageSet
 from gsu_jax.methods.ingredients import MaskedBatch
 from gsu_jax.models import GenerativeModel, Params
 from gsu_jax.surgery import ForgetRetainGrads, conflict_metrics
@@ -24,14 +24,15 @@ class Batch(NamedTuple):
             batch of an epoch is padded and masked.
         indices: `[batch]`, the places of these images in their set. They look up what `prepare`
             computed for each image.
-        retain: `[retain_batch, h, w, c]`, a full batch of retained images.
+        retain: `[retain_batch, h, w, c]`, a full batch of retained images; or a pytree of arrays
+            `[retain_batch, ...]`.
         number: the number of the step, from 0.
         progress: the share of the run's steps that came before this one, in [0, 1).
     """
 
     visited: MaskedBatch
     indices: jax.Array
-    retain: jax.Array
+    retain: Examples
     number: jax.Array | int = 0
     progress: jax.Array | float = 0.0
 

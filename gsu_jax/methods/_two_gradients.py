@@ -7,6 +7,7 @@ import jax
 import optax
 
 from gsu_jax.checks import is_traced
+from gsu_jax.data import Examples, number_of
 from gsu_jax.methods._gradient_ascent import GradientAscent
 from gsu_jax.methods._method import Batch, StepGradients
 from gsu_jax.methods.ingredients import negative, over_masked, training_loss
@@ -60,15 +61,16 @@ def ascent_and_retain_grads(
 
 
 def gradients_of_parts(
-    loss: Loss, params: Params, images: jax.Array, key: jax.Array, k: int
+    loss: Loss, params: Params, images: Examples, key: jax.Array, k: int
 ) -> Params:
     """The gradients of `loss` on k equal parts of `images`: leaves get a leading axis k."""
-    if len(images) % k:
+    n = number_of(images)
+    if n % k:
         raise ValueError(
-            f"retain_gradients must divide the retain batch of {len(images)} images, got {k}; "
+            f"retain_gradients must divide the retain batch of {n} images, got {k}; "
             f"choose retain_batch_size a multiple of {k}"
         )
-    parts = images.reshape(k, len(images) // k, *images.shape[1:])
+    parts = jax.tree.map(lambda x: x.reshape(k, n // k, *x.shape[1:]), images)
     keys = jax.random.split(key, k)
     return jax.vmap(lambda part, key: jax.grad(loss)(params, part, key))(parts, keys)
 

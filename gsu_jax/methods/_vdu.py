@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from gsu_jax.checks import above, at_least, in_range
-from gsu_jax.data import ImageSet
+from gsu_jax.data import Examples, ImageSet
 from gsu_jax.methods._method import Method, StepGradients
 from gsu_jax.methods.ingredients import over_masked
 from gsu_jax.models import Params
@@ -117,12 +117,16 @@ def fit_posterior(ends: Params, least_deviation: float) -> Posterior:
     )
 
 
-def draw_from_both(forget: ImageSet, retain: ImageSet, n: int, key: jax.Array) -> jax.Array:
-    """`[n, h, w, c]` images in [0, 1], drawn uniformly from both sets with replacement.
+def draw_from_both(forget: ImageSet, retain: ImageSet, n: int, key: jax.Array) -> Examples:
+    """Some images, drawn uniformly from both sets with replacement, as floats in [0, 1].
 
     It makes no joined copy, so large sets are on the device once.
     """
     place = jax.random.randint(key, (n,), 0, forget.count + retain.count)
     of_forget = forget.take(jnp.minimum(place, forget.count - 1))
     of_retain = retain.take(jnp.maximum(place - forget.count, 0))
-    return jnp.where((place < forget.count)[:, None, None, None], of_forget, of_retain)
+
+    def choose(a: jax.Array, b: jax.Array) -> jax.Array:
+        return jnp.where((place < forget.count).reshape(-1, *[1] * (a.ndim - 1)), a, b)
+
+    return jax.tree.map(choose, of_forget, of_retain)

@@ -12,7 +12,7 @@ from gsu_jax.metrics._feature_ratio import feature_ratio, mean_probability
 from gsu_jax.metrics._frechet import fit_gaussian, frechet_distance
 from gsu_jax.metrics._inception_score import inception_score
 from gsu_jax.metrics._judging import judge_samples
-from gsu_jax.metrics._likelihood import negative_elbo
+from gsu_jax.metrics._likelihood import has_elbo, negative_elbo
 from gsu_jax.metrics._reference import Reference
 from gsu_jax.models import Classifier, GenerativeModel, Prediction
 
@@ -54,8 +54,8 @@ def evaluate(
     * They are finite, and the negative ELBO of a test image overflows. Then its mean alone is None,
       because what the model draws is evidence. A large finite mean, such as 1e13, is a number.
 
-    A model without encode, decode or log_likelihood has no ELBO. Its two means are None, and it has
-    not diverged.
+    A model with neither encode, decode and log_likelihood nor elbo has no ELBO. Its two means are
+    None, and it has not diverged. The ELBO is that of `reference.examples`.
 
     The samples depend on `key` and `batch_size` alone, so that models evaluated with one key draw
     the same latents. One compilation serves all parameters of one shape, if `model` and `judge` are
@@ -88,9 +88,9 @@ def evaluate(
     if not finite:
         return row | {"diverged": True}
     row |= _of_samples(predictions, reference)
-    if None in (model.encode, model.decode, model.log_likelihood):
+    if not has_elbo(model):
         return row | {"diverged": False}
-    nelbo = negative_elbo(model, params, reference.images, elbo_key, batch_size=batch_size)
+    nelbo = negative_elbo(model, params, reference.examples, elbo_key, batch_size=batch_size)
     means = _mean_nelbos(nelbo, reference.forgotten)
     return row | means | {"diverged": None in means.values()}
 

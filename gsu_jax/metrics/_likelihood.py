@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gsu_jax import checks
-from gsu_jax.data import scale_images
+from gsu_jax.data import Examples, number_of, scale_examples
 from gsu_jax.metrics._batching import padded_batches
 from gsu_jax.models import GenerativeModel, kl_to_standard_normal, sample_posterior
 
@@ -16,7 +16,7 @@ from gsu_jax.models import GenerativeModel, kl_to_standard_normal, sample_poster
 def negative_elbo(
     model: GenerativeModel,
     params: Any,
-    images: np.ndarray,
+    images: Examples,
     key: jax.Array,
     *,
     samples: int = 1,
@@ -26,12 +26,13 @@ def negative_elbo(
 
     KL(q(z|x) || N(0, I)) - E_q log p(x|z). The divergence is exact; `samples` draws of z estimate
     the expectation. Draw d of image i uses `fold_in(fold_in(key, d), i)`, so the result does not
-    depend on `batch_size`. Values that overflow float32 are inf or NaN.
+    depend on `batch_size`. Values that overflow float32 are inf or NaN. For a model without an
+    encoder it is minus `model.elbo`, of one image at a time, with the same keys.
 
     Args:
-        model: A model with encode, decode and log_likelihood.
+        model: A model with encode, decode and log_likelihood, or with elbo.
         params: Its parameters.
-        images: `[n, height, width, channels]`, as in `GenerativeModel`.
+        images: `[n, height, width, channels]`, as in `GenerativeModel`; or a pytree of arrays.
         key: A PRNG key.
         samples: Draws of z for each image.
         batch_size: Images at a time. The last batch is padded, so one compilation serves all.
@@ -57,7 +58,8 @@ def negative_elbo(
         Kingma & Welling, `Auto-Encoding Variational Bayes <https://arxiv.org/abs/1312.6114>`_,
         2013.
     """
-    model.require("encode", "decode", "log_likelihood", needed_by="negative_elbo")
+    if not has_elbo(model):
+        model.require("encode", "decode", "log_likelihood", needed_by="negative_elbo")
     checks.at_least(1, samples=samples)
     # Nothing here waits for the device until the last batch is on its way.
     batches = [
@@ -68,15 +70,26 @@ def negative_elbo(
         for start, batch in padded_batches(images, batch_size)
     ]
     per_draw = np.concatenate([np.stack(draws, axis=1) for draws in jax.device_get(batches)])
-    return per_draw[: len(images)].astype(np.float64).mean(axis=1)
+    return per_draw[: number_of(images)].astype(np.float64).mean(axis=1)
+
+
+def has_elbo(model: GenerativeModel) -> bool:
+    """Returns whether the model has what `negative_elbo` needs."""
+    return model.elbo is not None or None not in (model.encode, model.decode, model.log_likelihood)
 
 
 @partial(jax.jit, static_argnames="model")
 def _batch_negative_elbo(model, params, images, start, key):
     # Not `elbo_terms`, which draws a batch from one key: here each image has a key of its own.
-    images = scale_images(images)
+    images = scale_examples(images)
+    keys = jax.vmap(partial(jax.random.fold_in, key))(start + jnp.arange(number_of(images)))
+    if None in (model.encode, model.decode, model.log_likelihood):
+
+        def bound(image, key):
+            return model.elbo(params, jax.tree.map(lambda x: x[None], image), key)[0]
+
+        return -jax.vmap(bound)(images, keys).astype(jnp.float32)
     mean, log_variance = model.encode(params, images)
-    keys = jax.vmap(partial(jax.random.fold_in, key))(start + jnp.arange(len(images)))
     z = jax.vmap(sample_posterior)(mean, log_variance, keys)
     log_likelihood = model.log_likelihood(model.decode(params, z), images)
     return kl_to_standard_normal(mean, log_variance) - log_likelihood.astype(jnp.float32)

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from gsu_jax.data import Examples, check_examples, number_of
 from gsu_jax.metrics._coverage import neighbor_radii
 from gsu_jax.metrics._frechet import GaussianFit, fit_gaussian
 from gsu_jax.metrics._judging import judge_predictions
@@ -22,7 +23,8 @@ class Reference:
         retained_features: `[r, d]`, for coverage and density.
         retained_radii: `[r]`, their `neighbor_radii` for `neighbors`.
         neighbors: k of coverage and density.
-        images: `[n, height, width, channels]`, all test images, for the negative ELBO.
+        examples: All test examples, for the negative ELBO: `[n, height, width, channels]` images,
+            or a pytree of arrays `[n, ...]`.
         forgotten: `[n]` bool, true for the images that show what is forgotten.
         feature: The judge's index of the forgotten class.
         feature_extractor: Name of the features, which reports print beside each Frechet distance.
@@ -34,7 +36,7 @@ class Reference:
     retained_features: np.ndarray
     retained_radii: np.ndarray
     neighbors: int
-    images: np.ndarray
+    examples: Examples
     forgotten: np.ndarray
     feature: int
     feature_extractor: str
@@ -49,6 +51,7 @@ def make_reference(
     forgotten: np.ndarray,
     feature: int,
     *,
+    examples: Examples | None = None,
     neighbors: int = 5,
     batch_size: int = 1000,
 ) -> Reference:
@@ -62,6 +65,8 @@ def make_reference(
         forgotten: `[n]` bool, true for the images that show what is forgotten. If none does,
             `evaluate` gives None for `nelbo_forget`.
         feature: The judge's index of the forgotten class.
+        examples: The test examples of a model of other things than images, such as
+            `{"image": images, "label": labels}`, in the order of `images`.
         neighbors: k of coverage and density.
         batch_size: Images that are judged at a time.
 
@@ -92,6 +97,10 @@ def make_reference(
             raise ValueError(
                 f"{name} must be one for each of the {len(images)} images, got {array.shape}"
             )
+    if examples is not None and number_of(examples) != len(images):
+        raise ValueError(
+            f"examples must be one for each of the {len(images)} images, got {number_of(examples)}"
+        )
     if forgotten.dtype != bool:
         raise ValueError(f"forgotten must be a mask of bool, got {forgotten.dtype}")
     retained = np.count_nonzero(~forgotten)
@@ -120,7 +129,7 @@ def make_reference(
         retained_features=retained_features,
         retained_radii=neighbor_radii(retained_features, neighbors),
         neighbors=neighbors,
-        images=images,
+        examples=images if examples is None else check_examples(examples, "examples"),
         forgotten=forgotten,
         feature=int(feature),
         feature_extractor=judge.features,

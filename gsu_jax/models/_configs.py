@@ -105,6 +105,28 @@ class MLPVAEConfig(VAEConfig):
 
 
 @dataclass(frozen=True)
+class ConditionalVAEConfig(MLPVAEConfig):
+    """Settings of `conditional_vae`: those of `mlp_vae`, and the number of classes.
+
+    Attributes:
+        classes: Number of classes.
+
+    Raises:
+        ValueError: A setting is out of its range.
+
+    Example:
+        >>> ConditionalVAEConfig((8, 8, 1), classes=3).classes
+        3
+    """
+
+    classes: int = 10
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.at_least(1, classes=self.classes)
+
+
+@dataclass(frozen=True)
 class ConvVAEConfig(VAEConfig):
     """Settings of `conv_vae`; the attributes are those of `VAEConfig`.
 

@@ -14,7 +14,8 @@ class GenerativeModel:
     """A generative model as a record of pure functions of its parameters, which are any pytree.
 
     Images are `[n, height, width, channels]`, floating in [0, 1]: `unlearn` and `evaluate` scale
-    uint8 images before a function sees them. The last four functions describe a latent variable
+    uint8 images before a function sees them. A model of other examples, such as images with labels,
+    gets a pytree of arrays `[n, ...]` in their place. `encode` to `mean` describe a latent variable
     model. A method that needs a missing one refuses the model before it starts.
 
     Attributes:
@@ -26,6 +27,8 @@ class GenerativeModel:
         decode: `decode(params, z) -> decoded`, the parameters of p(x|z).
         log_likelihood: `log_likelihood(decoded, images) -> [n]`, log p(x|z) in nats, float32.
         mean: `mean(decoded) -> images`, the mean of p(x|z), floating in [0, 1].
+        elbo: `elbo(params, images, key) -> [n]`, a bound of log p(x) in nats, float32, of a model
+            without `encode`, `decode` and `log_likelihood`.
 
     Example:
         >>> constant = GenerativeModel(
@@ -38,12 +41,13 @@ class GenerativeModel:
     """
 
     init: Callable[[jax.Array], Params]
-    loss: Callable[[Params, jax.Array, jax.Array], jax.Array]
+    loss: Callable[[Params, Any, jax.Array], jax.Array]
     sample: Callable[[Params, jax.Array, int], jax.Array]
     encode: Callable[[Params, jax.Array], tuple[jax.Array, jax.Array]] | None = None
     decode: Callable[[Params, jax.Array], Any] | None = None
     log_likelihood: Callable[[Any, jax.Array], jax.Array] | None = None
     mean: Callable[[Any], jax.Array] | None = None
+    elbo: Callable[[Params, Any, jax.Array], jax.Array] | None = None
 
     def require(self, *fields: str, needed_by: str) -> None:
         """Refuses a model that lacks one of the optional functions.

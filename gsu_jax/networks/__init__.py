@@ -1,7 +1,14 @@
 """Ready-made generators and judges in Flax NNX."""
 
-from gsu_jax.models import AllCNNConfig, ConvVAEConfig, MLPVAEConfig, ResNetConfig
+from gsu_jax.models import (
+    AllCNNConfig,
+    ConditionalVAEConfig,
+    ConvVAEConfig,
+    MLPVAEConfig,
+    ResNetConfig,
+)
 from gsu_jax.networks._allcnn import allcnn
+from gsu_jax.networks._conditional_vae import conditional_vae, sample_class
 from gsu_jax.networks._conv_vae import conv_vae
 from gsu_jax.networks._mlp_vae import mlp_vae
 from gsu_jax.networks._registry import CLASSIFIERS, GENERATORS, classifier, generator
@@ -11,13 +18,16 @@ __all__ = [
     "CLASSIFIERS",
     "GENERATORS",
     "AllCNNConfig",
+    "ConditionalVAEConfig",
     "ConvVAEConfig",
     "MLPVAEConfig",
     "ResNetConfig",
     "allcnn",
     "classifier",
+    "conditional_vae",
     "conv_vae",
     "generator",
     "mlp_vae",
     "resnet18",
+    "sample_class",
 ]

@@ -12,7 +12,7 @@ from gsu_jax.models import GenerativeModel, MLPVAEConfig, vae
 from gsu_jax.networks._functional import functional
 
 
-class _Stack(nnx.Module):
+class Stack(nnx.Module):
     """Linear layers with ReLU between them and none after the last."""
 
     def __init__(self, sizes: tuple[int, ...], dtype: str, rngs: nnx.Rngs) -> None:
@@ -31,8 +31,8 @@ class _MLPVAE(nnx.Module):
     def __init__(self, config: MLPVAEConfig, rngs: nnx.Rngs) -> None:
         pixels = prod(config.image_shape)
         latents = config.latent_size
-        self.encoder = _Stack((pixels, *config.widths, 2 * latents), config.dtype, rngs)
-        self.decoder = _Stack((latents, *config.widths[::-1], pixels), config.dtype, rngs)
+        self.encoder = Stack((pixels, *config.widths, 2 * latents), config.dtype, rngs)
+        self.decoder = Stack((latents, *config.widths[::-1], pixels), config.dtype, rngs)
 
 
 def mlp_vae(config: MLPVAEConfig | None = None) -> GenerativeModel:

@@ -1,29 +1,32 @@
 """`unlearn`: the one loop that runs every method."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
+from itertools import pairwise
 from typing import Any
 
 import jax
 import numpy as np
 import optax
 
-from gsu_jax.data import ForgetRetainSets, check_images, check_pair, concatenate, padded_size
+from gsu_jax.data import Examples, ForgetRetainSets, concatenate, padded_size
 from gsu_jax.methods import Method, get_method
 from gsu_jax.models import GenerativeModel, Params
 from gsu_jax.runtime import Placement, Stopwatch, explain_out_of_memory, on_one_device
+from gsu_jax.unlearning._arguments import check_loss, check_run, check_sets, warn_of_few_steps
 from gsu_jax.unlearning._epoch import gather_images
 from gsu_jax.unlearning._program import program_of
 from gsu_jax.unlearning._recorder import Recorder
-from gsu_jax.unlearning._result import History, StopRule, UnlearningResult
+from gsu_jax.unlearning._result import Callback, StopRule, UnlearningResult
+from gsu_jax.unlearning._retain_stream import CHUNK, as_stream, check_stream
 from gsu_jax.unlearning._step import RunConstants, epoch_sizes
 
 
 def unlearn(
     model: GenerativeModel,
     params: Params,
-    forget: jax.Array | np.ndarray,
-    retain: jax.Array | np.ndarray,
+    forget: Examples,
+    retain: Examples | Iterator[Examples],
     *,
     method: str | Method,
     key: jax.Array,
@@ -33,15 +36,20 @@ def unlearn(
     epochs: int = 1,
     guide: Callable[[jax.Array], jax.Array] | None = None,
     stop: StopRule | None = None,
-    callback: Callable[[int, History], None] | None = None,
+    callback: Callback | None = None,
+    callback_every: int | None = None,
     mesh: jax.sharding.Mesh | None = None,
 ) -> UnlearningResult:
-    """Makes a model forget the images `forget` and keep the images `retain`.
+    """Makes a model forget the examples `forget` and keep the examples `retain`.
 
-    An epoch visits every image of the visited set, for most methods the forget set, exactly once,
+    An example is what the model was trained on: an image, or any pytree of arrays with one leading
+    axis, such as `{"image": images, "label": labels}`. The model's functions get batches of the
+    same structure, in which uint8 images are floats in [0, 1].
+
+    An epoch visits every example of the visited set, for most methods the forget set, exactly once,
     in batches of a fixed size; the last batch is padded and masked. Each batch comes with retained
-    images, sampled without replacement until all were seen. All images stay on the device. On a
-    mesh, each device gets its share of every batch.
+    examples, sampled without replacement until all were seen. All examples stay on the device,
+    unless `retain` is an iterator. On a mesh, each device gets its share of every batch.
 
     A later request to the same model with about as many images in total compiles nothing, whatever
     the number of images to forget (`gsu_jax.data.padded_size`). Compiled programs are kept in
@@ -50,8 +58,12 @@ def unlearn(
     Args:
         model: The generative model.
         params: Its trained parameters; neither changed nor donated.
-        forget: `[n, h, w, c]` images, uint8 or float in [0, 1].
-        retain: The images to retain, in the same form.
+        forget: `[n, h, w, c]` images, uint8 or float in [0, 1]; or another pytree of arrays
+            `[n, ...]`, which is not checked for range and needs a method that works from the loss
+            alone.
+        retain: The examples to retain, in the same form; or an iterator of batches of them, all of
+            one size, for a set larger than memory. A method that computes something before its
+            first step then sees about 2,048 examples of the first batches.
         method: A name from `gsu_jax.methods.METHODS`, or a method with settings of your own, such
             as `GradientSurgery(when="conflict", retain_weight=3.0)`.
         key: The key of all randomness in the run.
@@ -65,8 +77,10 @@ def unlearn(
             traced by `jax.jit`. Only for a method with a field `guide`, which otherwise trains its
             own. Never pass the judge of the result.
         stop: A rule that ends the run early.
-        callback: `callback(steps_done, history)`, called after each epoch (with `stop`, after each
-            check) with the history since the last call.
+        callback: `callback(steps_done, history, params)`, called after each epoch and each check of
+            `stop`, with the history since the last call and the parameters of that moment. The run
+            ends if it returns True.
+        callback_every: Calls `callback` also every so many steps of an epoch.
         mesh: Devices that share each batch along the first axis of the mesh. A second axis splits
             parameters and optimizer state. The first axis must divide the batch sizes.
 
@@ -75,8 +89,12 @@ def unlearn(
 
     Raises:
         TypeError: An argument has the wrong type.
-        ValueError: An argument has the wrong value, or the model lacks what the method needs.
+        ValueError: An argument has the wrong value, the model lacks what the method needs, or the
+            iterator `retain` ends before the run.
         OutOfMemory: The run does not fit on the device; says to what to lower the batch sizes.
+
+    Warns:
+        UserWarning: Examples of `forget` are also in `retain`.
 
     Example:
         >>> import jax.numpy as jnp
@@ -92,21 +110,24 @@ def unlearn(
         >>> result.steps, bool(result.params < 0.5)
         (2, True)
     """
-    method = get_method(method)
-    method.check(model)
-    method = _with_guide(method, guide)
-    forget, retain = check_images(forget, "forget"), check_images(retain, "retain")
-    check_pair(forget, retain)
-    if not isinstance(optimizer, optax.GradientTransformation | None):
-        raise TypeError(f"optimizer must be an optax transform, got {optimizer!r}")
+    method = _with_guide(check_run(model, method, key, optimizer), guide)
+    stream = as_stream(retain)
+    if stream is not None:
+        check_stream(method, mesh, retain_batch_size)
+        retain, retain_batch_size = stream.sample, stream.batch_size
+    forget, retain = check_sets(method, forget, retain)
     start_key, order_key, step_key, stop_key = jax.random.split(key, 4)
 
     place, stopwatch = Placement(mesh), Stopwatch()
     with stopwatch.measure():
         joined = concatenate(forget, retain, place.devices)
         sizes, shape = epoch_sizes(method, joined, epochs, place, batch_size, retain_batch_size)
-    steps, spans = sizes.steps * epochs, _spans(sizes.steps, stop)
-    recorder = Recorder(stop, callback, stop_key, stopwatch)
+    steps = sizes.steps * epochs
+    warn_of_few_steps(method, steps)
+    recorder = Recorder(stop, callback, callback_every, stop_key, stopwatch)
+    ends = recorder.ends(sizes.steps)
+    if stream is not None:
+        ends = sorted({*ends, *range(CHUNK, sizes.steps, CHUNK)})
     with explain_out_of_memory(batch_size=shape.batch, retain_batch_size=shape.retain_batch):
         with stopwatch.measure():
             params, start_key, step_key = place.parameters((params, start_key, step_key))
@@ -114,7 +135,10 @@ def unlearn(
             jax.block_until_ready((params, sets))
 
         program = program_of(model, method, optimizer, shape, place)
-        stopwatch.compile_seconds += program.compile(params, sets, sizes, start_key)
+        if not program.is_compiled(params, sets, sizes, start_key):
+            check_loss(model, params, jax.tree.map(lambda x: x[:2], forget), key)
+        kept = sets.images if stream is None else stream.like_chunk
+        stopwatch.compile_seconds += program.compile(params, sets, sizes, start_key, kept)
 
         carry, prepared = stopwatch.run(program.initialize, params, sets, steps, start_key)
         for epoch in range(epochs if sizes.steps else 0):
@@ -122,8 +146,11 @@ def unlearn(
             with stopwatch.measure():
                 images, inputs = gather_images(order, joined, sets, sizes.steps, place)
                 jax.block_until_ready(inputs)
-            constants = RunConstants(images, steps, prepared, step_key)
-            for first, last in spans:
+            constants = RunConstants(*images, steps, prepared, step_key)
+            for first, last in pairwise([0, *ends]):
+                if stream is not None:
+                    with stopwatch.measure():
+                        constants, inputs = stream.feed(constants, inputs, first, last)
                 carry, history = stopwatch.run(program.steps, carry, inputs, constants, first, last)
                 recorder.record(carry[0], history, first, last)
                 if recorder.stopped:
@@ -178,7 +205,9 @@ def compile_ahead(
     sizes, shape = epoch_sizes(method, sets, epochs, place, batch_size, retain_batch_size)
     params, sets = on_one_device((params or jax.eval_shape(model.init, key), sets))
     with explain_out_of_memory(batch_size=shape.batch, retain_batch_size=shape.retain_batch):
-        return program_of(model, method, optimizer, shape, place).compile(params, sets, sizes, key)
+        return program_of(model, method, optimizer, shape, place).compile(
+            params, sets, sizes, key, sets.images
+        )
 
 
 def _with_guide(method: Method, guide: Callable | None) -> Method:
@@ -191,9 +220,3 @@ def _with_guide(method: Method, guide: Callable | None) -> Method:
             f"guide must be a function that maps images to one probability each, got {guide!r}"
         )
     return replace(method, guide=guide)
-
-
-def _spans(steps: int, stop: StopRule | None) -> list[tuple[int, int]]:
-    """The first step and the end of each part of an epoch between two checks of the stop rule."""
-    every = steps if stop is None else stop.every
-    return [(first, min(first + every, steps)) for first in range(0, steps, every or 1)]

@@ -1,52 +1,72 @@
-"""The history of one run, and its stop rule."""
-
-from collections.abc import Callable
+"""The history of one run, its callback and its stop rule."""
 
 import jax
 import numpy as np
 
+from gsu_jax.checks import at_least, integer
 from gsu_jax.models import Params
 from gsu_jax.runtime import Compiled, ProgramCache, Stopwatch
-from gsu_jax.unlearning._result import History, StopRule, UnlearningResult
+from gsu_jax.unlearning._result import Callback, History, StopRule, UnlearningResult
 
 
 class Recorder:
-    """Collects the history of a run, and tells when its stop rule holds.
+    """Collects the history of a run, calls its callback, and tells when it ends early.
 
     Attributes:
         steps: The number of steps recorded.
-        stopped: Whether the stop rule holds.
+        stopped: Whether the stop rule holds, or the callback returned True.
     """
 
     def __init__(
         self,
         stop: StopRule | None,
-        callback: Callable[[int, History], None] | None,
+        callback: Callback | None,
+        callback_every: int | None,
         key: jax.Array,
         stopwatch: Stopwatch,
     ) -> None:
+        if callback_every is not None:
+            integer(callback_every=callback_every)
+            at_least(1, callback_every=callback_every)
         self._stop, self._callback, self._key, self._stopwatch = stop, callback, key, stopwatch
+        self._callback_every = callback_every
         self._parts: list[History] = []
-        self._checks_in_a_row = 0
+        self._reported, self._checks_in_a_row = 0, 0
+        self._epoch_steps = 0
         self.steps, self.stopped = 0, False
+
+    def ends(self, steps: int) -> list[int]:
+        """Returns after which steps of an epoch of `steps` steps there is something to do."""
+        self._epoch_steps = steps
+        every = [self._stop.every if self._stop else None, self._callback_every]
+        inner = {end for n in every if n for end in range(n, steps, n)}
+        return sorted(inner | {steps})
 
     def record(self, params: Params, history: dict[str, jax.Array], first: int, last: int) -> None:
         """Adds rows `first` to `last - 1` of `history`, after which the parameters are `params`."""
         rows = {name: np.asarray(values)[first:last] for name, values in history.items()}
         self.steps += last - first
+        checked = self._stop is not None and self._is_due(self._stop.every, last)
         if self._stop is not None:
             rows["stop_metric"] = np.full(last - first, np.nan)
-            rows["stop_metric"][-1] = self._check(self._stop, params)
+            if checked:
+                rows["stop_metric"][-1] = self._check(self._stop, params)
         self._parts.append(rows)
-        if self._callback is not None:
-            self._callback(self.steps, rows)
+        due = checked or self._is_due(self._callback_every, last)
+        if self._callback is not None and due:
+            since = _joined(self._parts[self._reported :])
+            self._reported = len(self._parts)
+            if self._callback(self.steps, since, params) is True:
+                self.stopped = True
+
+    def _is_due(self, every: int | None, last: int) -> bool:
+        return last == self._epoch_steps or (every is not None and last % every == 0)
 
     def result(self, params: Params) -> UnlearningResult:
         """Returns the result of the run, given its parameters."""
-        names = self._parts[0] if self._parts else ()
         return UnlearningResult(
             params,
-            {name: np.concatenate([rows[name] for rows in self._parts]) for name in names},
+            _joined(self._parts),
             self._stopwatch.seconds,
             self._stopwatch.compile_seconds,
             self.steps,
@@ -60,3 +80,8 @@ class Recorder:
         self._checks_in_a_row = self._checks_in_a_row + 1 if value <= stop.at_most else 0
         self.stopped = self._checks_in_a_row >= stop.times
         return value
+
+
+def _joined(parts: list[History]) -> History:
+    names = parts[0] if parts else ()
+    return {name: np.concatenate([rows[name] for rows in parts]) for name in names}

@@ -10,6 +10,8 @@ from gsu_jax.checks import at_least
 from gsu_jax.models import Params
 
 History = dict[str, np.ndarray]
+# callback(steps done, history since the last call, parameters); the run ends if it returns True.
+Callback = Callable[[int, History, Params], bool | None]
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class UnlearningResult:
             transfer of the images, and excludes compilation.
         compile_seconds: The compilation; 0 for a later request like the first, see `unlearn`.
         steps: The number of steps taken.
-        stopped: Whether the stop rule ended the run.
+        stopped: Whether the stop rule or the callback ended the run.
     """
 
     params: Params

@@ -6,7 +6,7 @@ import jax
 import optax
 
 from gsu_jax.checks import at_least, integer
-from gsu_jax.data import Count, ForgetRetainSets, scale_images
+from gsu_jax.data import Count, ForgetRetainSets, number_of, scale_examples
 from gsu_jax.methods import Batch, Method
 from gsu_jax.methods.ingredients import MaskedBatch
 from gsu_jax.models import GenerativeModel, Params
@@ -20,13 +20,15 @@ class RunConstants(NamedTuple):
     """What is the same in all steps of a run.
 
     Attributes:
-        images: From `gather_images`.
+        visited: The examples among which the visited ones are; see `Placement.gather`.
+        kept: The same for the retained ones.
         steps: The steps of the whole run.
         prepared: What `Method.prepare` computed.
         key: The key of all steps.
     """
 
-    images: Any
+    visited: Any
+    kept: Any
     steps: Count
     prepared: Any
     key: jax.Array
@@ -71,7 +73,7 @@ def epoch_sizes(
         visited.first,
         sets.retain.first,
     )
-    return sizes, padded_shape(sizes, wanted[0], sets.images.shape[0], place.devices)
+    return sizes, padded_shape(sizes, wanted[0], number_of(sets.images), place.devices)
 
 
 def initialize(
@@ -126,8 +128,8 @@ def take_step(
         The next carry, and scalars for the history.
     """
     params, state = carry
-    visited = scale_images(take_rows(constants.images, inputs.visited))
-    retained = scale_images(take_rows(constants.images, inputs.retained))
+    visited = scale_examples(take_rows(constants.visited, inputs.visited))
+    retained = scale_examples(take_rows(constants.kept, inputs.retained))
     batch = Batch(
         MaskedBatch(visited, inputs.mask),
         inputs.indices,

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gsu_jax.data import check_images, check_pair, concatenate
+from gsu_jax.data import Examples, concatenate
 from gsu_jax.methods import Method, get_method
 from gsu_jax.models import GenerativeModel, Params
 from gsu_jax.runtime import (
@@ -20,6 +20,7 @@ from gsu_jax.runtime import (
     explain_out_of_memory,
     loop_steps,
 )
+from gsu_jax.unlearning._arguments import check_sets
 from gsu_jax.unlearning._epoch import EpochShape, epoch_order
 from gsu_jax.unlearning._result import UnlearningResult
 from gsu_jax.unlearning._step import Carry, RunConstants, epoch_sizes, initialize, take_step
@@ -30,8 +31,8 @@ Settings = Mapping[str, Sequence[float] | np.ndarray | jax.Array]
 def sweep(
     model: GenerativeModel,
     params: Params,
-    forget: jax.Array | np.ndarray,
-    retain: jax.Array | np.ndarray,
+    forget: Examples,
+    retain: Examples,
     *,
     method: str | Method,
     settings: Settings,
@@ -52,8 +53,8 @@ def sweep(
     Args:
         model: The generative model.
         params: Trained parameters, each leaf with a leading axis of seeds.
-        forget: `[n, h, w, c]` images, uint8 or float in [0, 1].
-        retain: The images to retain, in the same form.
+        forget: The examples to forget, as for `unlearn`.
+        retain: The examples to retain, in the same form.
         method: A name or a method, with the settings that all members share.
         settings: The values of fields of the method, equally many for each field. They are
             traced, so the method may only compute with them: "learning_rate" works for every
@@ -72,8 +73,7 @@ def sweep(
     """
     method = get_method(method)
     method.check(model)
-    forget, retain = check_images(forget, "forget"), check_images(retain, "retain")
-    check_pair(forget, retain)
+    forget, retain = check_sets(method, forget, retain)
     sets, place = concatenate(forget, retain), Placement()
     sizes, shape = epoch_sizes(method, sets, epochs, place)
     steps = sizes.steps * epochs
@@ -157,7 +157,7 @@ def _program_of(
         _, _, step_key, _ = jax.random.split(member.key, 4)
         run = model, replace(method, **member.setting), None, place
         images, steps = constants
-        constants = RunConstants(images, steps, member.prepared, step_key)
+        constants = RunConstants(images, images, steps, member.prepared, step_key)
         carry, metrics = take_step(*run, member.carry, inputs, constants)
         return member._replace(carry=carry), metrics
 

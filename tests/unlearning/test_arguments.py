@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from linear_autoencoder import MODEL, images
 
-from gsu_jax import FineTune, GradientSurgery, unlearn
+from gsu_jax import FineTune, GenerativeModel, GradientSurgery, unlearn
 
 FORGET, RETAIN = images(1, 6, offset=0.5), images(2, 9)
 
@@ -14,13 +14,18 @@ FORGET, RETAIN = images(1, 6, offset=0.5), images(2, 9)
     ("changes", "error", "message"),
     [
         ({"method": "forget_it"}, ValueError, "method.*'forget_it'"),
-        ({"method": FineTune}, ValueError, "method|FineTune"),
+        ({"method": FineTune}, TypeError, r"method.*FineTune\(\)"),
+        ({"model": object()}, TypeError, "model.*got object"),
+        ({"key": 0}, TypeError, r"key.*got 0.*jax\.random\.key"),
+        ({"params": {"wrong": 0.0}}, ValueError, r"model\.loss.*params"),
+        ({"callback_every": 0}, ValueError, "callback_every.*got 0"),
         ({"method": "redirect_surgery"}, ValueError, "redirect_surgery.* encode"),
         ({"method": GradientSurgery(through="decoder")}, ValueError, "gradient_surgery.* encode"),
         ({"guide": object()}, ValueError, "guide.* gradient_ascent"),
         ({"forget": FORGET[:0]}, ValueError, "forget"),
         ({"retain": RETAIN[:0]}, ValueError, "retain"),
         ({"forget": FORGET * 255}, ValueError, "forget.* 255"),
+        ({"retain": RETAIN * 2 - 1}, ValueError, r"retain.*\(images \+ 1\) / 2"),
         ({"retain": np.full_like(RETAIN, np.nan)}, ValueError, "retain.* NaN"),
         ({"forget": FORGET[0]}, ValueError, "forget"),
         ({"forget": FORGET[:, :1]}, ValueError, r"\(1, 2, 1\) and \(2, 2, 1\)"),
@@ -33,7 +38,42 @@ FORGET, RETAIN = images(1, 6, offset=0.5), images(2, 9)
     ],
 )
 def test_bad_argument_is_named(changes, error, message):
-    arguments = {"forget": FORGET, "retain": RETAIN, "method": "gradient_ascent"}
-    params = jax.tree.map(np.zeros_like, jax.eval_shape(MODEL.init, jax.random.key(0)))
     with pytest.raises(error, match=message):
-        unlearn(MODEL, params, key=jax.random.key(1), **arguments | changes)
+        run(**changes)
+
+
+def run(**changes):
+    arguments = {
+        "model": MODEL,
+        "params": MODEL.init(jax.random.key(0)),
+        "forget": FORGET,
+        "retain": RETAIN,
+        "method": "gradient_ascent",
+        "key": jax.random.key(1),
+    }
+    return unlearn(**arguments | changes)
+
+
+def test_a_loss_of_many_numbers_is_refused():
+    model = GenerativeModel(None, lambda params, images, key: images.mean((1, 2, 3)), None)
+    with pytest.raises(ValueError, match=r"model\.loss.*one number.*\(2,\)"):
+        run(model=model)
+
+
+def test_a_traced_call_is_refused():
+    with pytest.raises(TypeError, match=r"forget.*jax\.jit"):
+        jax.jit(lambda forget: run(forget=forget).params)(FORGET)
+
+
+def test_examples_in_both_sets_are_counted_in_a_warning():
+    with pytest.warns(UserWarning, match="2 of the 6 .*retain"):
+        run(retain=np.concatenate([RETAIN, FORGET[2:4]]))
+
+
+def test_a_run_of_few_steps_is_warned_of(caplog):
+    run(batch_size=6, epochs=2)
+    assert "2 step(s)" in caplog.text
+    assert "epochs=25" in caplog.text
+    caplog.clear()
+    run(batch_size=1, epochs=2)
+    assert not caplog.text

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from gsu_jax.checks import choice
+from gsu_jax.data import Examples
 from gsu_jax.models import GenerativeModel, Loss, Params, PerImage, elbo_terms
 
 
@@ -13,11 +14,11 @@ class MaskedBatch(NamedTuple):
     """A batch of images of which only some count: the padded last batch of an epoch.
 
     Attributes:
-        images: `[batch, h, w, c]`.
+        images: `[batch, h, w, c]`, or a pytree of arrays `[batch, ...]`.
         mask: `[batch]`, 1 for an image that counts and 0 for padding.
     """
 
-    images: jax.Array
+    images: Examples
     mask: jax.Array
 
 
@@ -46,7 +47,11 @@ def over_masked(loss: Loss) -> Loss:
 
     def masked_loss(params: Params, batch: MaskedBatch, key: jax.Array) -> jax.Array:
         keys = jax.random.split(key, len(batch.mask))
-        per_image = jax.vmap(lambda image, k: loss(params, image[None], k))(batch.images, keys)
+
+        def of_one(image: Examples, key: jax.Array) -> jax.Array:
+            return loss(params, jax.tree.map(lambda x: x[None], image), key)
+
+        per_image = jax.vmap(of_one)(batch.images, keys)
         return masked_mean(per_image, batch.mask)
 
     return masked_loss

@@ -1,0 +1,137 @@
+"""Checks of what `unlearn` is given, before anything is computed."""
+
+import logging
+import warnings
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from gsu_jax.data import Examples, check_examples, check_pair, is_images, number_of
+from gsu_jax.methods import METHODS, Method, get_method
+from gsu_jax.models import GenerativeModel, Params
+
+FEW_STEPS = 10
+KEY_BYTES = 64  # of an example, compared before the whole of it
+log = logging.getLogger(__name__)
+
+
+def check_run(model: Any, method: str | Method, key: Any, optimizer: Any) -> Method:
+    """Returns the method of a run after checking that it can work on the model.
+
+    Raises:
+        TypeError: The model, the key or the optimizer is something else.
+        ValueError: The method is unknown, or needs a function that the model lacks.
+    """
+    if not isinstance(model, GenerativeModel):
+        raise TypeError(
+            f"model must be a gsu_jax.GenerativeModel, got {type(model).__name__}; wrap yours: "
+            "GenerativeModel(init=..., loss=..., sample=...)"
+        )
+    if isinstance(method, type) and issubclass(method, Method):
+        raise TypeError(
+            f"method must be a name or a method with its settings, got the class "
+            f"{method.__name__}; give {method.__name__}()"
+        )
+    method = get_method(method)
+    method.check(model)
+    if not _is_key(key):
+        raise TypeError(
+            f"key must be a JAX random key, got {key!r}; give jax.random.key(0), or another seed"
+        )
+    if not isinstance(optimizer, optax.GradientTransformation | None):
+        raise TypeError(f"optimizer must be an optax transform, got {optimizer!r}")
+    return method
+
+
+def check_sets(method: Method, forget: Any, retain: Any) -> tuple[Examples, Examples]:
+    """Returns both sets with arrays as leaves, after checking them; warns if they overlap.
+
+    Raises:
+        TypeError: A leaf is not numeric, or a value is traced.
+        ValueError: The sets are empty, of different shapes, or not what the method works on.
+    """
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((forget, retain))):
+        raise TypeError(
+            "forget and retain must be arrays with values, got traced ones: unlearn compiles its "
+            "own programs; call it outside jax.jit, jax.grad and jax.vmap"
+        )
+    forget, retain = check_examples(forget, "forget"), check_examples(retain, "retain")
+    check_pair(forget, retain)
+    if method.needs and not is_images(forget):
+        others = ", ".join(
+            name for name, m in METHODS.items() if not m.needs and m.role == "method"
+        )
+        raise ValueError(
+            f"{method.name} works on arrays of images, got forget as a {type(forget).__name__}; "
+            f"choose a method that needs the loss alone: {others}"
+        )
+    if shared := count_shared(forget, retain):
+        warnings.warn(
+            f"{shared:,} of the {number_of(forget):,} examples to forget are also in retain, which "
+            "keeps them; remove them from retain",
+            stacklevel=3,
+        )
+    return forget, retain
+
+
+def check_loss(model: GenerativeModel, params: Params, batch: Examples, key: jax.Array) -> None:
+    """Raises ValueError unless `model.loss` can be traced and returns a scalar."""
+    shapes = jax.tree.map(jnp.shape, batch)
+    try:
+        loss = jax.eval_shape(model.loss, params, batch, key)
+    except Exception as error:
+        raise ValueError(
+            f"model.loss(params, batch, key) fails for the given params and a batch of shape "
+            f"{shapes}: {type(error).__name__}: {error}"
+        ) from error
+    if not hasattr(loss, "shape") or loss.shape != ():
+        got = getattr(loss, "shape", type(loss).__name__)
+        raise ValueError(
+            f"model.loss must return one number, the mean over the batch, got {got} for a batch of "
+            f"shape {shapes}"
+        )
+
+
+def warn_of_few_steps(method: Method, steps: int) -> None:
+    """Logs a warning about a run that is too short to change anything."""
+    if method.visits == "forget" and 0 < steps < FEW_STEPS:
+        log.warning(
+            "%s takes %d step(s) in all, which changes little. Give a smaller batch_size, or "
+            "epochs=%d",
+            method.name, steps, -(-50 // steps),
+        )  # fmt: skip
+
+
+def count_shared(forget: Examples, retain: Examples) -> int:
+    """Returns how many examples of `forget` are also in `retain`, bit for bit.
+
+    Example:
+        >>> forget = np.arange(8, dtype=np.uint8).reshape(2, 2, 2, 1)
+        >>> count_shared(forget, forget[1:])
+        1
+    """
+    a, b = (_rows(examples) for examples in (forget, retain))
+    if a.shape[1:] != b.shape[1:]:  # of other dtypes
+        return 0
+    # The bytes that differ most among the examples tell almost all of them apart.
+    columns = np.sort(np.argsort(-a[:256].astype(np.float32).var(0), kind="stable")[:KEY_BYTES])
+    keys = [np.ascontiguousarray(x[:, columns]).view(f"V{len(columns)}").ravel() for x in (a, b)]
+    wanted = set(keys[0].tolist())
+    kept = {b[i].tobytes() for i, key in enumerate(keys[1].tolist()) if key in wanted}
+    return sum(row.tobytes() in kept for row in a) if kept else 0
+
+
+def _rows(examples: Examples) -> np.ndarray:
+    """The bytes of each example, `[n, bytes]`."""
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(examples)]
+    rows = [np.ascontiguousarray(x).reshape(len(x), -1).view(np.uint8) for x in leaves]
+    return rows[0] if len(rows) == 1 else np.concatenate(rows, axis=1)
+
+
+def _is_key(key: Any) -> bool:
+    if not isinstance(key, jax.Array | np.ndarray):
+        return False
+    return jnp.issubdtype(key.dtype, jax.dtypes.prng_key) or key.dtype == np.uint32
