@@ -1,4 +1,4 @@
-"""Every Python example runs: those of README.md and docs/, and the doctests of every module."""
+"""Every example of README.md, docs/ and the docstrings runs, and every link leads to a file."""
 
 import doctest
 import importlib
@@ -15,7 +15,10 @@ import gsu_jax
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+LINKED = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
 FENCE = re.compile(r"^```python[ \t]*(?P<options>[^\n]*)\n(?P<code>.*?)^```[ \t]*$", re.M | re.S)
+BLOCK = re.compile(r"^(`{3,})[^\n]*\n.*?^\1[ \t]*$", re.M | re.S)
+LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)\s#]+)")
 PRINTED = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 MODULES = defaultdict(list)
@@ -38,6 +41,12 @@ def test_examples_of_page_run(page, tmp_path, monkeypatch):
     for line, code in examples(page.read_text()):
         # Blank lines in front, so that a traceback gives the line of the page.
         exec(compile("\n" * line + code, str(page), "exec"), namespace)
+
+
+@pytest.mark.parametrize("page", LINKED, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_of_page_lead_to_files(page):
+    links = LINK.findall(BLOCK.sub("", page.read_text()))
+    assert [link for link in links if not (page.parent / link).exists()] == []
 
 
 @pytest.mark.parametrize("package", MODULES)

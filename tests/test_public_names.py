@@ -76,7 +76,7 @@ def test_every_name_in_all_exists(package):
     assert [name for name in module.__all__ if not hasattr(module, name)] == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_page_uses_public_names(page):
     text = page.read_text()
     pairs = uses_in_prose(text)

@@ -84,7 +84,7 @@ class RedirectSurgery(Method):
     run the forget gradient is multiplied by c^(t - 1). Adam rescales, so this starts lambda at c
     times its value and ends at the full value.
 
-    docs/redirect.md has the measurements behind these choices.
+    docs/methods/redirect_surgery.md has the measurements behind these choices.
 
     Attributes:
         learning_rate: at the start; it falls to 0 along a cosine.

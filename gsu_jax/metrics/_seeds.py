@@ -1,7 +1,7 @@
 """Statistics over a few seeds: intervals of the mean, and the position in an ensemble.
 
 Three to ten seeds are few. Each function says what it can show with so few, and
-`docs/statistics.md` reports measured coverage. Everything is float64.
+`docs/guide/metrics.md` reports measured coverage. Everything is float64.
 """
 
 import math

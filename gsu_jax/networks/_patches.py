@@ -80,7 +80,8 @@ def _multiply(patches: jax.Array, kernel: jax.Array) -> jax.Array:
     """Patches `[n, height, width, k k channels]` times the kernel `[k, k, channels, features]`.
 
     On a CPU the order is worth a factor of two in the kernel's gradient: as `[features, k k
-    channels]` it is a product for which XLA does not transpose the patches (docs/performance.md).
+    channels]` it is a product for which XLA does not transpose the patches
+    (docs/experiments/performance.md).
     """
     *places, size = patches.shape
     features = kernel.shape[-1]
