@@ -12,7 +12,7 @@ EQUIVALENT = [
         "return columns / jnp.where",
         "/ -> *",
         0,
-        "a positive scale of columns",
+        "a positive scale of columns: the speed of convergence",
     ),
     ("_cone.py", "ITERATIONS = 1000", "1000 -> 1001", 0, TUNED),
     ("_cone.py", "where(length > 0, length, 1)", "0 -> 1", 0, "a nonzero length is at least 1"),

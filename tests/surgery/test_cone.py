@@ -67,8 +67,12 @@ def test_in_two_dimensions_corner_edges_and_inside():
 
 
 def test_a_conflict_is_seen_near_the_largest_number():
-    nearest = cone(jnp.float32([-2e38, 1e38]), jnp.eye(2))
-    np.testing.assert_allclose(np.float64(nearest), [0, 1e38], atol=1e32)
+    for incoming, sign in (("gradients", 1), ("steps", -1)):
+        update = jnp.float32([-2e38, 1e38]) * sign
+        transform = project_conflicting(when="conflict", incoming=incoming)
+        nearest, _ = transform.update(update, transform.init(update), retain_grads=jnp.eye(2))
+        nearest = np.float64(nearest)
+        np.testing.assert_allclose(nearest, [0, sign * 1e38], atol=1e32)
 
 
 @few
