@@ -17,6 +17,7 @@ from gsu_jax.data._examples import (
     number_of,
     scale_examples,
 )
+from gsu_jax.data._file_request import ForgetFiles
 from gsu_jax.data._image_sets import (
     Count,
     ForgetRetainSets,
@@ -26,10 +27,16 @@ from gsu_jax.data._image_sets import (
     random_order,
 )
 from gsu_jax.data._images import check_images, scale_images
-from gsu_jax.data._request import Request, SourceSplit, Split
+from gsu_jax.data._request import Request, Seen, SourceSplit, Split
 from gsu_jax.data._request_text import parse_request
-from gsu_jax.data._requests import ForgetAttribute, ForgetClass, ForgetIndices, ForgetWhere
-from gsu_jax.data.sources import load
+from gsu_jax.data._requests import (
+    ForgetAttribute,
+    ForgetClass,
+    ForgetClasses,
+    ForgetIndices,
+    ForgetWhere,
+)
+from gsu_jax.data.sources import clear_cache, load
 
 __all__ = [
     "Count",
@@ -37,17 +44,21 @@ __all__ = [
     "Examples",
     "ForgetAttribute",
     "ForgetClass",
+    "ForgetClasses",
+    "ForgetFiles",
     "ForgetIndices",
     "ForgetRetainSets",
     "ForgetWhere",
     "ImageSet",
     "Request",
+    "Seen",
     "Source",
     "SourceSplit",
     "Split",
     "check_examples",
     "check_images",
     "check_pair",
+    "clear_cache",
     "concatenate",
     "is_images",
     "load",

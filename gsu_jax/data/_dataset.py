@@ -23,9 +23,11 @@ class Dataset:
     Attributes:
         images: `[n, height, width, channels]`, uint8, or float32 in [0, 1].
         attributes: Name -> `[n]`, class numbers (integers) or booleans.
+        names: `[n]` strings, what the images are called where they come from, such as
+            "cat/17.png"; None if they have no names. Requests find images by them.
 
     Raises:
-        TypeError: The images or an attribute have an unsupported type or dtype.
+        TypeError: The images, an attribute or the names have an unsupported type or dtype.
         ValueError: The images have an unsupported shape or range, or an attribute another length.
 
     Example:
@@ -39,6 +41,7 @@ class Dataset:
 
     images: np.ndarray
     attributes: Attributes
+    names: np.ndarray | None = None
 
     def __post_init__(self):
         check_stored_images(self.images)
@@ -53,6 +56,16 @@ class Dataset:
                     f"attribute {name!r} must have one value for each of the "
                     f"{len(self.images):,} images, got shape {values.shape}"
                 )
+        if self.names is None:
+            return
+        if not isinstance(self.names, np.ndarray) or self.names.dtype.kind != "U":
+            got = getattr(self.names, "dtype", type(self.names).__name__)
+            raise TypeError(f"names must be a numpy array of strings, got {got}")
+        if self.names.shape != (len(self.images),):
+            raise ValueError(
+                f"names must have one value for each of the {len(self.images):,} images, got shape "
+                f"{self.names.shape}"
+            )
 
     def __len__(self) -> int:
         return len(self.images)
@@ -65,13 +78,14 @@ class Dataset:
         )
 
     def take(self, indices: Any) -> "Dataset":
-        """Returns the images at `indices` (integers or a mask `[n]`) with their attributes."""
+        """Returns the images at `indices` (integers or a mask `[n]`), attributes and names too."""
         indices = np.asarray(indices)
         if indices.size == 0 and indices.dtype != bool:
             indices = indices.astype(np.int64)
         return Dataset(
             self.images[indices],
             {name: values[indices] for name, values in self.attributes.items()},
+            None if self.names is None else self.names[indices],
         )
 
 
@@ -86,8 +100,8 @@ class Source:
         classes: Attribute -> class names. Integer k of the attribute is the k-th name; the names
             of a boolean attribute are "False" and "True".
         label: The attribute that a bare class name refers to, and that a judge learns.
-        fingerprint: 16 hexadecimal digits of the SHA-256 of all arrays and class names: equal
-            fingerprints mean equal data. Computed if empty.
+        fingerprint: 16 hexadecimal digits of the SHA-256 of images, attributes and class names:
+            equal fingerprints mean equal data. Names of images do not count. Computed if empty.
 
     Raises:
         ValueError: `train` and `test` differ in image shape, dtype or attributes, or `classes` or
@@ -162,7 +176,8 @@ def keep_classes(source: Source, classes: Sequence[str] | None) -> Source:
     def keep(dataset: Dataset) -> Dataset:
         numbers = new_number[dataset.attributes[source.label].astype(np.int64)]
         kept = dataset.take(numbers >= 0)
-        return Dataset(kept.images, {**kept.attributes, source.label: numbers[numbers >= 0]})
+        attributes = {**kept.attributes, source.label: numbers[numbers >= 0]}
+        return Dataset(kept.images, attributes, kept.names)
 
     return Source(
         source.name,

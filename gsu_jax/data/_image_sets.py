@@ -22,6 +22,7 @@ class ImageSet(NamedTuple):
         count: The number of images in the set, at least one.
 
     Example:
+        >>> import numpy as np
         >>> images = ImageSet.of(np.zeros((10, 8, 8, 1), np.uint8))
         >>> images.take(jnp.array([0, 9])).shape
         (2, 8, 8, 1)
@@ -104,6 +105,7 @@ def concatenate(forget: Examples, retain: Examples, multiple: int = 1) -> Forget
         Both sets, with `padded_size(n + m)` images rounded up to `multiple`.
 
     Example:
+        >>> import numpy as np
         >>> sets = concatenate(np.zeros((3, 8, 8, 1)), np.ones((30, 8, 8, 1)))
         >>> sets.images.shape, sets.n_forget, sets.n_retain
         ((36, 8, 8, 1), 3, 30)

@@ -58,8 +58,24 @@ class SourceSplit(NamedTuple):
     test: Split
 
 
+class Seen(NamedTuple):
+    """Classes that a judge can see in samples.
+
+    Attributes:
+        attribute: The attribute of the classes.
+        numbers: Their numbers among the classes of the attribute.
+    """
+
+    attribute: str
+    numbers: tuple[int, ...]
+
+
 class Request(ABC):
     """What is to be forgotten; a subclass says which images of a source match."""
+
+    def seen(self, source: Source) -> Seen | None:
+        """Returns the classes that a judge can look for in samples; None for single images."""
+        return None
 
     @abstractmethod
     def describe(self, source: Source) -> str:

@@ -5,26 +5,29 @@ from pathlib import Path
 
 from gsu_jax.checks import listing, near, unknown
 from gsu_jax.data._dataset import FLAG, Source
+from gsu_jax.data._file_request import parse_files
 from gsu_jax.data._request import Request
-from gsu_jax.data._requests import ForgetAttribute, ForgetClass, ForgetIndices
+from gsu_jax.data._requests import ForgetAttribute, ForgetClass, ForgetClasses, ForgetIndices
 
-INDICES = "indices:"
+INDICES, FILES = "indices:", "files:"
 
 
 def parse_request(text: str, source: Source) -> Request:
     """Parses the text of `--forget`.
 
-    - `1`: a class of the source's label;
+    - `1`, `1,7`: a class of the source's label, or several;
     - `Male`, `Male=False`, `shape=heart`: an attribute, with or without a value;
     - `indices:0,5,17` or `indices:@FILE`: training images. In the file spaces, commas or newlines
-      separate them.
+      separate them;
+    - `files:cat/17.png,42.png` or `files:@LIST`: training images by their names, or the ends of
+      them. The list has a name in each line.
 
     Args:
         text: The text.
         source: The source whose classes and attributes the text names.
 
     Returns:
-        A request that is valid for `source`, except that indices may be too large.
+        A request that is valid for `source`, except that indices or files may not be there.
 
     Raises:
         ValueError: The text is none of these; the error suggests similar names and lists all.
@@ -40,8 +43,15 @@ def parse_request(text: str, source: Source) -> Request:
     label_classes = source.classes[source.label]
     if text.startswith(INDICES):
         return ForgetIndices(_parse_indices(text.removeprefix(INDICES)))
+    if text.startswith(FILES):
+        return parse_files(text.removeprefix(FILES))
     if text in label_classes:
         return ForgetClass(text)
+    several = [word.strip() for word in text.split(",")]
+    if len(several) > 1 and any(word in label_classes for word in several):
+        request = ForgetClasses(several)
+        request.masks(source)
+        return request
     name, equals, value = (word.strip() for word in text.partition("="))
     if name in source.classes:
         if source.classes[name] == FLAG and value.capitalize() in FLAG:
@@ -54,7 +64,8 @@ def parse_request(text: str, source: Source) -> Request:
     raise ValueError(
         f"forget: {text!r} is no class or attribute of {source.name}."
         f"{near(text, [*label_classes, *source.classes])} Classes of {source.label}: "
-        f"{listing(label_classes)}. Attributes: {listing(source.classes)}. Or indices:0,5,17"
+        f"{listing(label_classes)}. Attributes: {listing(source.classes)}. Or indices:0,5,17, or "
+        "files:a.png,b.png"
     )
 
 
@@ -70,6 +81,6 @@ def _parse_indices(text: str) -> list[int]:
     if wrong:
         raise ValueError(
             f"forget: indices must be integers such as {INDICES}0,5,17, got "
-            f"{listing(repr(word) for word in wrong)}"
+            f"{listing(repr(word) for word in wrong)}. Names of images are given by {FILES}"
         )
     return [int(word) for word in words]

@@ -1,4 +1,4 @@
-"""The requests: a class, an attribute, single images, a predicate."""
+"""The requests: classes, an attribute, single images, a predicate."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ import numpy as np
 
 from gsu_jax.checks import listing, unknown
 from gsu_jax.data._dataset import FLAG, Dataset, Source
-from gsu_jax.data._request import Request
+from gsu_jax.data._request import Request, Seen
 
 
 @dataclass(frozen=True)
@@ -27,19 +27,84 @@ class ForgetClass(Request):
     value: str | int
     attribute: str | None = None
 
+    def __or__(self, other: "ForgetClass | ForgetClasses") -> "ForgetClasses":
+        """Returns the request to forget both: `ForgetClass("cat") | ForgetClass("dog")`."""
+        return ForgetClasses((self.value,), self.attribute) | other
+
     def describe(self, source: Source) -> str:
         """Returns "class 1", or "shape heart" for an attribute other than the label."""
         plain = self.attribute in (None, source.label)
         return f"class {self.value}" if plain else f"{self.attribute} {self.value}"
 
+    def seen(self, source: Source) -> Seen:
+        """Returns the attribute and the number of the class."""
+        return ForgetClasses((self.value,), self.attribute).seen(source)
+
     def masks(self, source: Source) -> tuple[np.ndarray, np.ndarray]:
         """Returns which training and which test images to forget, two boolean arrays."""
+        return ForgetClasses((self.value,), self.attribute).masks(source)
+
+
+@dataclass(frozen=True)
+class ForgetClasses(Request):
+    """Forget every image of several classes of one attribute.
+
+    Attributes:
+        values: The names of the classes, each once; stored as a tuple.
+        attribute: The attribute that has these classes; the source's label if None.
+
+    Raises:
+        ValueError: There are no classes, or one occurs twice.
+
+    Example:
+        >>> from gsu_jax.data import load
+        >>> ForgetClasses([1, 7]).split(load("digits")).train.describe()
+        'forget: 289 images (classes 1, 7); retain: 1,149 images'
+    """
+
+    values: Iterable[str | int]
+    attribute: str | None = None
+
+    def __post_init__(self):
+        values = tuple(self.values)
+        if not values or len({str(value) for value in values}) < len(values):
+            raise ValueError(
+                "forget: classes must name at least one class, each once, got "
+                f"{listing(str(value) for value in values) or 'none'}"
+            )
+        object.__setattr__(self, "values", values)
+
+    def __or__(self, other: "ForgetClass | ForgetClasses") -> "ForgetClasses":
+        """Returns the request to forget the classes of both, which must be of one attribute."""
+        if not isinstance(other, ForgetClass | ForgetClasses):
+            return NotImplemented
+        if other.attribute != self.attribute:
+            raise ValueError(
+                "forget: classes must be of one attribute, got "
+                f"{self.attribute or 'the label'} and {other.attribute or 'the label'}"
+            )
+        more = (other.value,) if isinstance(other, ForgetClass) else other.values
+        return ForgetClasses((*self.values, *more), self.attribute)
+
+    def describe(self, source: Source) -> str:
+        """Returns "classes 1, 7", or "shape heart, square" for another attribute."""
+        what = "classes" if self.attribute in (None, source.label) else self.attribute
+        return f"{what} {', '.join(str(value) for value in self.values)}"
+
+    def seen(self, source: Source) -> Seen:
+        """Returns the attribute and the numbers of the classes."""
         attribute = source.label if self.attribute is None else self.attribute
         names = _classes(attribute, source)
-        if str(self.value) not in names:
-            raise unknown("forget", f"class of {attribute}", self.value, names)
-        number = names.index(str(self.value))
-        train, test = (set_.attributes[attribute] == number for set_ in (source.train, source.test))
+        for value in self.values:
+            if str(value) not in names:
+                raise unknown("forget", f"class of {attribute}", value, names)
+        return Seen(attribute, tuple(names.index(str(value)) for value in self.values))
+
+    def masks(self, source: Source) -> tuple[np.ndarray, np.ndarray]:
+        """Returns which training and which test images to forget, two boolean arrays."""
+        attribute, numbers = self.seen(source)
+        columns = (set_.attributes[attribute] for set_ in (source.train, source.test))
+        train, test = (np.isin(column.astype(np.int64), numbers) for column in columns)
         return train, test
 
 
@@ -59,15 +124,22 @@ class ForgetAttribute(Request):
         """Returns "Male", "Male=False" or "shape=heart"."""
         return self.name if self.value is True else f"{self.name}={self.value}"
 
+    def seen(self, source: Source) -> Seen:
+        """Returns the attribute and the number of its value."""
+        return self._as_class(source).seen(source)
+
     def masks(self, source: Source) -> tuple[np.ndarray, np.ndarray]:
         """Returns which training and which test images to forget, two boolean arrays."""
+        return self._as_class(source).masks(source)
+
+    def _as_class(self, source: Source) -> ForgetClass:
         names = _classes(self.name, source)
         if self.value is True and names != FLAG:
             raise ValueError(
                 f"forget: {self.name} is not boolean; give a value, such as "
                 f"{self.name}={names[0]}. Known: {listing(names)}"
             )
-        return ForgetClass(str(self.value), self.name).masks(source)
+        return ForgetClass(str(self.value), self.name)
 
 
 @dataclass(frozen=True)

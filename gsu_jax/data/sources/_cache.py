@@ -7,12 +7,14 @@ file into place, so a reader sees the old file, the new file or none, also with 
 after a power failure.
 """
 
+import glob
 import hashlib
 import json
 import logging
 import math
 import mmap
 import os
+import re
 import struct
 import tempfile
 import time
@@ -51,8 +53,36 @@ def cache_folder(cache_dir: str | os.PathLike | None = None) -> Path:
 
 
 def entry_path(folder: Path, name: str, key: Mapping[str, Any]) -> Path:
-    """Returns the file of `name` for this `key` (any JSON)."""
-    return folder / f"{name}-{_digest(key)[:16]}.npz"
+    """Returns the file of the source `name` for this `key` (any JSON)."""
+    return folder / f"{file_name(name)}-{_digest(key)[:16]}.npz"
+
+
+def clear_cache(name: str, cache_dir: str | os.PathLike | None = None) -> list[Path]:
+    """Removes the decoded copies of a source, for instance once its images must be deleted.
+
+    Args:
+        name: The source as `load` was given it, or the path or name of its folder.
+        cache_dir: As for `load`.
+
+    Returns:
+        The removed files.
+
+    Example:
+        >>> clear_cache("a_source_that_was_never_loaded")
+        []
+    """
+    text = os.fspath(name)
+    stem = file_name(Path(text).expanduser().resolve().name if Path(text).is_dir() else text)
+    entries = cache_folder(cache_dir).glob(f"{glob.escape(stem)}-{'[0-9a-f]' * 16}.npz")
+    removed = sorted(entries)
+    for path in removed:
+        path.unlink()
+    return removed
+
+
+def file_name(name: str) -> str:
+    """Returns what the files of a source are called, before the digest of its options."""
+    return re.sub(r"[^\w.-]", "_", name)
 
 
 def read(path: Path, key: Mapping[str, Any]) -> Entry | None:

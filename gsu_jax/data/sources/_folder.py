@@ -9,7 +9,7 @@ import numpy as np
 from gsu_jax.checks import import_extra
 from gsu_jax.data._dataset import Dataset, Source
 from gsu_jax.data._resize import resize_picture
-from gsu_jax.data.sources._holdout import hold_out
+from gsu_jax.data.sources._holdout import hold_out, refuse_holdout
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 GRAY_MODES = ("1", "L")
@@ -45,15 +45,19 @@ def folder_key(folder: Path) -> list[Any]:
     return [
         str(folder.resolve()),
         [[str(f.relative_to(folder)), s.st_size, s.st_mtime_ns] for f, s in states],
+        "with names",
     ]
 
 
-def read_folder(folder: Path, image_size: int | None, progress: Progress | None) -> Source:
-    """Reads uint8 images: gray if all of them are gray, else RGB.
+def read_folder(
+    folder: Path, image_size: int | None, holdout: float | None, progress: Progress | None
+) -> Source:
+    """Reads uint8 images: gray if all of them are gray, else RGB. Names are paths in the folder.
 
     Args:
         folder: The folder.
         image_size: Crops and resizes the images to this number of pixels, if given.
+        holdout: The share of every class that is held out where there are no test images.
         progress: Called with (images decoded, images in all), if given.
 
     Returns:
@@ -62,7 +66,8 @@ def read_folder(folder: Path, image_size: int | None, progress: Progress | None)
     Raises:
         ImportError: Pillow is not installed.
         TypeError: An image does not have 8 bits a channel.
-        ValueError: A file is not an image, or sizes differ and `image_size` is None.
+        ValueError: A file is not an image, sizes differ and `image_size` is None, or `holdout` is
+            given and there are test images.
     """
     pillow = import_extra("PIL.Image", "pillow", "a folder of images")
     splits = find_files(folder)
@@ -82,10 +87,12 @@ def read_folder(folder: Path, image_size: int | None, progress: Progress | None)
         if progress is not None and (i % 1000 == 999 or i + 1 == len(files)):
             progress(i + 1, len(files))
     labels = np.array([names.index(name) for _, name in files], np.int32)
-    everything = Dataset(images, {"label": labels})
+    paths = np.array([file.relative_to(folder).as_posix() for file, _ in files])
+    everything = Dataset(images, {"label": labels}, paths)
     if "all" in splits:
-        train, test = hold_out(everything, "label")
+        train, test = hold_out(everything, "label", holdout)
     else:
+        refuse_holdout(holdout, folder)
         is_test = np.arange(len(files)) >= len(splits["train"])
         train, test = everything.take(~is_test), everything.take(is_test)
     return Source(folder.resolve().name, train, test, {"label": tuple(names)}, "label")

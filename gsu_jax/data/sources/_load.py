@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from gsu_jax.checks import at_least, integer
+from gsu_jax.checks import at_least, in_range, integer
 from gsu_jax.data._dataset import Dataset, Source, keep_classes
 from gsu_jax.data._resize import resize_images
 from gsu_jax.data.sources import _cache as cache
 from gsu_jax.data.sources._digits import digits_key, read_digits
 from gsu_jax.data.sources._folder import folder_key, read_folder
+from gsu_jax.data.sources._holdout import refuse_holdout
 from gsu_jax.data.sources._npz import read_npz
 from gsu_jax.data.sources._tfds import read_tfds
 from gsu_jax.data.sources._tfds_folder import data_folder, locate
@@ -30,6 +31,7 @@ def load(
     cache_dir: str | os.PathLike | None = None,
     classes: Sequence[str | int] | None = None,
     image_size: int | None = None,
+    holdout: float | None = None,
     progress: Progress | None = None,
 ) -> Source:
     """Loads training and test images.
@@ -42,7 +44,7 @@ def load(
     - A path to a folder with `CLASS/*.png` or `.jpg`, optionally below `train/` and `test/`.
       `"./mnist"` is always a folder; `"mnist"` is one only if `data_dir` has no such data set.
 
-    A source without a test set gets a fixed one: a fifth of every class.
+    A source without a test set gets a fixed one: a fifth of every class, or `holdout`.
 
     The cache keeps decoded images, except those of a `.npz` file, and checks their SHA-256 before
     use. A changed origin is decoded again. If the cache cannot be written, the log says so. Cached
@@ -57,6 +59,9 @@ def load(
             renumbered 0..k-1 in this order.
         image_size: Crops the center square and resizes it to this number of pixels, by means of
             squares if the side is a multiple, else by Lanczos; by default images are unchanged.
+        holdout: For a folder or a `.npz` file without test images: the share of every class that is
+            held out as test images, by default a fifth. With 0, all images are training images; a
+            study needs test images.
         progress: Called as `progress(done, total)` while images are decoded.
 
     Returns:
@@ -76,6 +81,8 @@ def load(
     if image_size is not None:
         integer(image_size=image_size)
         at_least(1, image_size=image_size)
+    if holdout is not None:
+        in_range(0, 1, holdout=holdout)
     classes = _check_classes(classes)
     if not isinstance(name, str | os.PathLike):
         raise TypeError(f"name must be a string or a path, got {type(name).__name__}")
@@ -84,21 +91,24 @@ def load(
     if path.suffix == ".npz":
         if not path.is_file():
             raise ValueError(f"name: the file {path} does not exist")
-        return _finish(read_npz(path), classes, image_size)
+        return _finish(read_npz(path, holdout), classes, image_size)
     if text == "digits":
+        refuse_holdout(holdout, "the digits")
         key, build = digits_key(), read_digits
     elif _is_own_folder(name, text, path, data_dir):
-        key, build = folder_key(path), partial(read_folder, path, image_size, progress)
+        key, build = folder_key(path), partial(read_folder, path, image_size, holdout, progress)
         text = path.resolve().name
     elif not TFDS_NAME.fullmatch(text):
         raise ValueError(f"name: the folder {path} does not exist")
     else:
+        refuse_holdout(holdout, text)
         located = locate(text, data_dir)
         key, build = located.key(), partial(read_tfds, located, classes, image_size, progress)
 
     key = {"name": text, "origin": key, "classes": classes, "image_size": image_size}
-    file_name = re.sub(r"[^\w.-]", "_", text)
-    entry = cache.entry_path(cache.cache_folder(cache_dir), file_name, key)
+    if holdout is not None:
+        key["holdout"] = holdout
+    entry = cache.entry_path(cache.cache_folder(cache_dir), text, key)
     kept = cache.read(entry, key)
     if kept is not None:
         return _unpack(*kept)
@@ -120,7 +130,7 @@ def _finish(source: Source, classes: Sequence[str] | None, image_size: int | Non
     if image_size is None or source.image_shape[:2] == (image_size, image_size):
         return source
     train, test = (
-        Dataset(resize_images(dataset.images, image_size), dataset.attributes)
+        Dataset(resize_images(dataset.images, image_size), dataset.attributes, dataset.names)
         for dataset in (source.train, source.test)
     )
     return Source(source.name, train, test, source.classes, source.label)
@@ -149,6 +159,8 @@ def _pack(source: Source) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         arrays[f"{split}.images"] = dataset.images
         for name, values in dataset.attributes.items():
             arrays[f"{split}.attributes.{name}"] = values
+        if dataset.names is not None:
+            arrays[f"{split}.names"] = dataset.names
     return header, arrays
 
 
@@ -157,6 +169,7 @@ def _unpack(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Sour
         Dataset(
             arrays[f"{split}.images"],
             {name: arrays[f"{split}.attributes.{name}"] for name in header["classes"]},
+            arrays.get(f"{split}.names"),
         )
         for split in ("train", "test")
     )

@@ -9,23 +9,24 @@ import numpy as np
 from gsu_jax.checks import listing
 from gsu_jax.data._dataset import FLAG, Dataset, Source
 from gsu_jax.data._images import check_stored_images
-from gsu_jax.data.sources._holdout import hold_out
+from gsu_jax.data.sources._holdout import hold_out, refuse_holdout
 
 TEST = "test_"
 DAMAGE = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
-def read_npz(path: Path) -> Source:
+def read_npz(path: Path, holdout: float | None = None) -> Source:
     """Reads `images` and `labels`, optionally `test_images` and `test_labels`.
 
     Images are `[n, height, width, channels]` or `[n, height, width]`, uint8 or float in [0, 1]
-    (stored as float32). Every other array `[n]` is an attribute; it needs `test_NAME` beside it if
-    there are test images. Labels and attributes are integers, booleans or strings. Their values
-    name the classes, numbered in sorted order. Without test images a fixed fifth of every class is
-    the test set.
+    (stored as float32). Strings `names` name the images, with `test_names` beside them if there are
+    test images. Every other array `[n]` is an attribute, with `test_NAME` beside it. Labels and
+    attributes are integers, booleans or strings. Their values name the classes, numbered in sorted
+    order. Without test images a fixed fifth of every class, or `holdout`, is the test set.
 
     Args:
         path: The file.
+        holdout: The share of every class that is held out where there are no test images.
 
     Returns:
         The source.
@@ -41,6 +42,13 @@ def read_npz(path: Path) -> Source:
         raise ValueError(f"{path}: test_labels without test_images; give both or neither")
     prefixes = ("", TEST) if has_test else ("",)
     images = [_images(arrays, f"{prefix}images", path) for prefix in prefixes]
+    names = [None for _ in prefixes]
+    if "names" in arrays and arrays["names"].dtype.kind == "U":
+        names = [
+            _column(arrays, prefix + "names", len(some), path)
+            for prefix, some in zip(prefixes, images, strict=True)
+        ]
+        del arrays["names"]
     attributes = [
         name
         for name, values in arrays.items()
@@ -59,10 +67,12 @@ def read_npz(path: Path) -> Source:
             raise ValueError(f"{path}: both {attribute!r} and 'labels'; rename one of them")
         classes[attribute], columns[attribute] = _number(values)
     datasets = [
-        Dataset(some, {name: values[i] for name, values in columns.items()})
+        Dataset(some, {name: values[i] for name, values in columns.items()}, names[i])
         for i, some in enumerate(images)
     ]
-    train, test = datasets if has_test else hold_out(datasets[0], "label")
+    if has_test:
+        refuse_holdout(holdout, path)
+    train, test = datasets if has_test else hold_out(datasets[0], "label", holdout)
     return Source(path.stem, train, test, classes, "label")
 
 
