@@ -55,8 +55,9 @@ class ForgetFiles(Request):
             raise ValueError(
                 f"forget: the images of {source.name} have no names; give indices:0,5,17"
             )
+        names, of_test = source.train.names, source.test.names
         train, test = (np.zeros(len(dataset), bool) for dataset in (source.train, source.test))
-        train[[_find(name, source) for name in self.files]] = True
+        train[[_find(name, names, of_test, source.name) for name in self.files]] = True
         return train, test
 
 
@@ -77,22 +78,22 @@ def _read_names(path: str) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
-def _find(name: str, source: Source) -> int:
+def _find(name: str, names: np.ndarray, of_test: np.ndarray | None, source: str) -> int:
     """Returns the position of the training image of that name, or of the one that ends so."""
-    found = _matches(name, source.train.names)
+    found = _matches(name, names)
     if len(found) == 1:
         return int(found[0])
     if len(found) > 1:
-        fits = listing(str(some) for some in source.train.names[found])
+        fits = listing(str(some) for some in names[found])
         raise ValueError(f"forget: {name!r} fits {len(found)} images: {fits}; give a whole name")
-    if source.test.names is not None and len(_matches(name, source.test.names)):
+    if of_test is not None and len(_matches(name, of_test)):
         raise ValueError(
-            f"forget: {name!r} is a test image of {source.name}, which no model was trained on; "
+            f"forget: {name!r} is a test image of {source}, which no model was trained on; "
             "load the images with holdout=0 if it was"
         )
-    known = [str(some) for some in source.train.names]
+    known = [str(some) for some in names]
     raise ValueError(
-        f"forget: no image of {source.name} is called {name!r}.{near(name, known)} Names are such "
+        f"forget: no image of {source} is called {name!r}.{near(name, known)} Names are such "
         f"as {known[0]}"
     )
 

@@ -3,13 +3,18 @@
 from gsu_jax.metrics._best import LARGER_IS_BETTER, best, by_seed
 from gsu_jax.metrics._coverage import coverage_density, neighbor_radii
 from gsu_jax.metrics._evaluation import METRICS, evaluate
-from gsu_jax.metrics._feature_ratio import FeatureRatio, feature_ratio, mean_probability
+from gsu_jax.metrics._feature_ratio import (
+    Feature,
+    FeatureRatio,
+    feature_ratio,
+    mean_probability,
+)
 from gsu_jax.metrics._frechet import GaussianFit, fit_gaussian, frechet_distance
 from gsu_jax.metrics._inception_score import inception_score
 from gsu_jax.metrics._judging import judge_predictions
 from gsu_jax.metrics._likelihood import negative_elbo
 from gsu_jax.metrics._paired import paired_test
-from gsu_jax.metrics._reference import Reference, make_reference
+from gsu_jax.metrics._reference import Listed, Reference, listed_images, make_reference
 from gsu_jax.metrics._seeds import (
     Interval,
     bootstrap_interval,
@@ -20,9 +25,11 @@ from gsu_jax.metrics._seeds import (
 __all__ = [
     "LARGER_IS_BETTER",
     "METRICS",
+    "Feature",
     "FeatureRatio",
     "GaussianFit",
     "Interval",
+    "Listed",
     "Reference",
     "best",
     "bootstrap_interval",
@@ -34,6 +41,7 @@ __all__ = [
     "frechet_distance",
     "inception_score",
     "judge_predictions",
+    "listed_images",
     "make_reference",
     "mean_probability",
     "negative_elbo",

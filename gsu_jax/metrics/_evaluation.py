@@ -44,9 +44,14 @@ def evaluate(
     """Measures one model: every metric in `METRICS`, and whether the model diverged.
 
     `fratio` is the share of samples that the judge assigns to the forgotten class, and
-    `fratio_probability` the mean probability that it gives this class. `fid` compares with all test
+    `fratio_probability` the mean probability that it gives this class; both are None if single
+    images are forgotten. `fid` compares with all test
     images; `fid_retain`, `coverage` and `density` compare with the retained ones. `nelbo_retain`
     and `nelbo_forget` are means over test images, in nats at beta = 1.
+
+    If single images are forgotten, `nelbo_forget` is their own mean, and `nelbo_gap` is this mean
+    minus that of test images of the same classes. A model that knows the listed images describes
+    them better than their like; of retrained models the gap is about 0.
 
     A diverged model raises nothing and keeps its row. `diverged` is True in two cases:
 
@@ -79,6 +84,8 @@ def evaluate(
     """
     checks.at_least(2, samples=samples)
     row: dict[str, float | bool | None] = dict.fromkeys(METRICS)
+    if reference.listed is not None:
+        row["nelbo_gap"] = None
     if not _all_finite(params):
         return row | {"diverged": True}
     sample_key, elbo_key = jax.random.split(key)
@@ -92,6 +99,11 @@ def evaluate(
         return row | {"diverged": False}
     nelbo = negative_elbo(model, params, reference.examples, elbo_key, batch_size=batch_size)
     means = _mean_nelbos(nelbo, reference.forgotten)
+    if reference.listed is not None:
+        examples, weights = reference.listed
+        own = negative_elbo(model, params, examples, elbo_key, batch_size=batch_size)
+        means["nelbo_forget"] = _finite(own.mean())
+        means["nelbo_gap"] = _finite(own.mean() - weights @ nelbo)
     return row | means | {"diverged": None in means.values()}
 
 
@@ -99,7 +111,14 @@ def _of_samples(predictions: Prediction, reference: Reference) -> dict[str, floa
     """The metrics that need the judge's finite predictions on the samples alone."""
     logits, features = predictions
     log_probabilities = _log_softmax(logits)
-    ratio = feature_ratio(logits.argmax(axis=1), reference.feature)
+    feature, ratios = reference.feature, {}
+    if feature is not None:
+        ratio = feature_ratio(logits.argmax(axis=1), feature)
+        ratios = {
+            "fratio": ratio.ratio,
+            "fratio_upper95": ratio.upper95,
+            "fratio_probability": mean_probability(log_probabilities, feature),
+        }
     fit = fit_gaussian(features)
     coverage, density = coverage_density(
         reference.retained_features,
@@ -107,10 +126,7 @@ def _of_samples(predictions: Prediction, reference: Reference) -> dict[str, floa
         reference.neighbors,
         radii=reference.retained_radii,
     )
-    return {
-        "fratio": ratio.ratio,
-        "fratio_upper95": ratio.upper95,
-        "fratio_probability": mean_probability(log_probabilities, reference.feature),
+    return ratios | {
         "inception_score": inception_score(log_probabilities),
         "fid": frechet_distance(fit, reference.test_fit),
         "fid_retain": frechet_distance(fit, reference.retained_fit),
@@ -127,6 +143,10 @@ def _mean_nelbos(nelbo: np.ndarray, forgotten: np.ndarray) -> dict[str, float | 
         for name, part in parts.items()
         if len(part)
     }
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
 
 
 def _all_finite(tree: Any) -> bool:

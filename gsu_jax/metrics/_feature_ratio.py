@@ -1,5 +1,6 @@
 """fratio: the share of samples that the judge assigns to the forgotten class."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +24,10 @@ class FeatureRatio(NamedTuple):
     n: int
 
 
-def feature_ratio(predicted: ArrayLike, feature: int) -> FeatureRatio:
+Feature = int | Sequence[int]  # a class of the judge, or several
+
+
+def feature_ratio(predicted: ArrayLike, feature: Feature) -> FeatureRatio:
     """Share of samples that the judge assigns to the forgotten class, with its upper bound.
 
     The bound is exact for a binomial count k of n: the p at which P(K <= k) = 0.05, which is the
@@ -32,7 +36,7 @@ def feature_ratio(predicted: ArrayLike, feature: int) -> FeatureRatio:
 
     Args:
         predicted: `[n]` integers, the judge's most probable class of each sample.
-        feature: The judge's index of the forgotten class.
+        feature: The judge's index of the forgotten class, or those of several.
 
     Returns:
         A `FeatureRatio`.
@@ -61,19 +65,19 @@ def feature_ratio(predicted: ArrayLike, feature: int) -> FeatureRatio:
             "take logits.argmax(axis=1), or use mean_probability"
         )
     n = predicted.size
-    count = int(np.count_nonzero(predicted == feature))
+    count = int(np.count_nonzero(np.isin(predicted, feature)))
     upper95 = 1.0 if count == n else float(betaincinv(count + 1, n - count, 0.95))
     return FeatureRatio(count / n, upper95, count, n)
 
 
-def mean_probability(log_probabilities: ArrayLike, feature: int) -> float:
-    """Mean probability E p(y = feature | x) of the forgotten class.
+def mean_probability(log_probabilities: ArrayLike, feature: Feature) -> float:
+    """Mean probability E p(y = feature | x) of the forgotten class, or of any of several.
 
     It moves with samples that the judge leaves near one half. A count of hard predictions does not.
 
     Args:
         log_probabilities: `[n, classes]`, log p(y|x) of each sample in nats.
-        feature: The judge's index of the forgotten class.
+        feature: The judge's index of the forgotten class, or those of several.
 
     Returns:
         The mean over samples.
@@ -92,6 +96,7 @@ def mean_probability(log_probabilities: ArrayLike, feature: int) -> float:
             f"got shape {log_probabilities.shape}"
         )
     classes = log_probabilities.shape[1]
-    if not 0 <= feature < classes:
+    features = np.atleast_1d(feature)
+    if features.min() < 0 or features.max() >= classes:
         raise ValueError(f"feature must be in 0..{classes - 1}, got {feature}")
-    return float(np.exp(log_probabilities[:, feature]).mean())
+    return float(np.exp(log_probabilities[:, features]).sum(axis=1).mean())

@@ -1,15 +1,57 @@
 """The test data as the judge sees them: what every model of an experiment is compared with."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from gsu_jax.data import Examples, check_examples, number_of
 from gsu_jax.metrics._coverage import neighbor_radii
+from gsu_jax.metrics._feature_ratio import Feature
 from gsu_jax.metrics._frechet import GaussianFit, fit_gaussian
 from gsu_jax.metrics._judging import judge_predictions
 from gsu_jax.models import Classifier
+
+
+class Listed(NamedTuple):
+    """Listed training images to forget, and the test images of their kind.
+
+    Attributes:
+        examples: The listed images.
+        weights: `[n]`, the share of each test image: those of a class have together the share that
+            the class has of the listed images.
+    """
+
+    examples: Examples
+    weights: np.ndarray
+
+
+def listed_images(images: Examples, labels: np.ndarray, test_labels: np.ndarray) -> Listed:
+    """Returns listed images with their test images of the same classes.
+
+    Args:
+        images: The listed training images.
+        labels: Their classes.
+        test_labels: `[n]`, the classes of the test images.
+
+    Raises:
+        ValueError: A class of the listed images has no test image.
+
+    Example:
+        >>> listed = listed_images(np.zeros((2, 1, 1, 1)), np.array([0, 0]), np.array([0, 1, 0]))
+        >>> listed.weights.tolist()
+        [0.5, 0.0, 0.5]
+    """
+    weights = np.zeros(len(test_labels))
+    for label, count in zip(*np.unique(labels, return_counts=True), strict=True):
+        members = test_labels == label
+        if not members.any():
+            raise ValueError(
+                f"forget: listed images are compared with test images of their class, but class "
+                f"{label} has none; hold some out"
+            )
+        weights[members] = count / len(labels) / np.count_nonzero(members)
+    return Listed(images, weights)
 
 
 # eq=False: records of arrays are compared by identity.
@@ -26,7 +68,9 @@ class Reference:
         examples: All test examples, for the negative ELBO: `[n, height, width, channels]` images,
             or a pytree of arrays `[n, ...]`.
         forgotten: `[n]` bool, true for the images that show what is forgotten.
-        feature: The judge's index of the forgotten class.
+        feature: The judge's index of the forgotten class, or those of several; None if single
+            images are forgotten.
+        listed: The single images to forget; or None.
         feature_extractor: Name of the features, which reports print beside each Frechet distance.
         judge_accuracy: Accuracy of the judge on the test images.
     """
@@ -38,9 +82,10 @@ class Reference:
     neighbors: int
     examples: Examples
     forgotten: np.ndarray
-    feature: int
+    feature: Feature | None
     feature_extractor: str
     judge_accuracy: float
+    listed: Listed | None = None
 
 
 def make_reference(
@@ -49,8 +94,9 @@ def make_reference(
     images: np.ndarray,
     labels: np.ndarray,
     forgotten: np.ndarray,
-    feature: int,
+    feature: Feature | None,
     *,
+    listed: Listed | None = None,
     examples: Examples | None = None,
     neighbors: int = 5,
     batch_size: int = 1000,
@@ -64,7 +110,9 @@ def make_reference(
         labels: `[n]` integers, the judge's class index of each image, for its accuracy.
         forgotten: `[n]` bool, true for the images that show what is forgotten. If none does,
             `evaluate` gives None for `nelbo_forget`.
-        feature: The judge's index of the forgotten class.
+        feature: The judge's index of the forgotten class, or those of several; None if single
+            images are forgotten.
+        listed: These images, from `listed_images`.
         examples: The test examples of a model of other things than images, such as
             `{"image": images, "label": labels}`, in the order of `images`.
         neighbors: k of coverage and density.
@@ -115,7 +163,7 @@ def make_reference(
             "judge gives logits or features that are not finite on the test images; train it again"
         )
     classes = logits.shape[1]
-    if not 0 <= feature < classes:
+    if feature is not None and not np.isin(feature, np.arange(classes)).all():
         raise ValueError(f"feature must be one of the judge's 0..{classes - 1}, got {feature}")
     if labels.min() < 0 or labels.max() >= classes:
         raise ValueError(
@@ -131,7 +179,8 @@ def make_reference(
         neighbors=neighbors,
         examples=images if examples is None else check_examples(examples, "examples"),
         forgotten=forgotten,
-        feature=int(feature),
+        feature=feature,
+        listed=listed,
         feature_extractor=judge.features,
         judge_accuracy=float(np.mean(logits.argmax(axis=1) == labels)),
     )

@@ -9,7 +9,14 @@ import pytest
 from linear_gaussian import JUDGE, JUDGE_PARAMS, MODEL, PARAMS, SHAPE, images, random_params
 from linear_gaussian import negative_elbo as closed_form
 
-from gsu_jax.metrics import METRICS, evaluate, feature_ratio, judge_predictions, make_reference
+from gsu_jax.metrics import (
+    METRICS,
+    evaluate,
+    feature_ratio,
+    judge_predictions,
+    listed_images,
+    make_reference,
+)
 
 NOTHING = dict.fromkeys(METRICS) | {"diverged": True}
 DARKER = PARAMS | {"bias": PARAMS["bias"] - 5}
@@ -35,6 +42,41 @@ def row(reference):
 def run(model, params, reference, samples=2000, **options):
     key = jax.random.key(3)
     return evaluate(model, params, JUDGE, JUDGE_PARAMS, reference, key, samples=samples, **options)
+
+
+# Several classes, and listed images
+
+
+def test_several_classes_are_counted_together(reference, row):
+    both = dataclasses.replace(reference, feature=(0, 1))
+    found = run(MODEL, PARAMS, both)
+    assert (found["fratio"], found["fratio_probability"]) == (1.0, pytest.approx(1.0))
+    one = dataclasses.replace(reference, feature=(1,))
+    assert run(MODEL, PARAMS, one) == row
+
+
+def test_listed_images_are_compared_with_test_images_of_their_class(test_set):
+    """Both sides have a closed form; the classes of the listed images are 1, 1, 1 and 0."""
+    x, labels = test_set
+    extra = images(504)[500:]
+    listed = listed_images(extra, np.array([1, 1, 1, 0]), labels)
+    assert listed.weights.sum() == pytest.approx(1)
+    reference = make_reference(
+        JUDGE, JUDGE_PARAMS, x, labels, np.zeros(500, bool), feature=None, listed=listed
+    )
+    found = run(MODEL, PARAMS, reference)
+    exact, own = closed_form(x), closed_form(extra)
+    kind = 0.75 * exact[labels == 1].mean() + 0.25 * exact[labels == 0].mean()
+    np.testing.assert_allclose(found["nelbo_forget"], own.mean(), atol=0.5)
+    np.testing.assert_allclose(found["nelbo_gap"], own.mean() - kind, atol=0.5)
+    np.testing.assert_allclose(found["nelbo_retain"], exact.mean(), atol=0.5)
+    assert found["fratio"] is None
+    assert found["fid"] is not None
+
+
+def test_listed_images_of_a_class_without_test_images_are_refused():
+    with pytest.raises(ValueError, match=r"listed.*class 2"):
+        listed_images(images(1), np.array([2]), np.array([0, 1]))
 
 
 # Judge and reference
