@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from gsu_jax.metrics import Reference, evaluate, make_reference
+from gsu_jax.metrics import Reference, evaluate, listed_images, make_reference
 from gsu_jax.models import GenerativeModel
 from gsu_jax.runtime import on_first_process
 from gsu_jax.storage import Artifacts
@@ -29,9 +29,18 @@ class Judge:
     def reference(self) -> Reference:
         """The test images as the judge sees them."""
         setup, test = self.setup, self.setup.source.test
-        labels = _labels(setup, test)
+        labels, listed = _labels(setup, test), None
+        if setup.feature is None:
+            forget = setup.split.forget
+            listed = listed_images(forget.images, _labels(setup, forget), labels)
         return make_reference(
-            setup.judge, self.params, test.images, labels, setup.forgotten, setup.feature
+            setup.judge,
+            self.params,
+            test.images,
+            labels,
+            setup.forgotten,
+            setup.feature,
+            listed=listed,
         )
 
     @on_first_process

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import jax
 import numpy as np
 
-from gsu_jax.data import ForgetAttribute, ForgetClass, Source, Split, parse_request
+from gsu_jax.data import Source, Split, parse_request
 from gsu_jax.methods import Method
 from gsu_jax.models import Classifier, GenerativeModel
 from gsu_jax.runtime import Placement
@@ -23,8 +23,8 @@ class Setup:
         source: the images.
         split: the training images to forget and to retain.
         attribute: what the judge tells apart: the data set's label, or an attribute.
-        feature: the judge's index of the class to forget.
-        forgotten: `[n]` bool, which test images show the class to forget.
+        feature: the judge's indices of the classes to forget; None if single images are forgotten.
+        forgotten: `[n]` bool, which test images show what is forgotten.
         model: the generative model.
         judge: the classifier behind fratio, IS and the Frechet distances.
     """
@@ -33,7 +33,7 @@ class Setup:
     source: Source
     split: Split
     attribute: str
-    feature: int
+    feature: tuple[int, ...] | None
     forgotten: np.ndarray
     model: GenerativeModel
     judge: Classifier
@@ -43,19 +43,17 @@ def resolve(config: StudyConfig, source: Source) -> Setup:
     """Parses the request, splits the images and builds the networks.
 
     Raises:
-        ValueError: the request names no class or attribute of the data.
+        ValueError: the request names nothing in the data, or there are no test images.
     """
     # Flax takes seconds to import, which a script's --help should not wait for.
     from gsu_jax import networks
 
-    request = parse_request(config.forget, source)
-    if not isinstance(request, ForgetClass | ForgetAttribute):
+    if not len(source.test):
         raise ValueError(
-            f"forget must name a class or an attribute, which a judge can see in samples, got "
-            f"{config.forget!r}; to forget listed images call gsu_jax.unlearn"
+            f"{source.name} has no test images, which every metric needs; load it without holdout=0"
         )
-    attribute = request.name if isinstance(request, ForgetAttribute) else request.attribute
-    attribute = attribute or source.label
+    request = parse_request(config.forget, source)
+    attribute, feature = request.seen(source) or (source.label, None)
     halves, test = request.split(source)
     classes, channels = len(source.classes[attribute]), source.image_shape[-1]
     config = replace(
@@ -68,7 +66,7 @@ def resolve(config: StudyConfig, source: Source) -> Setup:
         source=source,
         split=halves,
         attribute=attribute,
-        feature=int(halves.forget.attributes[attribute][0]),
+        feature=feature,
         forgotten=test.mask,
         model=networks.generator(config.model),
         judge=networks.classifier(config.judge),

@@ -82,7 +82,7 @@ def test_success_prints_the_table_and_the_report_and_no_errors(run, monkeypatch)
     [
         ("--forget 11", ["forget", "'11'", "'1'"]),
         ("--forget Male", ["forget", "'Male'"]),
-        ("--forget indices:0,5", ["forget", "indices:0,5"]),
+        ("--forget files:1.png", ["forget", "names", "indices:"]),
         ("--methods redirect_surgry", ["--methods", "'redirect_surgry'", "'redirect_surgery'"]),
         ("--methods", ["--methods"]),
         ("--seeds 0", ["seeds", "at least 1", "0"]),

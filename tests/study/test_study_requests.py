@@ -1,0 +1,42 @@
+"""Studies of several classes, and of listed images."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from tiny_study import quick_judge, run_tiny, tiny_config
+
+from gsu_jax.data import load
+from gsu_jax.study import run_study
+
+METHODS = ("before", "retrain", "gradient_ascent")
+
+
+def test_several_classes_are_forgotten_together(tmp_path):
+    """Every sample shows one of all ten classes."""
+    everything = ",".join(str(digit) for digit in range(9))
+    results = run_tiny(tmp_path, forget=everything, methods=METHODS[:1], seeds=1)
+    counts = results["config"]["data"]
+    labels = load("digits").train.attributes["label"]
+    assert counts["forget"] == np.count_nonzero(labels < 9)
+    (row,) = results["rows"]
+    assert 0 < row["fratio"] <= 1
+    assert row["fratio_probability"] == pytest.approx(0.9, abs=0.1)
+
+
+def test_listed_images_are_compared_with_test_images_and_retrained_models(tmp_path):
+    results = run_tiny(tmp_path, forget="indices:0,5,17", methods=METHODS, seeds=2)
+    assert results["config"]["data"]["forget"] == 3
+    for row in results["rows"]:
+        assert row["fratio"] is None
+        assert np.isfinite([row["nelbo_gap"], row["nelbo_forget"], row["fid"]]).all()
+    compared = {(entry["method"], entry["metric"]) for entry in results["comparison"]}
+    assert ("gradient_ascent", "nelbo_gap") in compared
+    assert "nelbo" in (tmp_path / "report.html").read_text()
+
+
+def test_a_source_without_test_images_is_refused(tmp_path):
+    digits = load("digits")
+    source = dataclasses.replace(digits, test=digits.test.take([]))
+    with quick_judge(), pytest.raises(ValueError, match=r"digits has no test images.*holdout"):
+        run_study(tiny_config(), source, tmp_path / "out", methods=METHODS, seeds=1)
