@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from gsu_jax.checks import at_least
 from gsu_jax.surgery._leaves import accumulator
-from gsu_jax.surgery._module_recipes import module_recipe
+from gsu_jax.surgery._module_recipes import NNX_RECIPE
 from gsu_jax.surgery._tree_checks import Tree, check_floating, leaf_paths
 
 # loss(params, batch, key) -> scalar, or (scalar, aux)
@@ -122,9 +122,9 @@ def _with_aux(loss: KeyedLoss, has_aux: bool) -> KeyedLoss:
         try:
             result = loss(params, batch, key)
         except Exception as error:
-            # Flax refuses a module that the loss changes, which batch statistics do.
+            # Flax refuses that a loss changes a module made outside it, as batch statistics do.
             if type(error).__name__ == "TraceContextError":
-                error.add_note(f"gsu_jax: params is a module{module_recipe(params)}")
+                error.add_note(f"The loss changes a module that was made outside it{NNX_RECIPE}")
             raise
         if not has_aux and isinstance(result, tuple):
             raise TypeError(

@@ -2,23 +2,22 @@
 
 from typing import Any
 
-# Told from the names of the classes, so that neither library is imported.
-RECIPES = {
-    "flax.nnx": (
-        ". Of a Flax NNX module, differentiate the parameters alone: "
-        "graphdef, params, rest = nnx.split(model, nnx.Param, ...), and in the loss "
-        "model = nnx.merge(graphdef, params, rest, copy=True)"
-    ),
-    "equinox": (
-        ". Of an Equinox module, differentiate the arrays alone, filter with eqx.partition: "
-        "params, static = eqx.partition(model, eqx.is_inexact_array), and in the loss "
-        "model = eqx.combine(params, static)"
-    ),
-}
+NNX_RECIPE = (
+    " (Flax NNX: graphdef, params, rest = nnx.split(model, nnx.Param, ...), and in the loss "
+    "model = nnx.merge(graphdef, params, rest, copy=True))"
+)
+EQUINOX_RECIPE = (
+    " (Equinox: filter with eqx.partition, params, static = eqx.partition(model, "
+    "eqx.is_inexact_array), and in the loss model = eqx.combine(params, static))"
+)
+RECIPES = {"flax.nnx": NNX_RECIPE, "equinox": EQUINOX_RECIPE}
 
 
 def module_recipe(tree: Any) -> str:
-    """A sentence for the end of an error about `tree`; empty if it is no module."""
+    """A remark for the end of an error about `tree`; empty if it is no module.
+
+    The names of its classes tell, so that neither library is imported.
+    """
     modules = [base.__module__ for base in type(tree).__mro__]
     for library, recipe in RECIPES.items():
         if any(f"{module}.".startswith(f"{library}.") for module in modules):

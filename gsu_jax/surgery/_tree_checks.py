@@ -93,6 +93,12 @@ def _check_same_structure(updates: Tree, retain_grads: Tree) -> None:
             "stack them, a leading axis of k on every leaf: "
             "retain_grads = jax.tree.map(lambda *leaves: jnp.stack(leaves), *retain_grads)"
         )
+    recipe = module_recipe(retain_grads)
+    if recipe and type(retain_grads) is not type(updates):
+        raise ValueError(
+            f"retain_grads is a {type(retain_grads).__name__}, the updates are a "
+            f"{type(updates).__name__}: give two trees of one structure{recipe}"
+        )
     expected_paths, got_paths = leaf_paths(updates), leaf_paths(retain_grads)
     fix = "was it computed with the same loss and the same parameters?"
     for path in expected_paths:
@@ -100,10 +106,10 @@ def _check_same_structure(updates: Tree, retain_grads: Tree) -> None:
             raise ValueError(f"retain_grads has no leaf {path}; {fix}")
     for path in got_paths:
         if path not in expected_paths:
-            raise ValueError(f"retain_grads has a leaf {path} that the updates lack; {fix}")
+            raise ValueError(f"retain_grads has a leaf {path} that the updates lack; {fix}{recipe}")
     raise ValueError(
         "retain_grads has the leaves of the updates in other containers: expected "
-        f"{expected}, got {got}{module_recipe(retain_grads)}"
+        f"{expected}, got {got}"
     )
 
 
