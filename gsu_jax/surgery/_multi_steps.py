@@ -44,6 +44,8 @@ def multi_steps(
 
     The sums are kept in float32 at least, which costs the memory of two gradients. `tx` gets the
     means in the dtypes of the gradients, and `params` and other extra arguments of the k-th call.
+    Under `shard_map`, average both gradients over the devices first, or use `check_vma=False` and
+    keep a state per device.
 
     Args:
         tx: The optimizer, such as `optax.chain(project_conflicting(), optax.adam(1e-3))`.
@@ -111,7 +113,7 @@ def multi_steps(
 
         def wait(sums, inner_state):
             steps, _ = jax.eval_shape(step, sums, inner_state)
-            nothing = jax.tree.map(lambda u, s: jnp.zeros_like(u, s.dtype), updates, steps)
+            nothing = jax.tree.map(lambda u, s: jnp.zeros_like(u, s.dtype), sums[0], steps)
             return nothing, MultiStepsState(state.mini_step + 1, *sums, inner_state)
 
         return jax.lax.cond(state.mini_step == k - 1, step, wait, sums, state.inner_state)
