@@ -38,7 +38,7 @@ TESTS = {
     "_add_retain_gradient.py": "test_transforms test_contract",
     "_cone.py": "test_cone",
     "_conflict.py": "test_conflict test_norm_overflow test_span test_projection",
-    "_gradients.py": "test_gradients",
+    "_gradients.py": "test_gradients test_modules",
     "_gramian.py": "test_gramian test_span",
     "_inner_products.py": "test_inner_products test_projection test_conflict",
     "_leaves.py": "test_projection test_transforms test_span",

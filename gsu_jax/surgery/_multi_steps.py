@@ -66,17 +66,15 @@ def multi_steps(
             changes from one call to the next.
 
     Example:
-        >>> import jax.numpy as jnp, optax
+        >>> import jax.numpy as jnp
         >>> from gsu_jax.surgery import project_conflicting
-        >>> optimizer = multi_steps(optax.chain(project_conflicting(), optax.sgd(1.0)), 2)
-        >>> params = jnp.zeros(2)
-        >>> state = optimizer.init(params)
-        >>> retain = jnp.array([0.0, 2.0])
+        >>> transform = multi_steps(project_conflicting(), 2)
+        >>> state, retain = transform.init(jnp.zeros(2)), jnp.array([0.0, 2.0])
         >>> for update in jnp.array([[1.0, 1.0], [3.0, 1.0]]):
-        ...     steps, state = optimizer.update(update, state, params, retain_grads=retain)
-        ...     print(steps.tolist())
+        ...     mean, state = transform.update(update, state, retain_grads=retain)
+        ...     print(mean.tolist())
         [0.0, 0.0]
-        [-2.0, 0.0]
+        [2.0, 0.0]
     """
     integer(k=k)
     at_least(1, k=k)

@@ -49,7 +49,7 @@ def loss(model, batch, key):
 
 
 @pytest.mark.parametrize("kind", ["linear", "norm"])
-def test_gradients_of_a_whole_module_meet_the_state_of_nnx_with_the_recipe(kind):
+def test_gradients_of_a_whole_module_are_no_state_and_get_the_recipe(kind):
     model = network(kind)
     optimizer = nnx.Optimizer(model, project_conflicting(), wrt=nnx.Param)
     grads = forget_retain_grads(loss, model, FORGET, RETAIN, KEY)
