@@ -61,7 +61,7 @@ def integer(**values: Any) -> None:
 
 
 def choice(choices: Collection[str], otherwise: str = "", /, **values: Any) -> None:
-    """Raises ValueError for a value that is not in `choices`.
+    """Raises ValueError for a value that is not in `choices`, with the nearest of them.
 
     Args:
         choices: The strings that are allowed.
@@ -76,7 +76,9 @@ def choice(choices: Collection[str], otherwise: str = "", /, **values: Any) -> N
     for name, value in values.items():
         if value not in choices:
             allowed = [*(f'"{known}"' for known in choices), *filter(None, [otherwise])]
-            raise ValueError(f"{name} must be {' or '.join(allowed)}, got {value!r}")
+            suggestion = near(value, choices) if isinstance(value, str) else ""
+            got = f"{value!r}.{suggestion}" if suggestion else repr(value)
+            raise ValueError(f"{name} must be {' or '.join(allowed)}, got {got}")
 
 
 def _check_numbers(values: dict[str, Any], holds: Callable[[Any], Any], expected: str) -> None:

@@ -8,6 +8,7 @@ from gsu_jax.surgery._measure_conflict import (
     conflict_metrics,
     measure_conflict,
 )
+from gsu_jax.surgery._multi_steps import MultiStepsState, multi_steps
 from gsu_jax.surgery._project_conflicting import project_conflicting
 from gsu_jax.surgery._projection import project, project_cone, project_subspace
 from gsu_jax.surgery._tree_checks import Tree, check_floating
@@ -17,6 +18,7 @@ __all__ = [
     "Conflict",
     "ForgetRetainGrads",
     "MeasureConflictState",
+    "MultiStepsState",
     "Tree",
     "add_retain_gradient",
     "check_floating",
@@ -24,6 +26,7 @@ __all__ = [
     "forget_retain_grads",
     "measure",
     "measure_conflict",
+    "multi_steps",
     "project",
     "project_cone",
     "project_conflicting",

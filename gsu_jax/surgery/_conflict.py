@@ -92,8 +92,8 @@ def conflict_from_products(products: InnerProducts, project_group: jax.Array) ->
     retain_norms = jnp.sqrt(products.retain_square)
     both = update_norms * retain_norms
     cosines = jnp.where(both > 0, products.dot / jnp.where(both > 0, both, 1), 0)
-    update_share, update_norm = _normalize(update_norms / products.update_scale)
-    retain_share, retain_norm = _normalize(retain_norms / products.retain_scale)
+    update_share, update_norm = _shares(update_norms, products.update_scale)
+    retain_share, retain_norm = _shares(retain_norms, products.retain_scale)
     cosine = jnp.clip(jnp.sum(cosines * update_share * retain_share), -1, 1)
     cosine = jnp.where(jnp.all(products.finite), cosine, jnp.nan)
     return Conflict(cosine, update_norm, retain_norm, jnp.any(project_group))
@@ -101,14 +101,25 @@ def conflict_from_products(products: InnerProducts, project_group: jax.Array) ->
 
 def initial_conflict() -> Conflict:
     """Returns the state of a transform before its first step."""
-    zero = jnp.zeros((), jnp.float32)
-    return Conflict(zero, zero, zero, jnp.zeros((), bool))
+    # An array each: a state that is donated must not hold one twice.
+    return Conflict(*[jnp.zeros((), jnp.float32) for _ in range(3)], jnp.zeros((), bool))
 
 
 def conflict_state(conflict: Conflict) -> Conflict:
     """Returns `conflict` in float32, so that a state keeps its dtypes for updates of any dtype."""
     measured = [value.astype(jnp.float32) for value in conflict[:3]]
     return Conflict(*measured, conflict.projected)
+
+
+def _shares(norms: jax.Array, scales: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Returns the shares of `norms / scales` in their norm, and that norm.
+
+    The scales are powers of two. The smallest of them is taken out until the end, so that the
+    shares are right even if the norm is beyond the range of its dtype.
+    """
+    scale = jnp.min(scales, initial=jnp.inf)
+    shares, norm = _normalize(norms * (scale / scales))
+    return shares, norm / scale
 
 
 def _normalize(norms: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -61,7 +61,7 @@ def measure_conflict(
 
     def init(params: Tree) -> MeasureConflictState:
         del params
-        return MeasureConflictState(*[jnp.zeros((), jnp.float32)] * 3)
+        return MeasureConflictState(*[jnp.zeros((), jnp.float32) for _ in range(3)])
 
     def update(updates, state, params=None, *, retain_grads=None, **extra_args):
         del state, params, extra_args

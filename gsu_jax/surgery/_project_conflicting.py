@@ -33,6 +33,9 @@ def project_conflicting(
     removes their whole span and "conflict" takes the nearest update that raises none of their
     losses (`gsu_jax.surgery.project_cone`).
 
+    To accumulate gradients over several calls, use `multi_steps`. In `optax.MultiSteps` the mean of
+    the updates is projected off the retain gradient of the last call alone, without an error.
+
     Args:
         retain_grads: A fixed retain gradient; `retain_grads` of `update` takes precedence.
         when: "always" (the paper), or "conflict": only if the update would raise the retained loss

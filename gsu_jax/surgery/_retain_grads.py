@@ -16,8 +16,9 @@ def retain_grads_of_step(
     if retain_grads is None:
         raise ValueError(
             f"{transform} needs the gradient of the retained loss: call "
-            "optimizer.update(grads, state, params, retain_grads=...). If you did, a wrapper in "
-            "between drops extra arguments, such as MultiSteps(...).gradient_transformation()"
+            "optimizer.update(grads, state, params, retain_grads=...). If you did, something in "
+            "between drops extra arguments: flax's TrainState.apply_gradients (call "
+            "state.tx.update), or optax.MultiSteps in a chain (use gsu_jax.multi_steps)"
         )
     if _is_masked(updates) and not _is_masked(retain_grads):
         raise ValueError(

@@ -5,6 +5,8 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
+from gsu_jax.surgery._module_recipes import module_recipe
+
 Tree = Any
 When = Literal["always", "conflict"]
 Incoming = Literal["gradients", "steps"]
@@ -64,11 +66,14 @@ def check_floating(tree: Tree, name: str) -> None:
 gradients: keep other leaves outside the parameters
     """
     for path, leaf in zip(leaf_paths(tree), jax.tree.leaves(tree), strict=True):
-        dtype = leaf.dtype if hasattr(leaf, "dtype") else jnp.result_type(leaf)
-        if not jnp.issubdtype(dtype, jnp.floating):
+        dtype = getattr(leaf, "dtype", None)
+        if dtype is None and isinstance(leaf, int | float | complex):
+            dtype = jnp.result_type(leaf)
+        if dtype is None or not jnp.issubdtype(dtype, jnp.floating):
+            kind = f"type {type(leaf).__name__}" if dtype is None else f"dtype {dtype}"
             raise TypeError(
-                f"{name} has a leaf {path} of dtype {dtype}; only floating-point leaves have "
-                "gradients: keep other leaves outside the parameters"
+                f"{name} has a leaf {path} of {kind}; only floating-point leaves have gradients: "
+                f"keep other leaves outside the parameters{module_recipe(tree)}"
             )
 
 
@@ -82,6 +87,18 @@ def _check_same_structure(updates: Tree, retain_grads: Tree) -> None:
     expected, got = jax.tree.structure(updates), jax.tree.structure(retain_grads)
     if expected == got:
         return
+    if _is_list_of(expected, retain_grads):
+        raise ValueError(
+            f"retain_grads is a {type(retain_grads).__name__} of {len(retain_grads)} gradients; "
+            "stack them, a leading axis of k on every leaf: "
+            "retain_grads = jax.tree.map(lambda *leaves: jnp.stack(leaves), *retain_grads)"
+        )
+    recipe = module_recipe(retain_grads)
+    if recipe and type(retain_grads) is not type(updates):
+        raise ValueError(
+            f"retain_grads is a {type(retain_grads).__name__}, the updates are a "
+            f"{type(updates).__name__}: give two trees of one structure{recipe}"
+        )
     expected_paths, got_paths = leaf_paths(updates), leaf_paths(retain_grads)
     fix = "was it computed with the same loss and the same parameters?"
     for path in expected_paths:
@@ -89,11 +106,17 @@ def _check_same_structure(updates: Tree, retain_grads: Tree) -> None:
             raise ValueError(f"retain_grads has no leaf {path}; {fix}")
     for path in got_paths:
         if path not in expected_paths:
-            raise ValueError(f"retain_grads has a leaf {path} that the updates lack; {fix}")
+            raise ValueError(f"retain_grads has a leaf {path} that the updates lack; {fix}{recipe}")
     raise ValueError(
         "retain_grads has the leaves of the updates in other containers: expected "
         f"{expected}, got {got}"
     )
+
+
+def _is_list_of(structure: Any, tree: Tree) -> bool:
+    """Whether `tree` is a list or tuple of trees of that structure."""
+    items = tree if isinstance(tree, list | tuple) else ()
+    return bool(items) and all(jax.tree.structure(item) == structure for item in items)
 
 
 def _shapes(updates: Tree, retain_grads: Tree) -> list[tuple[str, tuple, tuple]]:

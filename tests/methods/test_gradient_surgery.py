@@ -11,7 +11,8 @@ from linear_autoencoder import MODEL, gradient, images
 from method_steps import KEY, batch_of, first_step
 from scipy import optimize
 
-from gsu_jax import GradientSurgery, unlearn
+from gsu_jax import GradientSurgery, RedirectSurgery, unlearn
+from gsu_jax.methods import SurgeryInAdamMetric
 from gsu_jax.methods._gradient_surgery import modules
 
 RETAIN = images(2, 6)
@@ -153,3 +154,19 @@ def test_through_the_decoder_the_encoder_gets_no_gradient():
 def test_settings_that_cannot_work_are_refused(params, settings, message):
     with pytest.raises(ValueError, match=message):
         unlearn(MODEL, params, ALIKE, RETAIN, method=GradientSurgery(**settings), key=KEY)
+
+
+@pytest.mark.parametrize("method", [GradientSurgery, SurgeryInAdamMetric, RedirectSurgery])
+def test_a_setting_that_is_misspelled_is_refused_when_the_method_is_built(method):
+    with pytest.raises(ValueError, match=r"when must be .*'allways'\. Did you mean 'always'\?"):
+        method(when="allways")
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "meant"),
+    [("incoming", "gradient", "gradients"), ("scope", "globl", "global"), ("sign", "asc", None)],
+)
+def test_settings_of_surgery_are_refused_with_the_nearest_choice(setting, value, meant):
+    with pytest.raises(ValueError, match=f"{setting} must be .*got '{value}'") as caught:
+        GradientSurgery(**{setting: value})
+    assert (f"Did you mean '{meant}'?" in str(caught.value)) == (meant is not None)

@@ -104,11 +104,14 @@ def test_multi_steps_projects_on_the_last_retain_gradient():
     assert np.abs(vector(updates) - vector(project(mean_u, mean_r))).max() > 1e-2
 
 
-def test_multi_steps_as_a_transform_drops_extra_arguments():
+def test_multi_steps_of_optax_passes_extra_arguments_on_by_itself_and_drops_them_in_a_chain():
     u, r = random_tree(0), random_tree(1)
-    chain = optax.chain(optax.MultiSteps(project_conflicting(), 2).gradient_transformation())
-    with pytest.raises(ValueError, match=r"MultiSteps\(...\).gradient_transformation"):
-        chain.update(u, chain.init(u), u, retain_grads=r)
+    alone = optax.MultiSteps(project_conflicting(), 1)
+    for transform in (alone, alone.gradient_transformation()):
+        assert_trees_close(one_update(transform, u, retain_grads=r)[0], project(u, r), atol=1e-5)
+        chain = optax.chain(transform)
+        with pytest.raises(ValueError, match=r"MultiSteps in a chain .*gsu_jax\.multi_steps"):
+            chain.update(u, chain.init(u), u, retain_grads=r)
 
 
 def test_nnx_optimizer_takes_retain_grads():

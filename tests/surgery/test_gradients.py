@@ -140,3 +140,45 @@ def test_uneven_batches_are_not_sliced(y, params, batches, key):
 def test_parameters_that_are_not_floating_are_named(params, batches, key):
     with pytest.raises(TypeError, match=r"params .*step .*int32"):
         forget_retain_grads(loss, params | {"step": jnp.arange(2)}, *batches, key)
+
+
+def with_aux(params, batch, key):
+    return loss(params, batch, key), {"mean": jnp.mean(batch["y"]), "key": key, "name": None}
+
+
+def test_aux_of_both_sides_comes_out_and_changes_no_gradient(params, batches, key):
+    plain = forget_retain_grads(loss, params, *batches, key)
+    grads = jax.jit(lambda p: forget_retain_grads(with_aux, p, *batches, key, has_aux=True))(params)
+    assert_trees_close(grads[:4], plain[:4])
+    assert (plain.forget_aux, plain.retain_aux) == (None, None)
+    for aux, batch, side_key in zip(
+        (grads.forget_aux, grads.retain_aux), batches, jax.random.split(key), strict=True
+    ):
+        np.testing.assert_allclose(aux["mean"], jnp.mean(batch["y"]), rtol=1e-6)
+        assert aux["key"] == side_key
+        assert aux["name"] is None
+
+
+def test_a_custom_forget_loss_has_an_aux_of_its_own(params, batches, key):
+    def toward_zero(params, batch, key):
+        return jnp.mean((batch["x"] @ params["w"]) ** 2), "forget"
+
+    grads = forget_retain_grads(
+        with_aux, params, *batches, key, forget_loss=toward_zero, has_aux=True
+    )
+    assert grads.forget_aux == "forget"
+    assert set(grads.retain_aux) == {"mean", "key", "name"}
+    assert_trees_close(grads.forget_loss, toward_zero(params, batches[0], key)[0])
+
+
+def test_aux_of_microbatches_is_refused(params, batches, key):
+    with pytest.raises(ValueError, match=r"has_aux=True .*microbatch_size, got 4.*multi_steps"):
+        forget_retain_grads(with_aux, params, *batches, key, microbatch_size=4, has_aux=True)
+
+
+def test_a_loss_that_returns_a_pair_needs_has_aux(params, batches, key):
+    with pytest.raises(TypeError, match=r"loss .*scalar, got a tuple of 2.*has_aux=True"):
+        forget_retain_grads(with_aux, params, *batches, key)
+    for wrong in (loss, lambda *arguments: (*with_aux(*arguments), 0)):
+        with pytest.raises(TypeError, match=r"has_aux=True needs .*\(value, aux\), got"):
+            forget_retain_grads(wrong, params, *batches, key, has_aux=True)

@@ -1,5 +1,6 @@
 """Errors name the leaf at fault."""
 
+import jax
 import jax.numpy as jnp
 import pytest
 
@@ -27,6 +28,20 @@ def test_additional_leaf_is_named():
 def test_other_containers_are_refused():
     with pytest.raises(ValueError, match="containers"):
         project([jnp.ones(2)], (jnp.ones(2),))
+
+
+@pytest.mark.parametrize("function", [project, measure, project_subspace, project_cone])
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_a_list_of_gradients_is_to_be_stacked(function, kind):
+    for updates in (gradients(a=3, b=()), jnp.ones(2), [jnp.ones(2), jnp.ones(3)]):
+        with pytest.raises(ValueError, match=rf"{kind.__name__} of 3 .*axis of k.*jnp\.stack"):
+            function(updates, kind([updates] * 3))
+
+
+def test_a_list_of_something_else_is_not_to_be_stacked():
+    for wrong in ([], [jnp.ones(3)], [gradients(a=3), gradients(b=3)]):
+        with pytest.raises(ValueError, match="same loss and the same parameters"):
+            project(gradients(a=3), wrong)
 
 
 def test_other_shape_is_named():
@@ -69,6 +84,20 @@ def test_leaf_that_is_not_floating_is_named(dtype):
 
 def test_python_numbers_are_floating_leaves():
     check_floating({"scale": 1.0}, "params")
+    with pytest.raises(TypeError, match=r"params .*step .*int32"):
+        check_floating({"step": 1}, "params")
+
+
+@pytest.mark.parametrize("leaf", [jnp.tanh, "name", object()])
+def test_leaf_that_is_no_array_is_named(leaf):
+    kind = type(leaf).__name__
+    with pytest.raises(TypeError, match=f"params .*leaf act of type {kind}"):
+        check_floating({"act": leaf}, "params")
+
+
+def test_random_key_is_no_floating_leaf():
+    with pytest.raises(TypeError, match=r"params .*key .*key<fry>"):
+        check_floating({"key": jax.random.key(0)}, "params")
 
 
 def test_check_tells_a_set_from_a_single_gradient():
