@@ -11,6 +11,7 @@ from pathlib import Path
 from gsu_jax.cli import read_images, run_command, terminal_width
 from gsu_jax.models import MLPVAEConfig
 from gsu_jax.report import terminal_table
+from gsu_jax.runtime import announce
 from gsu_jax.study import Recipe, StudyConfig
 
 # No model is retrained: the settings are compared with each other.
@@ -75,9 +76,11 @@ def run(arguments: Arguments) -> str:
     from gsu_jax.study import run_sweep  # Flax takes seconds that --help should not
 
     study = config(arguments)
+    source = read_images(study, arguments.data_dir)
+    announce(f"progress: {arguments.out / 'log.jsonl'}")
     results, sweep, best = run_sweep(
         study,
-        read_images(study, arguments.data_dir),
+        source,
         arguments.out,
         learning_rates=arguments.learning_rates,
         retain_weights=arguments.retain_weights,

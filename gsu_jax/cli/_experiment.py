@@ -16,7 +16,7 @@ from gsu_jax.cli._mistakes import report_mistake
 from gsu_jax.data import Source, load
 from gsu_jax.methods import METHODS, Method, get_method
 from gsu_jax.report import terminal_table
-from gsu_jax.runtime import LAUNCHED, is_first, is_lost_peer, join, make_mesh, stage
+from gsu_jax.runtime import LAUNCHED, announce, is_first, is_lost_peer, join, make_mesh, stage
 from gsu_jax.study import StudyConfig, run_study
 
 try:
@@ -28,6 +28,7 @@ except ModuleNotFoundError:  # `run_command` says how to install it
 
 
 MISTAKES = (ValueError, TypeError, OSError, ImportError)
+PIPE_WIDTH = 100
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,7 @@ def read_images(study: StudyConfig, data_dir: Path | None) -> Source:
         ValueError: the images cannot be read; the message names the option.
     """
     size, classes = study.image_size, study.classes
-    with stage("read images", 1) as advance:
+    with stage("read images", 1, patience=1.0) as advance:
         try:
             source = load(study.dataset, data_dir=data_dir, classes=classes, image_size=size)
         except (ValueError, TypeError) as error:
@@ -165,9 +166,9 @@ def read_images(study: StudyConfig, data_dir: Path | None) -> Source:
     return source
 
 
-def terminal_width() -> int | None:
-    """Returns the columns of the terminal, None if the output goes elsewhere."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+def terminal_width() -> int:
+    """Returns the columns of the terminal; 100 if the output goes elsewhere."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else PIPE_WIDTH
 
 
 def _parse(defaults: Any) -> Any:
@@ -196,9 +197,11 @@ def _run(study: StudyConfig, arguments: Arguments, methods: Sequence[Method]) ->
             raise unknown("--methods", "method", name, known)
     names = known if "all" in arguments.methods else dict.fromkeys(arguments.methods)
     mesh = None if arguments.mesh is None else make_mesh(arguments.mesh)
+    source = read_images(study, arguments.data_dir)
+    announce(f"progress: {arguments.out / 'log.jsonl'}")
     results = run_study(
         study,
-        read_images(study, arguments.data_dir),
+        source,
         arguments.out,
         methods=[known[name] for name in names],
         seeds=arguments.seeds,

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import tiny_study
 from PIL import Image
+from report_rows import row
+from report_rows import study as study_of
 from tiny_study import tiny_config
 
 import gsu_jax
@@ -72,6 +74,24 @@ def test_success_prints_the_table_and_the_report_and_no_errors(run, monkeypatch)
     assert "fratio" in printed
     assert "before" in printed
     assert printed.splitlines()[-1] == "report: there/report.html"
+
+
+def test_table_in_a_pipe_fits_a_hundred_columns(run, monkeypatch):
+    rows = [{**row("retrain", s), "fid_retain": 30.0 + s} for s in range(8)]
+    rows += [row(f"gradient_surgery_{i}", s) for i in range(3) for s in range(3)]
+    monkeypatch.setattr(experiment, "run_study", lambda *arguments, **options: study_of(rows))
+    _, printed, _ = run("--methods before --out there")
+    assert max(map(len, printed.splitlines())) <= 100
+    for title in ("fratio", "FID retained", "coverage", "seconds"):
+        assert title in printed
+
+
+def test_log_is_named_before_the_first_stage_of_a_study(run, monkeypatch):
+    said = []
+    monkeypatch.setattr(experiment, "announce", said.append)
+    monkeypatch.setattr(experiment, "run_study", lambda *arguments, **options: {"rows": []})
+    run("--methods before --out there")
+    assert said == ["progress: there/log.jsonl"]
 
 
 # Mistakes
