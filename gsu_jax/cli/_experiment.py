@@ -68,6 +68,7 @@ def main(
     seeds: int = 3,
     presets: Sequence[StudyConfig] = (),
     adjust: Callable[[StudyConfig], StudyConfig] = lambda config: config,
+    description: str | None = None,
 ) -> None:
     """Runs the study `config` from the command line.
 
@@ -83,6 +84,7 @@ def main(
         presets: studies of other data sets. `--dataset NAME` starts from the one with that
             `dataset`, if there is one, in place of `config`.
         adjust: called last, with the study of the command line; returns the study to run.
+        description: the first lines of `--help`; by default the docstring of the script.
 
     Example:
         A whole experiment::
@@ -112,10 +114,12 @@ def main(
         methods=tuple(rows),
         ensemble=config.ensemble,
     )
-    run_command(run, defaults)
+    run_command(run, defaults, description=description)
 
 
-def run_command(run: Callable[[Any], str], defaults: Any) -> None:
+def run_command(
+    run: Callable[[Any], str], defaults: Any, *, description: str | None = None
+) -> None:
     """Reads the command line into a dataclass and prints what `run` returns for it.
 
     A mistake of the user ends in one line on standard error and exit code 2, Ctrl-C in exit code
@@ -124,9 +128,10 @@ def run_command(run: Callable[[Any], str], defaults: Any) -> None:
     Args:
         run: called with an instance of the class of `defaults`, on every process.
         defaults: an instance of a dataclass, whose fields are the options.
+        description: the first lines of `--help`; by default the docstring of the script.
     """
     try:
-        arguments = _parse(defaults)
+        arguments = _parse(defaults, description or sys.modules["__main__"].__doc__)
         join()
         output = run(arguments)
         if is_first():
@@ -171,12 +176,11 @@ def terminal_width() -> int:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else PIPE_WIDTH
 
 
-def _parse(defaults: Any) -> Any:
+def _parse(defaults: Any, description: str | None) -> Any:
     tyro = import_extra("tyro", "tyro", "the command line of an experiment")
     errors = io.StringIO()
     try:
         with contextlib.redirect_stderr(errors):
-            description = sys.modules["__main__"].__doc__
             return tyro.cli(type(defaults), default=defaults, description=description)
     except SystemExit as end:
         if end.code != 2:  # --help

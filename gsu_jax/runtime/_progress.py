@@ -110,7 +110,10 @@ class _Bar:
             TimeRemainingColumn(),
             TextColumn("{task.fields[now]}"),
         )
-        self._bars, self._now = Progress(*columns, console=console), ""
+        # What a block prints stands above the bar, but goes where standard output goes.
+        to_terminal = sys.stdout is not None and sys.stdout.isatty()
+        self._bars = Progress(*columns, console=console, redirect_stdout=to_terminal)
+        self._now = ""
         self._bar = self._bars.add_task(title, total=total, now="")
 
     def __enter__(self) -> None:

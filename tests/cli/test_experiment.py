@@ -273,7 +273,7 @@ def test_help_of_the_experiments_answers_before_flax_is_imported():
 
 
 def test_report_runs_without_tyro(tmp_path):
-    code = "import sys; sys.modules['tyro'] = None; import gsu_jax.__main__ as m; m.main()"
+    code = "import sys; sys.modules['tyro'] = None; from gsu_jax.cli import console; console()"
     shown = subprocess.run(
         [sys.executable, "-c", code, "report", str(tmp_path)],
         capture_output=True,
