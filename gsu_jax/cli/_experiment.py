@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 from gsu_jax.checks import import_extra, listing, unknown
 from gsu_jax.cli._mistakes import report_mistake
+from gsu_jax.cli._programs import keep_programs
 from gsu_jax.data import Source, load
 from gsu_jax.methods import METHODS, Method, get_method
 from gsu_jax.report import terminal_table
@@ -58,6 +59,8 @@ class Arguments:
     mesh: Annotated[str | None, arg(metavar="data=N[,model=M]")] = None
     """Devices that share each batch, and maybe the parameters; by default one device. A run may
     resume on another mesh."""
+    program_cache: bool = True
+    """Keep compiled programs on disk, so that the next run starts sooner."""
 
 
 def main(
@@ -127,12 +130,15 @@ def run_command(
 
     Args:
         run: called with an instance of the class of `defaults`, on every process.
-        defaults: an instance of a dataclass, whose fields are the options.
+        defaults: an instance of a dataclass, whose fields are the options. With a field
+            `program_cache` that is true, compiled programs are kept in the user's cache folder.
         description: the first lines of `--help`; by default the docstring of the script.
     """
     try:
         arguments = _parse(defaults, description or sys.modules["__main__"].__doc__)
         join()
+        if getattr(arguments, "program_cache", False):
+            keep_programs()
         output = run(arguments)
         if is_first():
             print(output)

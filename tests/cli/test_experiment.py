@@ -244,7 +244,7 @@ def test_help_lists_every_option_with_its_default(run):
     assert (status, errors) == (0, "")
     words = " ".join(printed.replace("│", " ").split())
     options = "forget dataset seeds epochs out methods ensemble size data-dir models-from mesh"
-    for option in options.split():
+    for option in (*options.split(), "no-program-cache"):
         assert f"--{option} " in words
     for default in ("1", "digits", "42", "runs/tiny", "all"):
         assert f"(default: {default})" in words
