@@ -1,27 +1,14 @@
-"""Forget a digit of scikit-learn's 8x8 digits: the whole protocol in minutes, with no download."""
+"""Forget a digit of scikit-learn's 8x8 digits: the whole protocol in minutes, with no download.
 
-from gsu_jax.cli import main
-from gsu_jax.models import MLPVAEConfig
-from gsu_jax.study import Recipe, StudyConfig
+The same as `gsu-jax digits`: the settings are in `gsu_jax/cli/experiments/digits.py`.
+"""
 
-CONFIG = StudyConfig(
-    experiment="digits",
-    dataset="digits",
-    forget="1",
-    model=MLPVAEConfig(image_shape=(8, 8, 1), widths=(256, 256), latent_size=16),
-    pretraining=Recipe(epochs=200, batch_size=64),
-    judging=Recipe(epochs=40, batch_size=64, learning_rate=3e-3, one_cycle=True),
-    epochs=20,
-)
-
-ROWS = (
-    "before",
-    "retrain",
-    "fine_tune",
-    "gradient_ascent",
-    "gradient_surgery",
-    "redirect_surgery",
-)
+from gsu_jax.cli import console
 
 if __name__ == "__main__":
-    main(CONFIG, rows=ROWS)
+    console("digits")
+else:  # for those who import its settings
+    from gsu_jax.cli.experiments import digits
+
+    CONFIG = digits.CONFIG
+    ROWS = digits.ROWS

@@ -1,21 +1,13 @@
 """Forget one class of Fashion-MNIST (--forget Sandal, Bag, ...), with the settings of mnist138.py.
 
-After the first class, --models-from the folder of its run: only the retrained models are new.
+The same as `gsu-jax fashion`: the settings are in `gsu_jax/cli/experiments/fashion.py`.
 """
 
-from gsu_jax.cli import main
-from gsu_jax.models import MLPVAEConfig
-from gsu_jax.study import Recipe, StudyConfig
-
-CONFIG = StudyConfig(
-    experiment="fashion",
-    dataset="fashion_mnist",
-    forget="Sandal",
-    model=MLPVAEConfig(),
-    pretraining=Recipe(epochs=40),
-    judging=Recipe(epochs=15, learning_rate=3e-3, one_cycle=True),
-    judge_gate=0.85,
-)
+from gsu_jax.cli import console
 
 if __name__ == "__main__":
-    main(CONFIG, seeds=5)
+    console("fashion")
+else:  # for those who import its settings
+    from gsu_jax.cli.experiments import fashion
+
+    CONFIG = fashion.CONFIG

@@ -1,22 +1,13 @@
 """Forget one digit of all ten of MNIST (--forget 1, 4, 9, ...), with the settings of mnist138.py.
 
-After the first digit, --models-from the folder of its run: only the retrained models are new.
+The same as `gsu-jax mnist`: the settings are in `gsu_jax/cli/experiments/mnist.py`.
 """
 
-from gsu_jax.cli import main
-from gsu_jax.models import MLPVAEConfig
-from gsu_jax.study import Recipe, StudyConfig
-
-CONFIG = StudyConfig(
-    experiment="mnist",
-    dataset="mnist",
-    forget="1",
-    model=MLPVAEConfig(),
-    # 60,000 images: 5,600 steps, and a judge of twice the steps of that of mnist138.py.
-    pretraining=Recipe(epochs=12),
-    judging=Recipe(epochs=4, learning_rate=3e-3, one_cycle=True),
-    judge_gate=0.98,
-)
+from gsu_jax.cli import console
 
 if __name__ == "__main__":
-    main(CONFIG, seeds=5)
+    console("mnist")
+else:  # for those who import its settings
+    from gsu_jax.cli.experiments import mnist
+
+    CONFIG = mnist.CONFIG

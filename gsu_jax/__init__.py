@@ -5,40 +5,44 @@ The core (everything named here) needs jax, optax and numpy alone. `gsu_jax.data
 `pip install "gsu-jax[experiments]"`.
 """
 
-from gsu_jax.methods import (
-    METHODS,
-    SCRUB,
-    UNO,
-    UNOS,
-    VDU,
-    Before,
-    FeatureUnlearning,
-    FineTune,
-    GradientAscent,
-    GradientSurgery,
-    Method,
-    NegGradPlus,
-    RedirectSurgery,
-    Retrain,
-    SalUn,
-    SelectiveAmnesia,
-    SynapticDampening,
-)
-from gsu_jax.models import Classifier, GenerativeModel, Prediction
-from gsu_jax.surgery import (
-    Conflict,
-    ForgetRetainGrads,
-    add_retain_gradient,
-    forget_retain_grads,
-    measure_conflict,
-    multi_steps,
-    project,
-    project_cone,
-    project_conflicting,
-    project_subspace,
-)
-from gsu_jax.surgery.rules import cagrad, gru, pcgrad, project_retain, projected_adam
-from gsu_jax.unlearning import StopRule, UnlearningResult, unlearn
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gsu_jax.methods import (
+        METHODS,
+        SCRUB,
+        UNO,
+        UNOS,
+        VDU,
+        Before,
+        FeatureUnlearning,
+        FineTune,
+        GradientAscent,
+        GradientSurgery,
+        Method,
+        NegGradPlus,
+        RedirectSurgery,
+        Retrain,
+        SalUn,
+        SelectiveAmnesia,
+        SynapticDampening,
+    )
+    from gsu_jax.models import Classifier, GenerativeModel, Prediction
+    from gsu_jax.surgery import (
+        Conflict,
+        ForgetRetainGrads,
+        add_retain_gradient,
+        forget_retain_grads,
+        measure_conflict,
+        multi_steps,
+        project,
+        project_cone,
+        project_conflicting,
+        project_subspace,
+    )
+    from gsu_jax.surgery.rules import cagrad, gru, pcgrad, project_retain, projected_adam
+    from gsu_jax.unlearning import StopRule, UnlearningResult, unlearn
 
 __version__ = "0.1.0.dev0"
 
@@ -82,3 +86,28 @@ __all__ = [
     "projected_adam",
     "unlearn",
 ]
+
+_CORE = ("surgery", "surgery.rules", "models", "methods", "unlearning")
+
+
+def __getattr__(name: str) -> Any:
+    """Imports the core when a name of it is first used: JAX takes a second to import."""
+    if name.startswith("_"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    for package in (import_module(f"{__name__}.{core}") for core in _CORE):
+        names = set(__all__).intersection(package.__all__)
+        globals().update({found: getattr(package, found) for found in names})
+    if name in globals():
+        return globals()[name]
+    module = f"{__name__}.{name}"
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != module:  # a package that ours needs is missing
+            raise
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return [*__all__, "__version__"]

@@ -32,6 +32,7 @@ def pytest_configure(config) -> None:
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": -1,
         "JAX_DISABLE_MOST_OPTIMIZATIONS": not config.getoption("--optimize"),
     }
+    os.environ["GSU_JAX_PROGRESS"] = "off"  # tests compare whole standard errors
     for name, value in settings.items():
         os.environ[name] = str(value)  # for the processes that tests start
         jax.config.update(name.lower(), value)

@@ -63,6 +63,8 @@ import sys
 import jax, jax.numpy, optax, numpy
 before = set(sys.modules)
 import gsu_jax
+for name in gsu_jax.__all__:
+    getattr(gsu_jax, name)
 new = {name.partition(".")[0] for name in set(sys.modules) - before}
 print(*sorted(new - set(sys.stdlib_module_names)))
 """
@@ -75,8 +77,39 @@ def test_the_packages_of_the_experiments_come_with_their_own_rooms():
         f"""
 import sys
 import gsu_jax
+for name in gsu_jax.__all__:
+    getattr(gsu_jax, name)
 found = {{name.partition(".")[0] for name in sys.modules}}
 print(*sorted({EXTRAS!r} & found - {{"chex", "etils"}}))
 """
     )
     assert printed.split() == []
+
+
+def test_names_and_packages_are_imported_when_they_are_first_used():
+    printed = run(
+        """
+import sys
+import gsu_jax
+print("jax" in sys.modules, "gsu_jax.surgery" in sys.modules)
+print(gsu_jax.project.__name__, gsu_jax.data.load.__name__, gsu_jax.surgery.rules.gru.__name__)
+"""
+    )
+    assert printed.split() == ["False", "False", "project", "load", "gru"]
+
+
+def test_name_that_does_not_exist_is_an_attribute_error():
+    printed = run(
+        """
+import gsu_jax
+for name in ("nothing", "_nothing"):
+    try: getattr(gsu_jax, name)
+    except AttributeError as error: print(error)
+print(hasattr(gsu_jax, "nothing"), "unlearn" in dir(gsu_jax))
+"""
+    )
+    assert printed.splitlines() == [
+        "module 'gsu_jax' has no attribute 'nothing'",
+        "module 'gsu_jax' has no attribute '_nothing'",
+        "False True",
+    ]

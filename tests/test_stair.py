@@ -23,7 +23,7 @@ BELOW = {
     "report": "metrics storage checks",
     "unlearning": "methods models data runtime checks",
     "study": "unlearning methods networks models metrics report storage data runtime checks",
-    "cli": "study report methods data runtime checks",
+    "cli": "study networks report methods curvature surgery models storage data runtime checks",
     "__main__": "cli",
     "__init__": "surgery models methods unlearning",
 }

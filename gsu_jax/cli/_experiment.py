@@ -13,10 +13,11 @@ from typing import Annotated, Any
 
 from gsu_jax.checks import import_extra, listing, unknown
 from gsu_jax.cli._mistakes import report_mistake
+from gsu_jax.cli._programs import keep_programs
 from gsu_jax.data import Source, load
 from gsu_jax.methods import METHODS, Method, get_method
 from gsu_jax.report import terminal_table
-from gsu_jax.runtime import LAUNCHED, is_first, is_lost_peer, join, make_mesh, stage
+from gsu_jax.runtime import LAUNCHED, announce, is_first, is_lost_peer, join, make_mesh, stage
 from gsu_jax.study import StudyConfig, run_study
 
 try:
@@ -28,6 +29,7 @@ except ModuleNotFoundError:  # `run_command` says how to install it
 
 
 MISTAKES = (ValueError, TypeError, OSError, ImportError)
+PIPE_WIDTH = 100
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,8 @@ class Arguments:
     mesh: Annotated[str | None, arg(metavar="data=N[,model=M]")] = None
     """Devices that share each batch, and maybe the parameters; by default one device. A run may
     resume on another mesh."""
+    program_cache: bool = True
+    """Keep compiled programs on disk, so that the next run starts sooner."""
 
 
 def main(
@@ -67,6 +71,7 @@ def main(
     seeds: int = 3,
     presets: Sequence[StudyConfig] = (),
     adjust: Callable[[StudyConfig], StudyConfig] = lambda config: config,
+    description: str | None = None,
 ) -> None:
     """Runs the study `config` from the command line.
 
@@ -82,6 +87,7 @@ def main(
         presets: studies of other data sets. `--dataset NAME` starts from the one with that
             `dataset`, if there is one, in place of `config`.
         adjust: called last, with the study of the command line; returns the study to run.
+        description: the first lines of `--help`; by default the docstring of the script.
 
     Example:
         A whole experiment::
@@ -111,10 +117,12 @@ def main(
         methods=tuple(rows),
         ensemble=config.ensemble,
     )
-    run_command(run, defaults)
+    run_command(run, defaults, description=description)
 
 
-def run_command(run: Callable[[Any], str], defaults: Any) -> None:
+def run_command(
+    run: Callable[[Any], str], defaults: Any, *, description: str | None = None
+) -> None:
     """Reads the command line into a dataclass and prints what `run` returns for it.
 
     A mistake of the user ends in one line on standard error and exit code 2, Ctrl-C in exit code
@@ -122,11 +130,15 @@ def run_command(run: Callable[[Any], str], defaults: Any) -> None:
 
     Args:
         run: called with an instance of the class of `defaults`, on every process.
-        defaults: an instance of a dataclass, whose fields are the options.
+        defaults: an instance of a dataclass, whose fields are the options. With a field
+            `program_cache` that is true, compiled programs are kept in the user's cache folder.
+        description: the first lines of `--help`; by default the docstring of the script.
     """
     try:
-        arguments = _parse(defaults)
+        arguments = _parse(defaults, description or sys.modules["__main__"].__doc__)
         join()
+        if getattr(arguments, "program_cache", False):
+            keep_programs()
         output = run(arguments)
         if is_first():
             print(output)
@@ -154,7 +166,7 @@ def read_images(study: StudyConfig, data_dir: Path | None) -> Source:
         ValueError: the images cannot be read; the message names the option.
     """
     size, classes = study.image_size, study.classes
-    with stage("read images", 1) as advance:
+    with stage("read images", 1, patience=1.0) as advance:
         try:
             source = load(study.dataset, data_dir=data_dir, classes=classes, image_size=size)
         except (ValueError, TypeError) as error:
@@ -165,17 +177,16 @@ def read_images(study: StudyConfig, data_dir: Path | None) -> Source:
     return source
 
 
-def terminal_width() -> int | None:
-    """Returns the columns of the terminal, None if the output goes elsewhere."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+def terminal_width() -> int:
+    """Returns the columns of the terminal; 100 if the output goes elsewhere."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else PIPE_WIDTH
 
 
-def _parse(defaults: Any) -> Any:
+def _parse(defaults: Any, description: str | None) -> Any:
     tyro = import_extra("tyro", "tyro", "the command line of an experiment")
     errors = io.StringIO()
     try:
         with contextlib.redirect_stderr(errors):
-            description = sys.modules["__main__"].__doc__
             return tyro.cli(type(defaults), default=defaults, description=description)
     except SystemExit as end:
         if end.code != 2:  # --help
@@ -196,9 +207,11 @@ def _run(study: StudyConfig, arguments: Arguments, methods: Sequence[Method]) ->
             raise unknown("--methods", "method", name, known)
     names = known if "all" in arguments.methods else dict.fromkeys(arguments.methods)
     mesh = None if arguments.mesh is None else make_mesh(arguments.mesh)
+    source = read_images(study, arguments.data_dir)
+    announce(f"progress: {arguments.out / 'log.jsonl'}")
     results = run_study(
         study,
-        read_images(study, arguments.data_dir),
+        source,
         arguments.out,
         methods=[known[name] for name in names],
         seeds=arguments.seeds,

@@ -2,14 +2,15 @@
 
 All processes on this machine, to try it out:
 
-    python -m gsu_jax launch --processes 2 SCRIPT ...
+    gsu-jax launch --processes 2 SCRIPT ...
 
 One process on each machine, with its own --process; HOST is the machine of process 0:
 
-    python -m gsu_jax launch --processes 2 --process 0 --coordinator HOST:PORT SCRIPT ...
-    python -m gsu_jax launch --processes 2 --process 1 --coordinator HOST:PORT SCRIPT ...
+    gsu-jax launch --processes 2 --process 0 --coordinator HOST:PORT SCRIPT ...
+    gsu-jax launch --processes 2 --process 1 --coordinator HOST:PORT SCRIPT ...
 
-Process 0 writes and prints. If a process is lost, the others stop, and the same command resumes.
+SCRIPT may be the name of an experiment, such as mnist138. Process 0 writes and prints. If a process
+is lost, the others stop, and the same command resumes.
 Slurm, Open MPI and Kubernetes start the script themselves, without this command.
 """
 
@@ -72,7 +73,7 @@ def main() -> int:
         "cluster_detection_method": "deactivate",
         **timeouts(arguments.heartbeat),
     }
-    command = [sys.executable, str(arguments.script), *arguments.arguments]
+    command = [sys.executable, *arguments.script, *arguments.arguments]
     for ending in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(ending, lambda number, _: sys.exit(128 + number))
     children = []
@@ -119,7 +120,7 @@ def _watch(children: list[Child]) -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = Parser(
-        prog="python -m gsu_jax launch",
+        prog="gsu-jax launch",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -129,7 +130,7 @@ def _arguments() -> argparse.Namespace:
     add("--coordinator", metavar="HOST:PORT", help="the machine of process 0, and a free port")
     add("--wait", default=300, help="for all processes to come (300)", **seconds)
     add("--heartbeat", default=HEARTBEAT, help="after which a silent one is lost (20)", **seconds)
-    add("script", type=Path, help="such as experiments/mnist138.py")
+    add("script", help="such as experiments/mnist138.py, or an experiment, such as mnist138")
     add("arguments", nargs=argparse.REMAINDER, help="of the script, such as --mesh data=8")
     found = parser.parse_args()
     for name in ("processes", "wait", "heartbeat"):
@@ -141,9 +142,19 @@ def _arguments() -> argparse.Namespace:
         parser.error(f"--process must be 0 to {found.processes - 1}, got {found.process}")
     if found.coordinator is not None and not re.fullmatch(r".+:\d{1,5}", found.coordinator):
         parser.error(f"--coordinator must be HOST:PORT, got {found.coordinator!r}")
-    if not found.script.is_file():
-        parser.error(f"there is no script {found.script}")
+    if Path(found.script).is_file():
+        found.script = [found.script]
+    elif found.script in _experiments():
+        found.script = ["-m", "gsu_jax", found.script]
+    else:
+        parser.error(f"there is no script {found.script}, and no experiment of that name")
     return found
+
+
+def _experiments() -> list[str]:
+    from gsu_jax.cli import experiments  # the launcher of a script need not wait for them
+
+    return experiments.__all__
 
 
 def _free_port() -> int:

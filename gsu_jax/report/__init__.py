@@ -4,11 +4,13 @@ The package takes data and writes files atomically; it does not know how a study
 rich, Jinja2, matplotlib and Pillow when they are needed.
 """
 
+from gsu_jax.report._comma_separated import csv_table
 from gsu_jax.report._comparison import compare
 from gsu_jax.report._figures import drawing
 from gsu_jax.report._grids import image_grid, save_grid
+from gsu_jax.report._latex import latex_table
 from gsu_jax.report._markdown import markdown_table
-from gsu_jax.report._page import write_report
+from gsu_jax.report._page import html_page, write_report
 from gsu_jax.report._results import read_results, write_results
 from gsu_jax.report._summary import summarize
 from gsu_jax.report._sweep_files import write_sweep_files
@@ -21,8 +23,11 @@ __all__ = [
     "Point",
     "best",
     "compare",
+    "csv_table",
     "drawing",
+    "html_page",
     "image_grid",
+    "latex_table",
     "markdown_table",
     "pareto",
     "points",

@@ -1,7 +1,7 @@
 """The results as a Markdown table, as docs/ and the README show them."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from gsu_jax.report._columns import COLUMNS, MARKS, Column
 from gsu_jax.report._findings import Findings
@@ -32,7 +32,7 @@ def markdown_table(results: Mapping[str, Any]) -> str:
         <BLANKLINE>
     """
     if not results["rows"]:
-        return f"{_made_with(results)}\n\nNo row is finished yet.\n"
+        return f"{made_with(results)}\n\nNo row is finished yet.\n"
     found = Findings(results)
     headings = [column.heading for column in SHOWN]
     headings.insert(1, "worst 95 % bound")
@@ -45,22 +45,42 @@ def markdown_table(results: Mapping[str, Any]) -> str:
         cells.insert(1, number(found.worst_bound(method)))
         name = method if found.roles[method] == "method" else f"**{method}**"
         lines.append(f"| {name} | {' | '.join(cells)} | {found.seeds(method)} |")
-    return "\n".join([_made_with(results), "", *lines, "", _legend(results, found), ""])
+    return "\n".join([made_with(results), "", *lines, "", legend(results, found), ""])
 
 
-def _cell(found: Findings, method: str, column: Column) -> str:
+class Parts(NamedTuple):
+    """What stands in a cell: a mean, whether it is the best, and what follows it."""
+
+    mean: str
+    best: bool = False
+    deviation: str = ""
+    share: str = ""
+    place: str | None = None
+
+
+def parts(found: Findings, method: str, column: Column) -> Parts:
+    """Returns what the cell of a method shows, in text without markup."""
     metric = column.metric
     mean, deviation = mean_and_deviation(found.mean(method, metric))
     if mean == NONE:
-        return "diverged" if metric == "fratio" and found.diverged(method) else NONE
-    text = f"**{mean}**" if method == found.best.get(metric) else mean
-    text += f" ± {deviation}" if deviation else ""
-    if metric == "seconds" and (share := found.ratio_text(method, metric)):
-        text += f" ({share})"
-    return f"{text} {MARKS[found.place(method, metric)]}".rstrip()
+        return Parts("diverged" if metric == "fratio" and found.diverged(method) else NONE)
+    share = found.ratio_text(method, metric) if metric == "seconds" else ""
+    return Parts(
+        mean,
+        method == found.best.get(metric),
+        f" ± {deviation}" if deviation else "",
+        f" ({share})" if share else "",
+        found.place(method, metric),
+    )
 
 
-def _made_with(results: Mapping[str, Any]) -> str:
+def _cell(found: Findings, method: str, column: Column) -> str:
+    part = parts(found, method, column)
+    mean = f"**{part.mean}**" if part.best else part.mean
+    return f"{mean}{part.deviation}{part.share} {MARKS[part.place]}".rstrip()
+
+
+def made_with(results: Mapping[str, Any]) -> str:
     """One line: the experiment, date, hardware, commit and versions, as far as they are known."""
     environment = results.get("environment") or {}
     versions = environment.get("versions") or {"jax": environment.get("jax")}
@@ -75,7 +95,8 @@ def _made_with(results: Mapping[str, Any]) -> str:
     return f"`{results['experiment']}`: {'; '.join(fact for fact in facts if fact) or 'unknown'}."
 
 
-def _legend(results: Mapping[str, Any], found: Findings) -> str:
+def legend(results: Mapping[str, Any], found: Findings) -> str:
+    """One line: what the marks of a table mean, and what it was measured with."""
     reference = results.get("reference") or {}
     lines = ["Mean ± sample deviation over seeds; seconds without compilation"]
     if found.retrained:

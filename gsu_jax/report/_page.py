@@ -55,13 +55,30 @@ def write_report(
         >>> "No row is finished yet" in path.read_text()
         True
     """
+    page = html_page(results, grids=grids, histories=histories, published=published)
+    write_whole(path, page)
+
+
+def html_page(
+    results: dict,
+    *,
+    grids: Mapping[str, Any] | None = None,
+    histories: Mapping[str, Sequence[Mapping[str, np.ndarray]]] | None = None,
+    published: Mapping[str, Mapping[str, str]] | None = None,
+) -> str:
+    """Returns the text of report.html; the arguments are those of `write_report`.
+
+    Example:
+        >>> "No row is finished yet" in html_page({"experiment": "digits", "rows": []})
+        True
+    """
     found = Findings(results)
     grids, histories = (_in_order(given or {}, found.methods) for given in (grids, histories))
     histories = {method: seeds for method, seeds in histories.items() if len(seeds)}
     drawn = dict.fromkeys([*found.methods, *grids, *histories], "method") | found.roles
     look = figures.styles(drawn)
     alive = any(not row.get("diverged") for row in found.rows)
-    page = _template().render(
+    return _template().render(
         title=results["experiment"],
         facts=_facts(found, results),
         found=found,
@@ -82,7 +99,6 @@ def write_report(
             if results.get(name)
         },
     )
-    write_whole(path, page)
 
 
 def _template() -> "Template":

@@ -20,7 +20,7 @@ from gsu_jax.runtime._processes import (
     to_host,
 )
 from gsu_jax.runtime._program_cache import ProgramCache
-from gsu_jax.runtime._progress import stage
+from gsu_jax.runtime._progress import announce, stage
 from gsu_jax.runtime._step_loop import loop_steps, scan_steps
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "ProgramCache",
     "Stopwatch",
     "all_gather_json",
+    "announce",
     "broadcast_arrays",
     "broadcast_from_first",
     "check_processes",

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from gsu_jax.runtime._memory import check_fits, raise_out_of_memory
 from gsu_jax.runtime._processes import barrier_before
+from gsu_jax.runtime._progress import activity
 
 
 class Compiled:
@@ -55,9 +56,10 @@ class Compiled:
         """
         if self.is_compiled(*arguments):
             return 0.0
-        start = time.perf_counter()
-        self.trace(*arguments)()
-        return time.perf_counter() - start
+        with activity("compiling"):
+            start = time.perf_counter()
+            self.trace(*arguments)()
+            return time.perf_counter() - start
 
     def is_compiled(self, *arguments: Any) -> bool:
         """Returns whether a call with these arguments would compile nothing."""
@@ -91,12 +93,13 @@ def compile_together(*calls: tuple[Compiled, tuple]) -> float:
     Returns:
         The seconds.
     """
-    start = time.perf_counter()
-    with ThreadPoolExecutor(len(calls)) as threads:
-        traced = (function.trace(*arguments) for function, arguments in calls)
-        for running in [threads.submit(compile_traced) for compile_traced in traced]:
-            running.result()
-    return time.perf_counter() - start
+    with activity("compiling"):
+        start = time.perf_counter()
+        with ThreadPoolExecutor(len(calls)) as threads:
+            traced = (function.trace(*arguments) for function, arguments in calls)
+            for running in [threads.submit(compile_traced) for compile_traced in traced]:
+                running.result()
+        return time.perf_counter() - start
 
 
 @dataclass

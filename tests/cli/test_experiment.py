@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import tiny_study
 from PIL import Image
+from report_rows import row
+from report_rows import study as study_of
 from tiny_study import tiny_config
 
 import gsu_jax
@@ -72,6 +74,24 @@ def test_success_prints_the_table_and_the_report_and_no_errors(run, monkeypatch)
     assert "fratio" in printed
     assert "before" in printed
     assert printed.splitlines()[-1] == "report: there/report.html"
+
+
+def test_table_in_a_pipe_fits_a_hundred_columns(run, monkeypatch):
+    rows = [{**row("retrain", s), "fid_retain": 30.0 + s} for s in range(8)]
+    rows += [row(f"gradient_surgery_{i}", s) for i in range(3) for s in range(3)]
+    monkeypatch.setattr(experiment, "run_study", lambda *arguments, **options: study_of(rows))
+    _, printed, _ = run("--methods before --out there")
+    assert max(map(len, printed.splitlines())) <= 100
+    for title in ("fratio", "FID retained", "coverage", "seconds"):
+        assert title in printed
+
+
+def test_log_is_named_before_the_first_stage_of_a_study(run, monkeypatch):
+    said = []
+    monkeypatch.setattr(experiment, "announce", said.append)
+    monkeypatch.setattr(experiment, "run_study", lambda *arguments, **options: {"rows": []})
+    run("--methods before --out there")
+    assert said == ["progress: there/log.jsonl"]
 
 
 # Mistakes
@@ -224,7 +244,7 @@ def test_help_lists_every_option_with_its_default(run):
     assert (status, errors) == (0, "")
     words = " ".join(printed.replace("│", " ").split())
     options = "forget dataset seeds epochs out methods ensemble size data-dir models-from mesh"
-    for option in options.split():
+    for option in (*options.split(), "no-program-cache"):
         assert f"--{option} " in words
     for default in ("1", "digits", "42", "runs/tiny", "all"):
         assert f"(default: {default})" in words
@@ -253,7 +273,7 @@ def test_help_of_the_experiments_answers_before_flax_is_imported():
 
 
 def test_report_runs_without_tyro(tmp_path):
-    code = "import sys; sys.modules['tyro'] = None; import gsu_jax.__main__ as m; m.main()"
+    code = "import sys; sys.modules['tyro'] = None; from gsu_jax.cli import console; console()"
     shown = subprocess.run(
         [sys.executable, "-c", code, "report", str(tmp_path)],
         capture_output=True,

@@ -1,6 +1,9 @@
 """The results as plain text and as Markdown."""
 
+import csv
+import io
 import json
+import os
 import re
 
 import pytest
@@ -92,6 +95,79 @@ def test_markdown_can_be_made_of_little():
     assert text.startswith("`mnist138`: unknown.")
     assert "●" not in text
     assert "bold" not in text
+
+
+def test_latex_has_the_cells_of_markdown_and_escapes_names():
+    results = study(ensemble(("ours_100%", 1.0), ("other", 3.0)))
+    lines = report.latex_table(results).splitlines()
+    table = lines[lines.index(r"\toprule") : lines.index(r"\bottomrule") + 1]
+    assert lines[0].startswith("% needs ")
+    assert lines[-1] == r"\end{tabular}"
+    assert {line.count(" & ") for line in table if "rule" not in line} == {9}
+    (ours,) = (line for line in table if line.startswith("ours"))
+    assert ours.startswith(r"ours\_100\% & ")
+    assert r"\textbf{30.2} $\pm$ 0.2 $\bullet$" in ours
+    assert r"1.000 $\pm$ 0.000 (2 \%)" in ours
+    (other,) = (line for line in table if line.startswith("other"))
+    assert r"90.6 $\pm$ 0.5 $\bigtriangleup$" in other
+    assert "\n".join(table).isascii()
+    assert not re.search(r"(?<!\\)[%#_]", "\n".join(table))
+
+
+def test_latex_can_be_made_of_little():
+    assert all(line.startswith("% ") for line in report.latex_table(study([])).splitlines())
+
+
+def test_csv_has_a_line_for_each_row_with_the_names_of_all():
+    rows = [row("a, b"), row("c", 1, diverged=True), row("d", 2, extra=0.1)]
+    header, *lines = csv.reader(io.StringIO(report.csv_table(study(rows))))
+    assert header == [*row("a"), "extra"]
+    assert [line[0] for line in lines] == ["a, b", "c", "d"]
+    assert float(lines[0][header.index("fratio")]) == rows[0]["fratio"]
+    assert lines[1][header.index("fratio")] == ""
+    assert [line[-1] for line in lines] == ["", "", "0.1"]
+    assert report.csv_table(study([])) == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "start"),
+    [
+        ("markdown", "`mnist138`"),
+        ("latex", "% needs"),
+        ("csv", "method,"),
+        ("html", "<!doctype html>"),
+    ],
+)
+def test_the_command_prints_or_writes_every_format(tmp_path, capfd, name, start):
+    report.write_results(tmp_path / "results.json", study(ensemble(("ours", 1.0))))
+    assert command.main([str(tmp_path), "--format", name]) == 0
+    printed = capfd.readouterr().out
+    assert printed.lower().startswith(start)
+    out = tmp_path / "there" / "file"
+    assert command.main([str(tmp_path), "--format", name, "--out", str(out)]) == 0
+    assert out.read_text() == printed
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_command_gives_the_page_of_the_run_while_it_is_of_these_results(tmp_path, capfd):
+    report.write_results(tmp_path / "results.json", study([row("a")]))
+    page = tmp_path / "report.html"
+    page.write_text("the page")
+    command.main([str(tmp_path), "--format", "html"])
+    assert capfd.readouterr().out == "the page"
+    os.utime(page, (0, 0))
+    command.main([str(tmp_path), "--format", "html"])
+    assert "mnist138" in capfd.readouterr().out
+
+
+def test_the_command_names_a_format_and_a_place_that_it_cannot_write(tmp_path, capsys):
+    report.write_results(tmp_path / "results.json", study([row("a")]))
+    with pytest.raises(SystemExit, match="2"):
+        command.main([str(tmp_path), "--format", "xml"])
+    assert "'xml'" in capsys.readouterr().err
+    out = tmp_path / "results.json" / "inside"
+    assert command.main([str(tmp_path), "--out", str(out)]) == 2
+    assert str(out) in capsys.readouterr().err
 
 
 def test_the_command_prints_the_markdown_of_a_file_or_a_folder(tmp_path, capfd):

@@ -1,13 +1,12 @@
-"""The two small models of digits whose losses `theory.py` takes apart."""
+"""The two small models of digits whose losses `theory` takes apart."""
 
 from functools import cache
 
 import jax.numpy as jnp
 import optax
 
-from gsu_jax import GenerativeModel
 from gsu_jax.curvature import ComposedLoss
-from gsu_jax.models import MLPVAEConfig, kl_to_standard_normal
+from gsu_jax.models import GenerativeModel, MLPVAEConfig, kl_to_standard_normal
 
 PENALTY = 1e-2
 

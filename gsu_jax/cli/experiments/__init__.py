@@ -1,0 +1,26 @@
+"""The experiments of the command line: `gsu-jax digits` and its kin, one module each.
+
+A module has the literals of its study and `main()`. The files of `experiments/` run them too.
+"""
+
+from gsu_jax.cli.experiments import (
+    digits,
+    faces,
+    fashion,
+    mnist,
+    mnist138,
+    readings,
+    sweep,
+    theory,
+)
+
+__all__ = [
+    "digits",
+    "faces",
+    "fashion",
+    "mnist",
+    "mnist138",
+    "readings",
+    "sweep",
+    "theory",
+]

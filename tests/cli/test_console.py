@@ -1,0 +1,118 @@
+"""`gsu-jax`: its help, its commands, and what it says to a mistake."""
+
+import importlib
+import subprocess
+import sys
+import time
+import tomllib
+
+import pytest
+import tiny_study
+
+import gsu_jax
+from gsu_jax.cli import _console as command
+from gsu_jax.cli import experiments
+
+EXPERIMENTS = tiny_study.ROOT / "experiments"
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Runs the command line: exit status, standard output, standard error."""
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["gsu-jax", *words])
+        status = 0
+        try:
+            command.console()
+        except SystemExit as end:
+            status = end.code
+        return status, *capsys.readouterr()
+
+    return run
+
+
+def test_help_lists_every_command_in_half_a_second_without_jax():
+    code = "import sys; from gsu_jax.cli import console\ntry: console()\nfinally: "
+    code += "print(*{'jax', 'numpy', 'tyro'} & sys.modules.keys(), file=sys.stderr)"
+    start = time.perf_counter()
+    shown = subprocess.run(
+        [sys.executable, "-c", code, "--help"],
+        capture_output=True,
+        text=True,
+        env=tiny_study.ENVIRONMENT,
+    )
+    assert time.perf_counter() - start < 0.5
+    assert (shown.returncode, shown.stderr) == (0, "\n")
+    for name in command.COMMANDS:
+        assert f"\n  {name} " in shown.stdout
+    assert max(map(len, shown.stdout.splitlines())) <= 100
+
+
+def test_version_is_that_of_the_package(run):
+    assert run("--version") == (0, f"gsu-jax {gsu_jax.__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["digts"], ["'digts'", "Did you mean 'digits'?", "mnist138"]),
+        (["nothing-like-it"], ["'nothing-like-it'", "digits"]),
+        ([], ["which command?", "digits"]),
+        (["--nonsense"], ["'--nonsense'"]),
+        (["digits", "--seeds", "0", "--out", "nowhere"], ["seeds", "0"]),
+        (["theory", "--out", __file__], ["--out", __file__]),
+        (["report", "nowhere"], ["nowhere"]),
+        (["launch", "--processes", "2", "nothing"], ["nothing"]),
+    ],
+)
+def test_mistake_ends_in_one_line_and_status_2(run, tmp_path, monkeypatch, words, parts):
+    monkeypatch.chdir(tmp_path)
+    status, printed, errors = run(*words)
+    assert (status, printed) == (2, "")
+    assert errors.startswith("error: ")
+    assert errors.count("\n") == 1
+    for part in parts:
+        assert part in errors
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", command.COMMANDS)
+def test_command_has_a_module_with_main(name):
+    assert callable(importlib.import_module(command.COMMANDS[name][0]).main)
+
+
+def test_every_experiment_is_a_command_and_a_thin_script():
+    assert list(command.EXPERIMENTS) == sorted(
+        command.EXPERIMENTS, key=list(command.COMMANDS).index
+    )
+    assert set(command.EXPERIMENTS) == set(experiments.__all__)
+    scripts = {path.stem: path.read_text() for path in EXPERIMENTS.glob("*.py")}
+    assert set(scripts) == set(command.EXPERIMENTS)
+    for name, text in scripts.items():
+        assert f'console("{name}")' in text
+        assert len(text.splitlines()) < 25
+
+
+def test_interruption_while_a_command_is_imported_is_no_traceback(run, monkeypatch):
+    def interrupted(module):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "import_module", interrupted)
+    assert run("digits") == (130, "", "\ninterrupted\n")
+
+
+def test_missing_package_is_named_with_the_extra_that_has_it(run, monkeypatch):
+    def missing(module):
+        raise ModuleNotFoundError("No module named 'orbax'")
+
+    monkeypatch.setattr(command, "import_module", missing)
+    status, _, errors = run("digits")
+    assert status == 2
+    assert "orbax" in errors
+    assert "gsu-jax[experiments]" in errors
+
+
+def test_console_script_is_this_function():
+    project = tomllib.loads((tiny_study.ROOT / "pyproject.toml").read_text())["project"]
+    assert project["scripts"] == {"gsu-jax": "gsu_jax.cli:console"}
