@@ -34,7 +34,8 @@ nb_merge_streams = True
 # Docstrings: Google style; names in single backticks are code.
 default_role = "code"
 napoleon_numpy_docstring = False
-napoleon_use_ivar = True
+napoleon_attr_annotations = False
+napoleon_custom_sections = [("Attributes", "params_style")]
 autodoc_default_options = {"members": True, "undoc-members": True, "no-value": True}
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
@@ -46,7 +47,7 @@ autosummary_generate = False
 html_theme = "furo"
 html_title = "gsu_jax"
 html_static_path = ["_static"]
-html_css_files = ["tables.css"]
+html_css_files = ["site.css"]
 html_theme_options = {"navigation_with_keys": True}
 
 linkcheck_timeout = 20
