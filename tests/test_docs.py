@@ -16,6 +16,7 @@ import gsu_jax
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 LINKED = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
+GALLERY = sorted(set((ROOT / "docs" / "gallery").glob("*.md")) - {ROOT / "docs/gallery/index.md"})
 FENCE = re.compile(r"^```python[ \t]*(?P<options>[^\n]*)\n(?P<code>.*?)^```[ \t]*$", re.M | re.S)
 BLOCK = re.compile(r"^(`{3,})[^\n]*\n.*?^\1[ \t]*$", re.M | re.S)
 LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)\s#]+)")
@@ -57,6 +58,30 @@ def test_doctests_of_package_run(package, tmp_path, monkeypatch):
         for name in MODULES[package]:
             failed += doctest.testmod(importlib.import_module(name), optionflags=PRINTED).failed
     assert failed == 0, printed.getvalue()
+
+
+NEEDS = re.compile(r"^\| needs \| (.*?) \|$", re.M)
+
+
+@pytest.mark.parametrize("name", gsu_jax.METHODS)
+def test_page_of_method_names_what_the_method_needs(name):
+    page = (ROOT / "docs" / "methods" / f"{name}.md").read_text()
+    named = set(re.findall(r"`(\w+)`", NEEDS.search(page)[1]))
+    assert named - {"init", "loss", "sample"} == set(gsu_jax.METHODS[name].needs)
+
+
+@pytest.mark.parametrize("page", GALLERY, ids=lambda page: page.name)
+def test_page_of_gallery_is_a_notebook(page):
+    _, header, text = page.read_text().split("---\n", 2)
+    assert "format_name: myst" in header
+    assert "name: python3" in header
+    assert "{code-cell}" in text
+    assert "```python" not in text
+
+
+def test_gallery_lists_its_pages():
+    index = (ROOT / "docs" / "gallery" / "index.md").read_text()
+    assert [page.name for page in GALLERY if f"({page.name})" not in index] == []
 
 
 def test_examples_are_found_in_order_without_no_run():

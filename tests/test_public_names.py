@@ -21,7 +21,7 @@ SCRIPTS = [
     *sorted((ROOT / "experiments").glob("*.py")),
     *sorted((ROOT / "benchmarks").glob("*.py")),
 ]
-FENCE = re.compile(r"^```python[^\n]*\n(.*?)^```", re.M | re.S)
+FENCE = re.compile(r"^```(?:python|\{code-cell\})[^\n]*\n(.*?)^```", re.M | re.S)
 DOTTED = re.compile(r"\bgsu_jax((?:\.[A-Za-z_]\w*)+)")
 
 PACKAGES = ["gsu_jax"] + [
@@ -74,6 +74,13 @@ def missing(pairs: set[tuple[str, str]]) -> list[str]:
 def test_every_name_in_all_exists(package):
     module = importlib.import_module(package)
     assert [name for name in module.__all__ if not hasattr(module, name)] == []
+
+
+@pytest.mark.parametrize("package", PACKAGES[1:])
+def test_package_has_a_page_in_the_reference(package):
+    page = (ROOT / "docs" / "reference" / f"{package}.md").read_text()
+    assert f".. automodule:: {package}\n" in page
+    assert f"\n{package}\n" in (ROOT / "docs" / "reference" / "index.md").read_text()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
