@@ -20,6 +20,7 @@ EXPERIMENTS = {
 COMMANDS = {
     name: (f"gsu_jax.cli.experiments.{name}", line) for name, line in EXPERIMENTS.items()
 } | {
+    "run": ("gsu_jax.cli._run", "a study of your own images: gsu-jax run FOLDER --forget CLASS"),
     "report": ("gsu_jax.cli._report", "print the table or the page of a finished run"),
     "launch": ("gsu_jax.cli._launch", "run a script as several processes"),
 }

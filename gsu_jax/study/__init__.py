@@ -1,5 +1,6 @@
 """The paper's protocol, resumable; and sweeps of settings."""
 
+from gsu_jax.study._choice import choose_config
 from gsu_jax.study._config import StudyConfig
 from gsu_jax.study._pretraining import Recipe, start_training, train_epoch
 from gsu_jax.study._study import run_study
@@ -9,6 +10,7 @@ __all__ = [
     "Recipe",
     "StudyConfig",
     "SweepResults",
+    "choose_config",
     "run_study",
     "run_sweep",
     "start_training",
