@@ -1,5 +1,10 @@
 """Ready-made generators and judges in Flax NNX."""
 
+# ruff: noqa: E402
+from gsu_jax.checks import import_extra
+
+import_extra("flax.nnx", "flax", "gsu_jax.networks")  # names the extra where it is missing
+
 from gsu_jax.models import AllCNNConfig, ConvVAEConfig, MLPVAEConfig, ResNetConfig
 from gsu_jax.networks._allcnn import allcnn
 from gsu_jax.networks._conv_vae import conv_vae
