@@ -17,7 +17,16 @@ from gsu_jax.cli._programs import keep_programs
 from gsu_jax.data import Source, load
 from gsu_jax.methods import METHODS, Method, get_method
 from gsu_jax.report import terminal_table
-from gsu_jax.runtime import LAUNCHED, announce, is_first, is_lost_peer, join, make_mesh, stage
+from gsu_jax.runtime import (
+    LAUNCHED,
+    announce,
+    is_first,
+    is_lost_peer,
+    join,
+    long_run,
+    make_mesh,
+    stage,
+)
 from gsu_jax.study import StudyConfig, run_study
 
 try:
@@ -142,7 +151,8 @@ def run_command(
         join()
         if getattr(arguments, "program_cache", False):
             keep_programs()
-        output = run(arguments)
+        with long_run("run"):
+            output = run(arguments)
         if is_first():
             print(output)
     except KeyboardInterrupt:
