@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from tyro import MISSING
 from tyro.conf import Positional, arg
@@ -66,7 +66,7 @@ def run(arguments: Arguments) -> str:
             raise ValueError(f"{arguments.images}: {message}") from error
         advance(1)
     study = choose_config(source, arguments.forget, quick=arguments.quick)
-    given = {
+    given: dict[str, Any] = {
         "ensemble": None if arguments.quick else arguments.ensemble,
         "epochs": arguments.epochs,
         "judge_gate": arguments.judge_gate,
