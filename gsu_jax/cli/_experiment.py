@@ -213,6 +213,9 @@ def _run(study: StudyConfig, arguments: Arguments, methods: Sequence[Method]) ->
     if not arguments.methods:
         raise ValueError(f"--methods must name rows, or all; known: {listing(known)}")
     for name in arguments.methods:
+        if "," in name:
+            names = " ".join(name.replace(",", " ").split())
+            raise ValueError(f"--methods {name}: spaces separate, not commas: --methods {names}")
         if name not in ("all", *known):
             raise unknown("--methods", "method", name, known)
     names = known if "all" in arguments.methods else dict.fromkeys(arguments.methods)
