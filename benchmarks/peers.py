@@ -2,7 +2,8 @@
 
 Steps of ascent and of surgery on the MLP VAE: in JAX as `unlearn` runs them, in PyTorch by hand and
 by TorchJD; then one gradient of the convolutional VAE. Weights are copied over, and losses and
-gradients are compared with PyTorch's in float64 before anything is timed. Needs `pip install 'gsu-jax[bench]'`.
+gradients are compared with PyTorch's in float64 before anything is timed. Needs
+`pip install 'gsu-jax[bench]'`.
 """
 
 import copy
@@ -30,10 +31,10 @@ from gsu_jax.runtime import Compiled, scan_steps
 SURGERY, CONVOLUTIONS = "JAX, gradient_surgery", "JAX, conv VAE gradient"
 # A thread of OpenMP's waits for more work by spinning, on a core that the next kind needs.
 PAUSE = 0.02
-# Where a sum before a ReLU is 0 but for rounding, one program lets the image through and another does
-# not, so that gradients behind it differ by more than a rounding: the conv VAE's in float32 lie
-# 1.2e-4 from those in float64 (norms of a layer; 5e-4 in its largest value), its loss 3e-9. Another
-# padding, layout or constant changes the loss, or a layer by percents.
+# Where a sum before a ReLU is 0 but for rounding, one program takes the one side and another the
+# other, so that gradients behind it differ by more than a rounding: the conv VAE's in float32 lie
+# 1.2e-4 from those in float64 (in the norm of a layer; 5e-4 of its largest value), its loss 3e-9.
+# Another padding, layout or constant changes the loss, or a layer by percents.
 LOSS_TOLERANCE, GRADIENT_TOLERANCE = 1e-5, 1e-3
 WORSE = 10  # times PyTorch's own distance in float32, if that is more
 
@@ -181,15 +182,15 @@ def check_same(
     error = abs(float(loss) - true_loss) / abs(true_loss)
     if not error <= LOSS_TOLERANCE:
         raise ValueError(
-            f"the {name} of PyTorch is another one: its loss in float64 is {true_loss:.8g}, that of "
-            f"JAX {float(loss):.8g}, {error:.1e} apart, more than {LOSS_TOLERANCE:g}."
+            f"the {name} of PyTorch is another one: its loss in float64 is {true_loss:.8g}, that "
+            f"of JAX {float(loss):.8g}, {error:.1e} apart, more than {LOSS_TOLERANCE:g}."
         )
     for true, theirs, ours in zip(true_grads, their_grads, our_grads, strict=True):
         allowed = max(GRADIENT_TOLERANCE, WORSE * relative_error(theirs, true))
         if not relative_error(ours, true) <= allowed:
             raise ValueError(
-                f"the {name} of PyTorch is another one: a gradient of shape {true.shape} differs by "
-                f"{relative_error(ours, true):.1e} of its norm from that in float64, more than "
+                f"the {name} of PyTorch is another one: a gradient of shape {true.shape} differs "
+                f"by {relative_error(ours, true):.1e} of its norm from that in float64, more than "
                 f"{allowed:.1e}; PyTorch's in float32 by {relative_error(theirs, true):.1e}."
             )
 
