@@ -148,7 +148,7 @@ def run_command(
         join()
         if getattr(arguments, "program_cache", False):
             keep_programs()
-        with long_run("run"):
+        with long_run("still running"):
             output = run(arguments)
         if is_first():
             print(output)
