@@ -151,7 +151,7 @@ def run_command(
         join()
         if getattr(arguments, "program_cache", False):
             keep_programs()
-        with long_run("run"):
+        with long_run("still running"):
             output = run(arguments)
         if is_first():
             print(output)
@@ -216,6 +216,9 @@ def check_rows(arguments: Any, methods: Sequence[Method]) -> None:
     if not arguments.methods:
         raise ValueError(f"--methods must name rows, or all; known: {listing(known)}")
     for name in arguments.methods:
+        if "," in name:
+            names = " ".join(name.replace(",", " ").split())
+            raise ValueError(f"--methods {name}: spaces separate, not commas: --methods {names}")
         if name not in ("all", *known):
             raise unknown("--methods", "method", name, known)
     if arguments.mesh is not None:
