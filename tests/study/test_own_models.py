@@ -23,13 +23,16 @@ def run_own(folder, *, model=own_models.MODEL, judge=own_models.JUDGE, methods=M
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory):
-    own_models.seen.clear()
     folder = tmp_path_factory.mktemp("own") / "out"
     run_own(folder)
     return folder
 
 
-def test_every_function_of_an_own_model_gets_floating_images(own):
+@pytest.mark.usefixtures("plain_report")
+def test_functions_of_an_own_model_and_judge_get_floating_images(tmp_path):
+    own_models.seen.clear()
+    jax.clear_caches()
+    run_own(tmp_path, methods=("before", "retrain"))
     assert own_models.seen == {"float32"}
 
 
