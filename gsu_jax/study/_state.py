@@ -1,14 +1,15 @@
 """`Study`: a study in its folder, and how it is opened."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 
 from gsu_jax.methods import Method
 from gsu_jax.runtime import describe_environment
 from gsu_jax.storage import Artifacts
+from gsu_jax.study._given import digest
 from gsu_jax.study._method_records import method_from, method_record, upgrade_made_with
 from gsu_jax.study._results_file import ResultsFile
 from gsu_jax.study._setup import Setup
@@ -25,6 +26,7 @@ class Study(NamedTuple):
         seeds: of each method.
         ensemble: seeds of the retrained models, at least `seeds`.
         mesh: devices to share each batch over; or None.
+        before: given parameters of the baseline, by seed; or None.
     """
 
     setup: Setup
@@ -34,6 +36,7 @@ class Study(NamedTuple):
     seeds: range
     ensemble: range
     mesh: jax.sharding.Mesh | None
+    before: Mapping[int, Any] | None = None
 
     def seeds_of(self, role: str) -> range:
         """Returns the seeds of the methods with a role."""
@@ -56,6 +59,7 @@ def open_study(
     seeds: int,
     models_from: str | Path | None = None,
     mesh: jax.sharding.Mesh | None = None,
+    before: Mapping[int, Any] | None = None,
 ) -> Study:
     """Joins a study with what earlier runs left in its folder.
 
@@ -64,7 +68,7 @@ def open_study(
     """
     for method in methods:
         method.check(setup.model)
-    content = {
+    content: dict[str, Any] = {
         "schema": 1,
         "experiment": setup.config.experiment,
         "config": setup.config.record()
@@ -85,6 +89,8 @@ def open_study(
         },
         "rows": [],
     }
+    if before is not None:
+        content["config"]["before"] = {seed: digest(params) for seed, params in before.items()}
     results = ResultsFile(folder, content)
     config, given = results.content["config"], {method.title: method for method in methods}
     methods = [given.get(row) or method_from(row, m) for row, m in config["methods"].items()]
@@ -97,4 +103,5 @@ def open_study(
         seeds=range(config["seeds"]),
         ensemble=range(max(config["seeds"], config["ensemble"])),
         mesh=mesh,
+        before=before,
     )

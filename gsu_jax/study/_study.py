@@ -1,7 +1,8 @@
 """The paper's protocol: train a judge, pretrain, retrain, unlearn, evaluate, report."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -13,6 +14,7 @@ from gsu_jax.runtime import check_processes, on_first_process, stage
 from gsu_jax.storage import check_lender, exclusive
 from gsu_jax.study._checkpointed_runs import named_key
 from gsu_jax.study._config import StudyConfig
+from gsu_jax.study._given import check_given
 from gsu_jax.study._judge import Judge, check_gate, train_judge
 from gsu_jax.study._models import (
     GENERATORS,
@@ -37,6 +39,7 @@ def run_study(
     seeds: int,
     models_from: str | Path | None = None,
     mesh: jax.sharding.Mesh | None = None,
+    before: Mapping[int, Any] | None = None,
 ) -> dict:
     """Runs what is missing of a study in the folder `out` and returns its results.
 
@@ -55,14 +58,17 @@ def run_study(
         mesh: devices to share each batch of training and unlearning over, along the mesh's first
             axis; samples are drawn and judged on one device. A study may be resumed on another
             mesh: figures agree to rounding, and times are those of the devices that took them.
+        before: parameters of the model for every seed, which take the place of its pre-training:
+            the study unlearns from them. `retrain` is trained from scratch all the same. A study
+            that began with given parameters goes on with the same ones alone.
 
     Returns:
         The content of `results.json`.
 
     Raises:
-        ValueError: the config cannot be run, or differs from that of the study in `out`; a batch
-            does not divide over the mesh; the judge stays below its gate; a checkpoint is damaged;
-            `models_from` holds nothing.
+        ValueError: the config cannot be run, or differs from that of the study in `out`; `before`
+            lacks a seed or is of another model; a batch does not divide over the mesh; the judge
+            stays below its gate; a checkpoint is damaged; `models_from` holds nothing.
         OSError: `out` cannot be written.
 
     Example:
@@ -88,8 +94,10 @@ def run_study(
     check_processes(mesh)
     setup = resolve(config, source)
     check_batches(setup, methods, mesh)
+    if before is not None:
+        before = check_given(before, setup.model, seeds)
     with exclusive(out) as folder:
-        study = open_study(setup, folder, methods, seeds, models_from, mesh)
+        study = open_study(setup, folder, methods, seeds, models_from, mesh, before)
         complete(study, lambda method, seed: unlearn_one(study, method, seed))
     return study.results.content
 
