@@ -1,6 +1,7 @@
 """The columns of every results table, and the marks for a place in the retrained ensemble."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 INSIDE, ABOVE, BELOW = "inside", "above", "below"
 MARKS = {INSIDE: "●", ABOVE: "▲", BELOW: "▼", None: ""}
@@ -42,3 +43,9 @@ COLUMNS = (
     Column("coverage", "coverage", better="↑"),
     Column("seconds", "seconds", better="↓"),
 )
+
+
+def columns_of(results: Mapping[str, Any]) -> list[Column]:
+    """Returns the columns of a study: `COLUMNS`, and before the costs the metrics of its own."""
+    *metrics, seconds = COLUMNS
+    return [*metrics, *(Column(name, name) for name in results.get("metrics", ())), seconds]

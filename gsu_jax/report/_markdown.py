@@ -3,11 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from gsu_jax.report._columns import COLUMNS, MARKS, Column
+from gsu_jax.report._columns import MARKS, Column
 from gsu_jax.report._findings import Findings
 from gsu_jax.report._numbers import NONE, mean_and_deviation, number
 
-SHOWN = [column for column in COLUMNS if column.metric != "fid"]
 VERSIONS = ("gsu-jax", "jax", "flax", "optax")
 
 
@@ -34,14 +33,15 @@ def markdown_table(results: Mapping[str, Any]) -> str:
     if not results["rows"]:
         return f"{_made_with(results)}\n\nNo row is finished yet.\n"
     found = Findings(results)
-    headings = [column.heading for column in SHOWN]
+    shown = [column for column in found.columns if column.metric != "fid"]
+    headings = [column.heading for column in shown]
     headings.insert(1, "worst 95 % bound")
     lines = [
         f"| method | {' | '.join(headings)} | seeds |",
         "|---" * (len(headings) + 2) + "|",
     ]
     for method in found.methods:
-        cells = [_cell(found, method, column) for column in SHOWN]
+        cells = [_cell(found, method, column) for column in shown]
         cells.insert(1, number(found.worst_bound(method)))
         name = method if found.roles[method] == "method" else f"**{method}**"
         lines.append(f"| {name} | {' | '.join(cells)} | {found.seeds(method)} |")

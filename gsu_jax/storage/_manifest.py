@@ -85,8 +85,7 @@ def read_manifest(path: Path) -> dict:
         raise damaged(path, f"{MANIFEST} is not as it was written")
     if body["version"] != VERSION:
         raise CheckpointError(
-            f"checkpoint {path} has format version {body['version']}, this gsu_jax reads "
-            f"{VERSION}",
+            f"checkpoint {path} has format version {body['version']}, this gsu_jax reads {VERSION}",
             "read it with the release that wrote it, or delete this folder to have it made again",
         )
     return body

@@ -45,7 +45,9 @@ def _as_model_has_them(params: Any, like: Any, seed: int) -> Any:
     if missing := wanted.keys() - given.keys():
         raise ValueError(f"before[{seed}] has no leaf {min(missing)!r}; {fix}")
     if extra := given.keys() - wanted.keys():
-        raise ValueError(f"before[{seed}] has a leaf {min(extra)!r}, which the model has not; {fix}")
+        raise ValueError(
+            f"before[{seed}] has a leaf {min(extra)!r}, which the model has not; {fix}"
+        )
     for name, leaf in wanted.items():
         got = given[name]
         if (got.shape, got.dtype) != (leaf.shape, leaf.dtype):

@@ -82,8 +82,8 @@ def unlearned(study: Study, method: Method, seed: int, unlearn: Unlearn) -> Unle
     )
 
 
-def model_of_row(study: Study, method: Method, seed: int, unlearn: Unlearn) -> Trained:
-    """Returns the model that a row is about."""
+def model_of_row(study: Study, method: Method, seed: int, unlearn: Unlearn) -> Unlearned:
+    """Returns the model that a row is about; a trained one has no history."""
     if method.role in GENERATORS:
-        return generator(study, method.role, seed)
-    return unlearned(study, method, seed, unlearn).trained
+        return Unlearned(generator(study, method.role, seed), {})
+    return unlearned(study, method, seed, unlearn)

@@ -52,6 +52,13 @@ class ResultsFile:
         )
         self.save()
 
+    def add_to_row(self, method: str, seed: int, metrics: Record) -> None:
+        """Adds metrics to a finished row, and saves."""
+        for row in self.content["rows"]:
+            if (row["method"], row["seed"]) == (method, seed):
+                row |= metrics
+        self.save()
+
     def made_with(self, *names: str, method: str | None = None) -> Record:
         """Returns what an artifact depends on: the data, these settings and a method's record."""
         config = self.content["config"]
@@ -87,6 +94,8 @@ class ResultsFile:
         new["methods"] = old["methods"] | new["methods"]
         if "before" in new:
             new["before"] = old["before"] | new["before"]
+        if metrics := [*earlier.get("metrics", []), *content.get("metrics", [])]:
+            content["metrics"] = [*dict.fromkeys(metrics)]
         new |= {name: max(old.get(name, 0), new[name]) for name in GROWING if name in new}
         return content
 

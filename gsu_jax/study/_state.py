@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -10,7 +11,9 @@ from gsu_jax.methods import Method
 from gsu_jax.runtime import describe_environment
 from gsu_jax.storage import Artifacts
 from gsu_jax.study._given import digest
+from gsu_jax.study._logger import Logger
 from gsu_jax.study._method_records import method_from, method_record, upgrade_made_with
+from gsu_jax.study._own_metrics import Metric
 from gsu_jax.study._results_file import ResultsFile
 from gsu_jax.study._setup import Setup
 
@@ -27,6 +30,8 @@ class Study(NamedTuple):
         ensemble: seeds of the retrained models, at least `seeds`.
         mesh: devices to share each batch over; or None.
         before: given parameters of the baseline, by seed; or None.
+        metrics: of the user's own, by name.
+        loggers: that get each row, and the history of its steps.
     """
 
     setup: Setup
@@ -37,6 +42,8 @@ class Study(NamedTuple):
     ensemble: range
     mesh: jax.sharding.Mesh | None
     before: Mapping[int, Any] | None = None
+    metrics: Mapping[str, Metric] = MappingProxyType({})
+    loggers: Sequence[Logger] = ()
 
     def seeds_of(self, role: str) -> range:
         """Returns the seeds of the methods with a role."""
@@ -51,6 +58,15 @@ class Study(NamedTuple):
             if not self.results.has_row(method.title, seed)
         ]
 
+    def unmeasured(self) -> list[tuple[Method, int, dict[str, Metric]]]:
+        """Returns the method and seed of each row that lacks metrics, and those metrics."""
+        by_label = {method.title: method for method in self.methods}
+        lacking = [
+            (row, {name: f for name, f in self.metrics.items() if name not in row})
+            for row in self.results.content["rows"]
+        ]
+        return [(by_label[row["method"]], row["seed"], own) for row, own in lacking if own]
+
 
 def open_study(
     setup: Setup,
@@ -60,6 +76,8 @@ def open_study(
     models_from: str | Path | None = None,
     mesh: jax.sharding.Mesh | None = None,
     before: Mapping[int, Any] | None = None,
+    metrics: Mapping[str, Metric] = MappingProxyType({}),
+    loggers: Sequence[Logger] = (),
 ) -> Study:
     """Joins a study with what earlier runs left in its folder.
 
@@ -89,6 +107,8 @@ def open_study(
         },
         "rows": [],
     }
+    if metrics:
+        content["metrics"] = [*metrics]
     if before is not None:
         content["config"]["before"] = {seed: digest(params) for seed, params in before.items()}
     results = ResultsFile(folder, content)
@@ -104,4 +124,6 @@ def open_study(
         ensemble=range(max(config["seeds"], config["ensemble"])),
         mesh=mesh,
         before=before,
+        metrics=metrics,
+        loggers=loggers,
     )

@@ -63,7 +63,9 @@ def test_same_parameters_continue_the_study(given, no_work, files):
 @pytest.mark.parametrize("other", [{0: GIVEN[0], 1: params_like(12)}, None])
 def test_other_parameters_are_refused(given, no_work, files, other):
     before = files(given)
-    with pytest.raises(ValueError, match=r"(?s)another config:\n  before.*there.*give another --out"):
+    with pytest.raises(
+        ValueError, match=r"(?s)another config:\n  before.*there.*give another --out"
+    ):
         run_tiny(given, methods=SMALL, before=other)
     assert files(given) == before
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import own_models
 import pytest
-from tiny_study import read, run_tiny, tiny_config
+from tiny_study import read, tiny_config
 
 from gsu_jax.models import MLPVAEConfig
 from gsu_jax.study import Recipe, run_study, start_training, train_epoch
@@ -62,7 +62,7 @@ def test_shipped_config_is_recorded_with_its_settings():
     record = tiny_config(judge=own_models.JUDGE).record()
     assert record["model"]["type"] == "MLPVAEConfig"
     assert record["model"]["widths"] == (16,)
-    assert list(record["model"])[0] == "type"
+    assert next(iter(record["model"])) == "type"
     assert record["pretraining"]["epochs"] == 3
     assert "published" not in record
 
