@@ -65,11 +65,14 @@ def long_run(title: str) -> Iterator[None]:
         title: The text in front.
     """
     console = _console()
-    if console is None or console.is_terminal or os.environ.get(QUIET) == "off":
-        yield
-    else:
-        with _shown(_Lines(title)):
+    try:
+        if console is None or console.is_terminal or os.environ.get(QUIET) == "off":
             yield
+        else:
+            with _shown(_Lines(title)):
+                yield
+    finally:
+        _heading.clear()
 
 
 @contextmanager
@@ -91,7 +94,7 @@ def activity(text: str) -> Iterator[None]:
 
 
 def announce(text: str) -> None:
-    """Keeps a line for the start of the next stage that prints lines; a terminal shows none."""
+    """Keeps a line for the next stage of this run that prints lines; a terminal shows none."""
     _heading[:] = [text]
 
 

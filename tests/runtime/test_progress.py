@@ -101,6 +101,14 @@ def test_long_run_speaks_between_its_stages_alone(capsys):
     assert all(line.startswith("train: ") for line in inside)
 
 
+def test_announcement_ends_with_its_run(capsys):
+    with progress.long_run("run"):
+        announce("progress: there")
+    with stage("train", 1):
+        pass
+    assert lines(capsys)[0] == "train: 0 of 1"
+
+
 def test_short_run_says_nothing(capsys, monkeypatch):
     monkeypatch.setattr(progress, "EVERY", 60.0)
     with progress.long_run("run"):
