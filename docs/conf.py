@@ -26,7 +26,7 @@ myst_heading_anchors = 3
 
 # Notebooks: those of gallery/ run at every build, and an error in a cell ends it.
 nb_execution_mode = "force"
-nb_execution_timeout = 120
+nb_execution_timeout = 300
 nb_execution_raise_on_error = True
 nb_execution_show_tb = True
 nb_merge_streams = True

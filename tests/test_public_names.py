@@ -98,6 +98,12 @@ def test_script_uses_public_names(script):
     assert missing(uses_in_code(source) | uses_in_prose(source)) == []
 
 
+def test_top_level_name_is_in_the_index_of_the_reference():
+    index = (ROOT / "docs" / "reference" / "index.md").read_text()
+    listed = set(re.findall(r"^   [\w.]*\.(\w+)$", index, re.M)) | {"METHODS"}
+    assert set(gsu_jax.__all__) <= listed
+
+
 def test_private_and_unknown_names_are_missing():
     code = "from gsu_jax.data import load, nothing\nfrom gsu_jax.models._elbo import elbo_terms\n"
     assert missing(uses_in_code(code)) == [
