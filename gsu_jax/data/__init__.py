@@ -17,7 +17,6 @@ from gsu_jax.data._examples import (
     number_of,
     scale_examples,
 )
-from gsu_jax.data._file_request import ForgetFiles
 from gsu_jax.data._image_sets import (
     Count,
     ForgetRetainSets,
@@ -27,18 +26,20 @@ from gsu_jax.data._image_sets import (
     random_order,
 )
 from gsu_jax.data._images import check_images, scale_images
-from gsu_jax.data._request import Request, Seen, SourceSplit, Split
+from gsu_jax.data._listed import ForgetFiles, ForgetIndices
+from gsu_jax.data._request import Request, SourceSplit, Split
 from gsu_jax.data._request_text import parse_request
 from gsu_jax.data._requests import (
+    ClassRequest,
     ForgetAttribute,
     ForgetClass,
     ForgetClasses,
-    ForgetIndices,
     ForgetWhere,
 )
 from gsu_jax.data.sources import clear_cache, load
 
 __all__ = [
+    "ClassRequest",
     "Count",
     "Dataset",
     "Examples",
@@ -51,7 +52,6 @@ __all__ = [
     "ForgetWhere",
     "ImageSet",
     "Request",
-    "Seen",
     "Source",
     "SourceSplit",
     "Split",

@@ -18,17 +18,18 @@ FLAG = ("False", "True")
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
-    """Images and their attributes.
+    """Images, their attributes and the names of their files.
 
     Attributes:
         images: `[n, height, width, channels]`, uint8, or float32 in [0, 1].
         attributes: Name -> `[n]`, class numbers (integers) or booleans.
-        names: `[n]` strings, what the images are called where they come from, such as
-            "cat/17.png"; None if they have no names. Requests find images by them.
+        names: `[n]` strings such as "Bag/1898.png", or None if the images have no names. Images may
+            share a name: a request for that name forgets all of them.
 
     Raises:
         TypeError: The images, an attribute or the names have an unsupported type or dtype.
-        ValueError: The images have an unsupported shape or range, or an attribute another length.
+        ValueError: The images have an unsupported shape or range, or an attribute or the names
+            another length.
 
     Example:
         >>> images = np.zeros((4, 8, 8, 1), np.uint8)
@@ -45,6 +46,8 @@ class Dataset:
 
     def __post_init__(self):
         check_stored_images(self.images)
+        if self.names is not None:
+            _check_names(self.names, len(self.images))
         for name, values in self.attributes.items():
             if not isinstance(values, np.ndarray) or values.dtype.kind not in "biu":
                 got = getattr(values, "dtype", type(values).__name__)
@@ -56,16 +59,6 @@ class Dataset:
                     f"attribute {name!r} must have one value for each of the "
                     f"{len(self.images):,} images, got shape {values.shape}"
                 )
-        if self.names is None:
-            return
-        if not isinstance(self.names, np.ndarray) or self.names.dtype.kind != "U":
-            got = getattr(self.names, "dtype", type(self.names).__name__)
-            raise TypeError(f"names must be a numpy array of strings, got {got}")
-        if self.names.shape != (len(self.images),):
-            raise ValueError(
-                f"names must have one value for each of the {len(self.images):,} images, got shape "
-                f"{self.names.shape}"
-            )
 
     def __len__(self) -> int:
         return len(self.images)
@@ -74,11 +67,11 @@ class Dataset:
         shape = "x".join(str(n) for n in self.images.shape[1:])
         return (
             f"Dataset({len(self):,} images {shape} {self.images.dtype}; "
-            f"attributes: {listing(self.attributes)})"
+            f"attributes: {listing(self.attributes)}{'' if self.names is None else '; named'})"
         )
 
     def take(self, indices: Any) -> "Dataset":
-        """Returns the images at `indices` (integers or a mask `[n]`), attributes and names too."""
+        """Returns the images at `indices` (integers or a mask `[n]`), with attributes and names."""
         indices = np.asarray(indices)
         if indices.size == 0 and indices.dtype != bool:
             indices = indices.astype(np.int64)
@@ -100,8 +93,9 @@ class Source:
         classes: Attribute -> class names. Integer k of the attribute is the k-th name; the names
             of a boolean attribute are "False" and "True".
         label: The attribute that a bare class name refers to, and that a judge learns.
-        fingerprint: 16 hexadecimal digits of the SHA-256 of images, attributes and class names:
-            equal fingerprints mean equal data. Names of images do not count. Computed if empty.
+        fingerprint: 16 hexadecimal digits of the SHA-256 of all images, attributes and class
+            names, but not of the names of files: equal fingerprints mean equal data. Computed if
+            empty.
 
     Raises:
         ValueError: `train` and `test` differ in image shape, dtype or attributes, or `classes` or
@@ -186,6 +180,19 @@ def keep_classes(source: Source, classes: Sequence[str] | None) -> Source:
         {**source.classes, source.label: tuple(classes)},
         source.label,
     )
+
+
+def _check_names(names: object, length: int) -> None:
+    if not isinstance(names, np.ndarray) or names.dtype.kind != "U":
+        got = getattr(names, "dtype", type(names).__name__)
+        raise TypeError(
+            f"names must be a numpy array of strings, got {got}. Convert them with "
+            "np.array(names, dtype=str)"
+        )
+    if names.shape != (length,):
+        raise ValueError(
+            f"names must have one string for each of the {length:,} images, got shape {names.shape}"
+        )
 
 
 def _fingerprint(source: Source) -> str:

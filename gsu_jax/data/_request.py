@@ -58,24 +58,8 @@ class SourceSplit(NamedTuple):
     test: Split
 
 
-class Seen(NamedTuple):
-    """Classes that a judge can see in samples.
-
-    Attributes:
-        attribute: The attribute of the classes.
-        numbers: Their numbers among the classes of the attribute.
-    """
-
-    attribute: str
-    numbers: tuple[int, ...]
-
-
 class Request(ABC):
     """What is to be forgotten; a subclass says which images of a source match."""
-
-    def seen(self, source: Source) -> Seen | None:
-        """Returns the classes that a judge can look for in samples; None for single images."""
-        return None
 
     @abstractmethod
     def describe(self, source: Source) -> str:
@@ -89,9 +73,9 @@ class Request(ABC):
         """Splits the training and the test set of `source`.
 
         Raises:
-            TypeError: A predicate returned something else than a mask.
-            ValueError: The class or attribute is unknown, an index is out of range, or all or none
-                of the training images match.
+            TypeError: `source` is no `Source`, or a predicate returned something else than a mask.
+            ValueError: The class, attribute or file is unknown, an index is out of range, or all or
+                none of the training images match.
 
         Example:
             >>> from gsu_jax.data import ForgetIndices, load
@@ -101,6 +85,11 @@ class Request(ABC):
             >>> test.counts
             {'forget': 0, 'retain': 359}
         """
+        if not isinstance(source, Source):
+            raise TypeError(
+                f"source must be a Source, as gsu_jax.data.load returns it, got "
+                f"{type(source).__name__}"
+            )
         train, test = self.masks(source)
         description = self.describe(source)
         if not train.any():

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from gsu_jax.data import Source, parse_request
+from gsu_jax.data import ClassRequest, Source, parse_request
 from gsu_jax.models import AllCNNConfig, ConvVAEConfig, MLPVAEConfig, ResNetConfig
 from gsu_jax.study._config import StudyConfig
 from gsu_jax.study._pretraining import Recipe
@@ -46,11 +46,12 @@ def choose_config(source: Source, forget: str, *, quick: bool = False) -> StudyC
         >>> from gsu_jax.data import load
         >>> config = choose_config(load("digits"), "1")
         >>> config.model.widths, config.pretraining.epochs, config.epochs
-        ((400, 400), 182, 50)
+        ((400, 400), 182, 17)
     """
     request = parse_request(forget, source)
-    seen, split = request.seen(source), request.split(source).train
-    attribute = seen.attribute if seen else source.label
+    split, attribute, gate = request.split(source).train, source.label, 0.5
+    if isinstance(request, ClassRequest):
+        (attribute, _), gate = request.target(source), 0.8
     if len(source.classes[attribute]) < 2:
         raise ValueError(
             f"{source.name} has one class, {source.classes[attribute][0]!r}; the judge, in whose "
@@ -65,7 +66,7 @@ def choose_config(source: Source, forget: str, *, quick: bool = False) -> StudyC
         forget=forget,
         model=model,
         judge=judge,
-        judge_gate=0.8 if seen else 0.5,
+        judge_gate=gate,
         pretraining=_recipe(PRETRAINING_STEPS, images, batch, 1e-3),
         judging=_recipe(JUDGING_STEPS, images, batch, 3e-3),
         epochs=-(-UNLEARNING_STEPS // steps),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 
-from gsu_jax.data import Source, Split, parse_request
+from gsu_jax.data import ClassRequest, Source, Split, parse_request
 from gsu_jax.methods import Method
 from gsu_jax.models import Classifier, GenerativeModel
 from gsu_jax.runtime import Placement
@@ -53,7 +53,9 @@ def resolve(config: StudyConfig, source: Source) -> Setup:
             f"{source.name} has no test images, which every metric needs; load it without holdout=0"
         )
     request = parse_request(config.forget, source)
-    attribute, feature = request.seen(source) or (source.label, None)
+    attribute, feature = source.label, None  # single images
+    if isinstance(request, ClassRequest):
+        attribute, feature = request.target(source)
     halves, test = request.split(source)
     config = fit_to_data(config, source, attribute)
     return Setup(

@@ -68,7 +68,7 @@ def test_options_change_what_was_chosen(run, study):
     [
         ("photos", ["--forget"]),
         ("--forget dark", ["required"]),
-        ("photo --forget dark", ["photo", "does not exist"]),
+        ("./photo --forget dark", ["./photo", "does not exist"]),
         ("photos --forget drak", ["'drak'", "'dark'"]),
         ("photos --forget files:dark99.png", ["'dark99.png'"]),
         ("photos --forget dark --holdout 2", ["holdout", "2"]),

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gsu_jax.data import load
+from gsu_jax.data import clear_cache, load
 from gsu_jax.data.sources import _cache as cache
 
 KEY = {"version": 1}
@@ -177,3 +177,62 @@ def test_the_folder_comes_from_argument_environment_or_xdg(tmp_path, monkeypatch
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert cache.cache_folder() == tmp_path / ".cache" / "gsu_jax"
+
+
+@pytest.fixture
+def full_cache(pictures, tmp_path):
+    """Three entries of one folder, one of a folder with a longer name, the digits, and a note."""
+    folder = tmp_path / "cache"
+    pictures.rename(tmp_path / "my pets")
+    load(tmp_path / "my pets", cache_dir=folder)
+    load(tmp_path / "my pets", cache_dir=folder, image_size=4)
+    os.utime(tmp_path / "my pets" / "cat" / "0.png", (1, 1))
+    load(tmp_path / "my pets", cache_dir=folder, holdout=0)
+    (tmp_path / "my pets").rename(tmp_path / "my pets-2")
+    load(tmp_path / "my pets-2", cache_dir=folder)
+    load("digits", cache_dir=folder)
+    (folder / "notes.npz").write_text("not ours")
+    return folder
+
+
+def prefixes(paths):
+    return sorted(path.name.rsplit("-", 1)[0] for path in paths)
+
+
+def test_cleared_images_leave_no_copy_even_if_their_folder_is_gone(full_cache, tmp_path):
+    stem = next(full_cache.glob(f"my_pets-{'[0-9a-f]' * 16}.npz")).stem
+    (full_cache / f"{stem}abc{cache.TEMPORARY}").write_text("of a killed writer")
+    removed = clear_cache(tmp_path / "my pets", full_cache)
+    assert prefixes(removed) == ["my_pets"] * 4
+    assert not any(path.exists() for path in removed)
+    assert prefixes(full_cache.iterdir()) == ["digits", "my_pets-2", "notes.npz"]
+    assert clear_cache(tmp_path / "my pets", full_cache) == []
+
+
+def test_a_source_clears_its_own_copies(full_cache, tmp_path):
+    source = load(tmp_path / "my pets-2", cache_dir=full_cache)
+    assert prefixes(clear_cache(source, full_cache)) == ["my_pets-2"]
+    assert load("digits", cache_dir=full_cache).train.images.shape == (1_438, 8, 8, 1)
+
+
+def test_without_a_name_the_whole_cache_is_cleared_and_nothing_else(
+    full_cache, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("GSU_JAX_CACHE_DIR", str(full_cache))
+    assert len(clear_cache()) == 5
+    assert [path.name for path in full_cache.iterdir()] == ["notes.npz"]
+    monkeypatch.setenv("GSU_JAX_CACHE_DIR", str(tmp_path / "nowhere"))
+    assert clear_cache() == []
+
+
+def test_images_in_use_outlive_their_cleared_entry(pictures, tmp_path):
+    source = load(pictures, cache_dir=tmp_path / "cache")
+    before = source.train.images.copy()
+    clear_cache(source, tmp_path / "cache")
+    np.testing.assert_array_equal(source.train.images, before)
+    assert load(pictures, cache_dir=tmp_path / "cache").fingerprint == source.fingerprint
+
+
+def test_only_a_name_a_path_or_a_source_is_cleared(tmp_path):
+    with pytest.raises(TypeError, match=r"name must be.*got Dataset"):
+        clear_cache(load("digits", cache_dir=tmp_path).train, tmp_path)

@@ -1,198 +1,152 @@
-"""Names of images: kept by every source, and requests by them."""
+"""The names of files: where they come from, and that nothing loses or exchanges them."""
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
-from gsu_jax.data import (
-    Dataset,
-    ForgetClass,
-    ForgetClasses,
-    ForgetFiles,
-    ForgetIndices,
-    Source,
-    clear_cache,
-    load,
-    parse_request,
-)
+from gsu_jax.data import Dataset, load
+
+
+def drawn(names):
+    """One 4x4 picture per name; pixel value and name belong together."""
+    images = np.full((len(names), 4, 4, 1), 0, np.uint8)
+    images += np.arange(len(names), dtype=np.uint8)[:, None, None, None]
+    return Dataset(images, {"label": np.arange(len(names)) % 2}, np.array(names, dtype=str))
 
 
 @pytest.fixture
 def photos(tmp_path):
-    """Three classes of ten images each; every image has a color of its own."""
-    for i, label in enumerate(("cat", "dog", "cat, wild")):
-        (tmp_path / "photos" / label).mkdir(parents=True)
-        for j in range(10):
-            color = (20 * i, 20 * j, 0)
-            Image.new("RGB", (4, 4), color).save(tmp_path / "photos" / label / f"{i}{j}.png")
-    return tmp_path / "photos"
+    """A folder whose gray level g is the file CLASS/g.png."""
+
+    def write(parts=("",), classes=("Bag", "Sandal"), n=10):
+        for part in parts:
+            for c, name in enumerate(classes):
+                folder = tmp_path / "photos" / part / name
+                folder.mkdir(parents=True)
+                for i in range(n):
+                    gray = np.full((6, 6), 20 * c + i, np.uint8)
+                    Image.fromarray(gray).save(folder / f"{20 * c + i}.png")
+        return tmp_path / "photos"
+
+    return write
 
 
-@pytest.fixture
-def read(photos, tmp_path):
-    return lambda **options: load(photos, cache_dir=tmp_path / "cache", **options)
+def assert_names_belong(*datasets):
+    for dataset in datasets:
+        levels = [int(name.rsplit("/", 1)[-1].removesuffix(".png")) for name in dataset.names]
+        assert dataset.images[:, 0, 0, 0].tolist() == levels
 
 
-def color_of(name):
-    """What the fixture painted the image of this name with."""
-    number = name.split("/")[-1].removesuffix(".png")
-    return [20 * int(number[0]), 20 * int(number[1]), 0]
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.text(min_size=1).filter(lambda s: "\0" not in s), min_size=1), st.data())
+def test_taken_images_keep_their_names(names, data):
+    dataset = drawn(names)
+    indices = data.draw(st.lists(st.integers(0, len(names) - 1)))
+    taken = dataset.take(indices)
+    assert taken.names.tolist() == [names[i] for i in indices]
+    mask = np.isin(np.arange(len(names)), indices)
+    assert dataset.take(mask).names.tolist() == [names[i] for i in sorted(set(indices))]
 
 
-@pytest.mark.parametrize("options", [{}, {"classes": ("dog", "cat")}, {"image_size": 2}], ids=str)
-def test_each_image_keeps_the_path_of_its_file(read, options):
-    for source in (read(**options), read(**options)):  # decoded, and from the cache
-        for dataset in (source.train, source.test):
-            colors = dataset.images[:, 0, 0].tolist()
-            assert colors == [color_of(str(name)) for name in dataset.names]
-            labels = np.array(source.classes["label"])[dataset.attributes["label"]]
-            assert [str(name).split("/")[0] for name in dataset.names] == labels.tolist()
-
-
-def test_names_are_no_part_of_the_fingerprint():
-    images, labels = np.zeros((2, 1, 1, 1), np.uint8), {"pet": np.array([0, 1])}
-    plain = Dataset(images, labels)
-    named = Dataset(images, labels, np.array(["a", "b"]))
-    classes = {"pet": ("cat", "dog")}
-    first = Source("pets", plain, plain, classes, "pet").fingerprint
-    assert first == Source("pets", named, named, classes, "pet").fingerprint
-
-
-def test_an_npz_has_names_if_it_gives_them(tmp_path):
-    names, images = np.array([f"{i}.png" for i in range(10)]), np.zeros((10, 2, 2), np.uint8)
-    images[:, 0, 0] = range(10)
-    np.savez(tmp_path / "own.npz", images=images, labels=np.arange(10) % 2, names=names)
-    source = load(tmp_path / "own.npz")
-    assert set(source.classes) == {"label"}
-    for dataset in (source.train, source.test):
-        assert [f"{i}.png" for i in dataset.images[:, 0, 0, 0]] == dataset.names.tolist()
+def test_a_dataset_without_names_stays_without():
+    dataset = Dataset(np.zeros((3, 2, 2, 1), np.uint8), {})
+    assert dataset.names is None
+    assert dataset.take([0, 2]).names is None
 
 
 @pytest.mark.parametrize(
-    ("names", "error"), [(["a", "b"], TypeError), (np.array(["a"]), ValueError),
-                         (np.array([1, 2]), TypeError)],
-)  # fmt: skip
-def test_names_of_another_kind_or_number_are_refused(names, error):
-    with pytest.raises(error, match="names"):
-        Dataset(np.zeros((2, 1, 1, 1), np.uint8), {}, names)
-
-
-def forgotten(request, source):
-    return sorted(request.split(source).train.forget.names.tolist())
-
-
-def test_images_are_found_by_their_whole_name_or_its_end(read, tmp_path):
-    source = read(holdout=0)
-    (tmp_path / "list.txt").write_text("dog/13.png\n\n 24.png \n")
-    assert forgotten(ForgetFiles(["cat/01.png", "12.png"]), source) == ["cat/01.png", "dog/12.png"]
-    request = parse_request(f"files:cat/01.png, @{tmp_path / 'list.txt'}", source)
-    assert forgotten(request, source) == ["cat, wild/24.png", "cat/01.png", "dog/13.png"]
-    assert request.describe(source) == "3 named images"
-    assert request.seen(source) is None
-    assert not request.masks(source)[1].any()
-
-
-def test_a_name_that_is_missing_or_held_out_or_not_the_only_one_is_explained(read):
-    source = read()
-    held_out = str(source.test.names[0])
-    for name, message in (
-        ("cat/99.png", "no image.*'cat/99.png'.*Did you mean"),
-        (held_out, f"'{held_out}' is a test image.*holdout=0"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            ForgetFiles([name]).split(source)
-    twice = Dataset(
-        source.train.images[:2],
-        {"label": np.array([0, 1])},
-        np.array(["a/1.png", "b/1.png"]),
-    )
-    source = Source("twice", twice, twice, {"label": ("a", "b")}, "label")
-    with pytest.raises(ValueError, match=r"'1.png' fits 2 images: a/1.png"):
-        ForgetFiles(["1.png"]).split(source)
-
-
-@pytest.mark.parametrize(("files", "error"), [([], ValueError), ([3], TypeError)])
-def test_files_that_are_no_names_are_refused(files, error):
-    with pytest.raises(error, match="files"):
-        ForgetFiles(files)
-
-
-def test_a_source_without_names_or_a_list_that_is_missing_says_so(tmp_path):
-    with pytest.raises(ValueError, match=r"digits have no names.*indices"):
-        parse_request("files:a.png", load("digits")).split(load("digits"))
-    with pytest.raises(ValueError, match=r"cannot read.*missing\.txt"):
-        parse_request(f"files:@{tmp_path / 'missing.txt'}", load("digits"))
-    with pytest.raises(ValueError, match="files:"):
-        parse_request("indices:a.png", load("digits"))
-
-
-def test_several_classes_are_their_union(read):
-    source = read()
-    request = parse_request("dog, cat", source)
-    assert request == ForgetClass("dog") | ForgetClass("cat") == ForgetClasses(["dog", "cat"])
-    masks = [ForgetClass(name).masks(source) for name in ("dog", "cat")]
-    for found, first, second in zip(request.masks(source), *masks, strict=True):
-        np.testing.assert_array_equal(found, first | second)
-    numbers = [source.classes["label"].index(name) for name in ("dog", "cat")]
-    assert request.seen(source) == ("label", tuple(numbers))
-    assert request.describe(source) == "classes dog, cat"
-
-
-def test_a_class_with_a_comma_in_its_name_is_one_class(read):
-    assert parse_request("cat, wild", read()) == ForgetClass("cat, wild")
-
-
-def test_a_single_class_is_seen_as_before(read):
-    source = read()
-    assert ForgetClass("dog").seen(source) == ("label", (source.classes["label"].index("dog"),))
-    assert ForgetIndices([0]).seen(source) is None
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
+    ("names", "error", "message"),
     [
-        (lambda: ForgetClasses([]), "classes.*none"),
-        (lambda: ForgetClasses(["1", 1]), "classes.*once.*1, 1"),
-        (lambda: ForgetClass("1") | ForgetClass("a", "shape"), "one attribute.*shape"),
-        (lambda: parse_request("1,x", load("digits")), "'x'"),
+        (["a", "b"], TypeError, r"names.*got list.*dtype=str"),
+        (np.array([1, 2]), TypeError, "names.*got int64"),
+        (np.array(["a", "b"], object), TypeError, "names.*got object"),
+        (np.array(["a"]), ValueError, r"names.*each of the 2 images.*got shape \(1,\)"),
+        (np.array([["a", "b"]]), ValueError, r"names.*got shape \(1, 2\)"),
     ],
 )
-def test_wrong_classes_are_named(make, message):
-    with pytest.raises(ValueError, match=message):
-        make()
+def test_unusable_names_are_refused(names, error, message):
+    with pytest.raises(error, match=message):
+        Dataset(np.zeros((2, 2, 2, 1), np.uint8), {}, names)
 
 
-def test_holdout_is_the_share_of_every_class_and_nests(read):
-    parts = {share: read(holdout=share).test.names.tolist() for share in (0.1, 0.2, 0.5)}
-    assert [len(part) for part in parts.values()] == [3, 6, 15]
-    assert set(parts[0.1]) < set(parts[0.2]) < set(parts[0.5])
-    assert parts[0.2] == read().test.names.tolist()
+@pytest.mark.parametrize("options", [{}, {"image_size": 3}, {"classes": ["Sandal"]}])
+def test_a_folder_names_every_image_by_its_path(photos, tmp_path, options):
+    path = photos()
+    for _ in ("decoded", "from the cache"):
+        source = load(path, cache_dir=tmp_path / "cache", **options)
+        assert_names_belong(source.train, source.test)
+        assert set(source.train.names).isdisjoint(source.test.names)
+        some = [f"Sandal/{20 + i}.png" for i in range(10)]
+        assert set(some) <= {*source.train.names, *source.test.names}
+    assert "named" in repr(source.train)
 
 
-def test_without_holdout_every_image_is_a_training_image(read):
-    source = read(holdout=0)
-    assert (len(source.train), len(source.test)) == (30, 0)
-    train, test = ForgetClass("dog").split(source)
-    assert (train.counts, test.counts) == (
-        {"forget": 10, "retain": 20},
-        {"forget": 0, "retain": 0},
-    )
+def test_names_tell_the_training_from_the_test_folder(photos, tmp_path):
+    source = load(photos(("train", "test")), cache_dir=tmp_path / "cache")
+    assert source.train.names[0] == "train/Bag/0.png"
+    assert source.test.names[0] == "test/Bag/0.png"
+    assert_names_belong(source.train, source.test)
 
 
-@pytest.mark.parametrize("holdout", [-0.1, 1.0])
-def test_a_share_out_of_range_is_refused(read, holdout):
-    with pytest.raises(ValueError, match=rf"holdout.*got {holdout}"):
-        read(holdout=holdout)
+def test_names_change_no_fingerprint(photos, tmp_path):
+    source = load(photos(), cache_dir=tmp_path / "cache")
+    assert source.fingerprint == "0e2d68e0e0f57e92", "what was computed before names were kept"
 
 
-def test_holdout_is_refused_where_there_are_test_images():
-    with pytest.raises(ValueError, match=r"holdout.*digits"):
-        load("digits", holdout=0.5)
+def test_a_cache_entry_from_before_names_is_not_read(photos, tmp_path):
+    from gsu_jax.data.sources import _cache as cache
+
+    path, folder = photos(), tmp_path / "cache"
+    load(path, cache_dir=folder)
+    (new,) = folder.iterdir()
+    files = sorted(path.rglob("*.png"))
+    states = [[str(f.relative_to(path)), f.stat().st_size, f.stat().st_mtime_ns] for f in files]
+    old_key = {
+        "name": "photos",
+        "origin": [str(path), states],
+        "classes": None,
+        "image_size": None,
+    }
+    assert cache.entry_path(folder, "photos", old_key) != new
 
 
-def test_cleared_copies_are_gone_and_no_others(photos, read, tmp_path):
-    read(), read(image_size=2), load("digits", cache_dir=tmp_path / "cache")
-    assert len(clear_cache(photos, tmp_path / "cache")) == 2
-    assert clear_cache("photos", tmp_path / "cache") == []
-    assert [path.name[:7] for path in (tmp_path / "cache").iterdir()] == ["digits-"]
-    assert len(read().train) == 24
+def test_an_npz_may_have_names(tmp_path):
+    images = np.arange(20, dtype=np.uint8)[:, None, None] * np.ones((1, 3, 3), np.uint8)
+    arrays = {"images": images, "labels": np.arange(20) % 2}
+    names = np.array([f"{i}.png" for i in range(20)])
+    plain = tmp_path / "plain.npz"
+    np.savez(plain, **arrays)
+    assert load(plain).train.names is None
+    for stored in (names, names.astype("S")):
+        np.savez(tmp_path / "named.npz", **arrays, names=stored)
+        source = load(tmp_path / "named.npz")
+        assert_names_belong(source.train, source.test)
+        assert list(source.classes) == ["label"]
+        assert source.fingerprint == load(plain).fingerprint
+
+
+def test_names_of_an_npz_need_test_names_beside_test_images(tmp_path):
+    images, labels = np.zeros((4, 3, 3), np.uint8), np.arange(4) % 2
+    arrays = {"images": images, "labels": labels, "test_images": images, "test_labels": labels}
+    arrays["names"] = np.array(list("abcd"))
+    np.savez(tmp_path / "own.npz", **arrays)
+    with pytest.raises(ValueError, match="'test_names'"):
+        load(tmp_path / "own.npz")
+    np.savez(tmp_path / "own.npz", **arrays, test_names=np.arange(4))
+    with pytest.raises(TypeError, match=r"test_names.*got int64"):
+        load(tmp_path / "own.npz")
+    np.savez(tmp_path / "own.npz", **arrays, test_names=np.array(["e", "f"]))
+    with pytest.raises(ValueError, match=r"test_names.*got shape \(2,\)"):
+        load(tmp_path / "own.npz")
+    np.savez(tmp_path / "own.npz", **arrays, test_names=np.array(list("efgh")))
+    assert load(tmp_path / "own.npz").test.names.tolist() == list("efgh")
+
+
+def test_other_arrays_called_names_are_what_they_were(tmp_path):
+    arrays = {"images": np.zeros((10, 3, 3), np.uint8), "labels": np.arange(10) % 2}
+    np.savez(tmp_path / "numbers.npz", **arrays, names=np.arange(10) % 3)
+    assert list(load(tmp_path / "numbers.npz").classes) == ["label", "names"]
+    np.savez(tmp_path / "classes.npz", **arrays, names=np.array(["cat", "dog"]))
+    assert load(tmp_path / "classes.npz").train.names is None

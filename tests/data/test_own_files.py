@@ -195,7 +195,7 @@ def test_images_of_several_sizes_need_image_size(folder, tmp_path):
     wide = np.zeros((4, 9), np.uint8)
     wide[:, 2:6] = 255
     path = folder({**gray_pictures(), "cat/wide.png": wide})
-    with pytest.raises(ValueError, match=r"got 5x6 .* 9x4 .*image_size="):
+    with pytest.raises(ValueError, match=r"got 5x6 .* 9x4 .*image_size= \(--size\)"):
         load(path, cache_dir=tmp_path)
     source = load(path, cache_dir=tmp_path, image_size=4)
     images = np.concatenate([source.train.images, source.test.images])

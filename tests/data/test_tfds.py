@@ -175,8 +175,10 @@ def test_an_unknown_data_set_gets_a_suggestion(prepared):
 
 
 def test_a_missing_data_folder_is_named(tmp_path, monkeypatch):
-    with pytest.raises(ValueError, match=r"data_dir.*gone.*mnist"):
+    with pytest.raises(ValueError, match=r"data_dir.*gone.*mnist") as error:
         load("mnist", data_dir=tmp_path / "gone")
+    for words in ("--data-dir", "TFDS_DATA_DIR", 'tfds.builder("mnist"', "docs/guide/data.md"):
+        assert words in str(error.value)
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "elsewhere"))
     with pytest.raises(ValueError, match=r"data_dir.*elsewhere"):
         load("mnist")

@@ -71,7 +71,7 @@ def test_second_run_in_one_folder_is_refused(copy, files):
     ("arguments", "message"),
     [
         ({"forget": "11"}, "forget.*'11'"),
-        ({"forget": "files:1.png"}, "digits have no names"),
+        ({"forget": "files:1.png"}, "digits have no names of files"),
         ({"methods": ("surgery",)}, "method 'surgery'"),
         ({"methods": ()}, "methods .*got none"),
         ({"methods": ("before", "before")}, "methods .*got before, before"),

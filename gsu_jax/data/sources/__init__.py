@@ -1,7 +1,6 @@
 """Sources of images: digits, TensorFlow Datasets, `.npz` files, folders."""
 
-from gsu_jax.data.sources._cache import clear_cache
-from gsu_jax.data.sources._load import load
+from gsu_jax.data.sources._load import clear_cache, load
 from gsu_jax.data.sources._tfds_folder import locate
 
 __all__ = [

@@ -7,7 +7,6 @@ file into place, so a reader sees the old file, the new file or none, also with 
 after a power failure.
 """
 
-import glob
 import hashlib
 import json
 import logging
@@ -19,7 +18,7 @@ import struct
 import tempfile
 import time
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -28,6 +27,7 @@ import numpy as np
 
 FORMAT = 2  # another number makes older entries unknown
 DIGEST_LENGTH = 64
+KEY_LENGTH = 16
 TEMPORARY = ".gsu_jax.tmp"
 STALE_SECONDS = 3600.0
 # The local header of a zip member has 30 bytes. At byte 26 are two lengths: of the name and of the
@@ -53,36 +53,8 @@ def cache_folder(cache_dir: str | os.PathLike | None = None) -> Path:
 
 
 def entry_path(folder: Path, name: str, key: Mapping[str, Any]) -> Path:
-    """Returns the file of the source `name` for this `key` (any JSON)."""
-    return folder / f"{file_name(name)}-{_digest(key)[:16]}.npz"
-
-
-def clear_cache(name: str, cache_dir: str | os.PathLike | None = None) -> list[Path]:
-    """Removes the decoded copies of a source, for instance once its images must be deleted.
-
-    Args:
-        name: The source as `load` was given it, or the path or name of its folder.
-        cache_dir: As for `load`.
-
-    Returns:
-        The removed files.
-
-    Example:
-        >>> clear_cache("a_source_that_was_never_loaded")
-        []
-    """
-    text = os.fspath(name)
-    stem = file_name(Path(text).expanduser().resolve().name if Path(text).is_dir() else text)
-    entries = cache_folder(cache_dir).glob(f"{glob.escape(stem)}-{'[0-9a-f]' * 16}.npz")
-    removed = sorted(entries)
-    for path in removed:
-        path.unlink()
-    return removed
-
-
-def file_name(name: str) -> str:
-    """Returns what the files of a source are called, before the digest of its options."""
-    return re.sub(r"[^\w.-]", "_", name)
+    """Returns the file of `name` for this `key` (any JSON)."""
+    return folder / f"{_stem(name)}-{_digest(key)[:KEY_LENGTH]}.npz"
 
 
 def read(path: Path, key: Mapping[str, Any]) -> Entry | None:
@@ -128,6 +100,27 @@ def write(path: Path, key: Mapping[str, Any], header: Any, arrays: Mapping[str, 
         if temporary is not None:
             with suppress(OSError):
                 os.unlink(temporary)
+
+
+def remove(folder: Path, names: Iterable[str] | None) -> list[Path]:
+    """Removes the entries of these names, or all, and what killed writers left; returns the paths.
+
+    A writer at work logs that it cannot write: its temporary file is removed, too.
+    """
+    stems = ["[\\w.-]+"] if names is None else [re.escape(_stem(name)) for name in names]
+    file_name = re.compile(
+        f"({'|'.join(stems)})-[0-9a-f]{{{KEY_LENGTH}}}(\\.npz|.*{re.escape(TEMPORARY)})"
+    )
+    removed = []
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if file_name.fullmatch(path.name):
+            path.unlink(missing_ok=True)
+            removed.append(path)
+    return removed
+
+
+def _stem(name: str) -> str:
+    return re.sub(r"[^\w.-]", "_", name)
 
 
 def _digest(key: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 
 from gsu_jax.checks import import_extra
 from gsu_jax.data._dataset import Dataset, Source
-from gsu_jax.data.sources._holdout import hold_out
+from gsu_jax.data.sources._holdout import HOLDOUT_SHARE, hold_out
 
 GRAY_LEVELS = 16.0
 
@@ -19,7 +19,7 @@ def digits_key() -> dict[str, str]:
         return {}
 
 
-def read_digits() -> Source:
+def read_digits(holdout: float = HOLDOUT_SHARE) -> Source:
     """Reads the digits, float32 `[n, 8, 8, 1]`: gray levels 0..16 divided by 16, without rounding.
 
     References:
@@ -28,5 +28,6 @@ def read_digits() -> Source:
     """
     raw = import_extra("sklearn.datasets", "scikit-learn", 'the source "digits"').load_digits()
     images = (raw.images / GRAY_LEVELS).astype(np.float32)[..., None]
-    train, test = hold_out(Dataset(images, {"label": raw.target.astype(np.int32)}), "label")
+    everything = Dataset(images, {"label": raw.target.astype(np.int32)})
+    train, test = hold_out(everything, "label", holdout)
     return Source("digits", train, test, {"label": tuple("0123456789")}, "label")

@@ -9,7 +9,7 @@ import numpy as np
 from gsu_jax.checks import import_extra
 from gsu_jax.data._dataset import Dataset, Source
 from gsu_jax.data._resize import resize_picture
-from gsu_jax.data.sources._holdout import hold_out, refuse_holdout
+from gsu_jax.data.sources._holdout import HOLDOUT_SHARE, check_no_holdout, hold_out
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 GRAY_MODES = ("1", "L")
@@ -38,27 +38,41 @@ def find_files(folder: Path) -> dict[str, Files]:
     return splits
 
 
-def folder_key(folder: Path) -> list[Any]:
-    """Returns what the decoded folder depends on: path, size and time of every file."""
-    files = [file for split in find_files(folder).values() for file, _ in split]
+def folder_key(folder: Path, holdout: float | None = None) -> list[Any]:
+    """Returns what the decoded folder depends on: path, size and time of every file.
+
+    The last word sets entries with the names of the files apart from older ones without.
+
+    Raises:
+        ValueError: As in `find_files`; or `holdout` is given though there is a folder `test`.
+    """
+    splits = find_files(folder)
+    if "test" in splits:
+        check_no_holdout(holdout, f"{folder} has a folder test")
+    files = [file for split in splits.values() for file, _ in split]
     states = [(file, file.stat()) for file in files]
     return [
         str(folder.resolve()),
         [[str(f.relative_to(folder)), s.st_size, s.st_mtime_ns] for f, s in states],
-        "with names",
+        "names",
     ]
 
 
 def read_folder(
-    folder: Path, image_size: int | None, holdout: float | None, progress: Progress | None
+    folder: Path,
+    image_size: int | None,
+    progress: Progress | None,
+    holdout: float = HOLDOUT_SHARE,
 ) -> Source:
-    """Reads uint8 images: gray if all of them are gray, else RGB. Names are paths in the folder.
+    """Reads uint8 images: gray if all of them are gray, else RGB.
+
+    The name of an image is its path in the folder, such as "Bag/1898.png".
 
     Args:
         folder: The folder.
         image_size: Crops and resizes the images to this number of pixels, if given.
-        holdout: The share of every class that is held out where there are no test images.
         progress: Called with (images decoded, images in all), if given.
+        holdout: The share of every class that is the test set, if there is no folder of one.
 
     Returns:
         The source.
@@ -66,8 +80,7 @@ def read_folder(
     Raises:
         ImportError: Pillow is not installed.
         TypeError: An image does not have 8 bits a channel.
-        ValueError: A file is not an image, sizes differ and `image_size` is None, or `holdout` is
-            given and there are test images.
+        ValueError: A file is not an image, or sizes differ and `image_size` is None.
     """
     pillow = import_extra("PIL.Image", "pillow", "a folder of images")
     splits = find_files(folder)
@@ -92,7 +105,6 @@ def read_folder(
     if "all" in splits:
         train, test = hold_out(everything, "label", holdout)
     else:
-        refuse_holdout(holdout, folder)
         is_test = np.arange(len(files)) >= len(splits["train"])
         train, test = everything.take(~is_test), everything.take(is_test)
     return Source(folder.resolve().name, train, test, {"label": tuple(names)}, "label")
@@ -131,7 +143,7 @@ def _common_mode(pillow: Any, files: list[Path], image_size: int | None) -> str:
             raise ValueError(
                 f"{file.parent.parent}: images must have one size, got "
                 f"{first_size[0]}x{first_size[1]} ({files[0].name}) and {size[0]}x{size[1]} "
-                f"({file.name}). Give image_size= to crop and resize them"
+                f"({file.name}). Give image_size= (--size) to crop and resize them"
             )
     return mode
 

@@ -15,7 +15,7 @@ from gsu_jax.data._resize import resize_images
 from gsu_jax.data.sources import _cache as cache
 from gsu_jax.data.sources._digits import digits_key, read_digits
 from gsu_jax.data.sources._folder import folder_key, read_folder
-from gsu_jax.data.sources._holdout import refuse_holdout
+from gsu_jax.data.sources._holdout import HOLDOUT_SHARE, check_no_holdout
 from gsu_jax.data.sources._npz import read_npz
 from gsu_jax.data.sources._tfds import read_tfds
 from gsu_jax.data.sources._tfds_folder import data_folder, locate
@@ -40,11 +40,12 @@ def load(
     - `"mnist"`, `"celeb_a"`, `"name/config"`: a data set that TensorFlow Datasets (TFDS) prepared
       as array_record in `data_dir`; reading it needs no TensorFlow.
     - A path to a `.npz` file with arrays `images` and `labels`, optionally `test_images` and
-      `test_labels`; every other array `[n]` is an attribute.
+      `test_labels`; strings `names` are the names of the images, every other array `[n]` is an
+      attribute.
     - A path to a folder with `CLASS/*.png` or `.jpg`, optionally below `train/` and `test/`.
       `"./mnist"` is always a folder; `"mnist"` is one only if `data_dir` has no such data set.
 
-    A source without a test set gets a fixed one: a fifth of every class, or `holdout`.
+    A source without a test set gets a fixed one: a fifth of every class, or the share `holdout`.
 
     The cache keeps decoded images, except those of a `.npz` file, and checks their SHA-256 before
     use. A changed origin is decoded again. If the cache cannot be written, the log says so. Cached
@@ -59,9 +60,9 @@ def load(
             renumbered 0..k-1 in this order.
         image_size: Crops the center square and resizes it to this number of pixels, by means of
             squares if the side is a multiple, else by Lanczos; by default images are unchanged.
-        holdout: For a folder or a `.npz` file without test images: the share of every class that is
-            held out as test images, by default a fifth. With 0, all images are training images; a
-            study needs test images.
+        holdout: The share of every class that is held out as test images, in [0, 1), if the source
+            has no test images of its own; by default 0.2. 0 makes every image a training image, and
+            the test set is empty. A larger share holds out the same images and more.
         progress: Called as `progress(done, total)` while images are decoded.
 
     Returns:
@@ -70,8 +71,8 @@ def load(
     Raises:
         ImportError: A package of the extra `experiments` is missing.
         TypeError: An argument, an array or an image has an unsupported type.
-        ValueError: The data set is unknown or not prepared, a class is unknown, or images or labels
-            are unusable.
+        ValueError: The data set is unknown or not prepared, a class is unknown, images or labels
+            are unusable, or `holdout` is given for a source that has test images.
 
     Example:
         >>> source = load("digits", classes=("1", "3", "8"))
@@ -81,9 +82,11 @@ def load(
     if image_size is not None:
         integer(image_size=image_size)
         at_least(1, image_size=image_size)
+    classes = _check_classes(classes)
     if holdout is not None:
         in_range(0, 1, holdout=holdout)
-    classes = _check_classes(classes)
+        holdout = float(holdout)
+    share = HOLDOUT_SHARE if holdout is None else holdout
     if not isinstance(name, str | os.PathLike):
         raise TypeError(f"name must be a string or a path, got {type(name).__name__}")
     text = os.fspath(name)
@@ -93,21 +96,23 @@ def load(
             raise ValueError(f"name: the file {path} does not exist")
         return _finish(read_npz(path, holdout), classes, image_size)
     if text == "digits":
-        refuse_holdout(holdout, "the digits")
-        key, build = digits_key(), read_digits
+        key, build = digits_key(), partial(read_digits, share)
     elif _is_own_folder(name, text, path, data_dir):
-        key, build = folder_key(path), partial(read_folder, path, image_size, holdout, progress)
+        key = folder_key(path, holdout)
+        build = partial(read_folder, path, image_size, progress, share)
         text = path.resolve().name
     elif not TFDS_NAME.fullmatch(text):
         raise ValueError(f"name: the folder {path} does not exist")
     else:
-        refuse_holdout(holdout, text)
         located = locate(text, data_dir)
-        key, build = located.key(), partial(read_tfds, located, classes, image_size, progress)
+        if located.test_split is not None:
+            check_no_holdout(holdout, f"{text} has a split {located.test_split}")
+        key = located.key()
+        build = partial(read_tfds, located, classes, image_size, progress, share)
 
     key = {"name": text, "origin": key, "classes": classes, "image_size": image_size}
-    if holdout is not None:
-        key["holdout"] = holdout
+    if share != HOLDOUT_SHARE:  # so that entries of the usual share keep their names
+        key["holdout"] = share
     entry = cache.entry_path(cache.cache_folder(cache_dir), text, key)
     kept = cache.read(entry, key)
     if kept is not None:
@@ -116,6 +121,42 @@ def load(
     cache.write(entry, key, *packed)
     # Maps the cached arrays, so that the decoded ones can be freed.
     return _unpack(*(cache.read(entry, key) or packed))
+
+
+def clear_cache(
+    name: str | os.PathLike | Source | None = None, cache_dir: str | os.PathLike | None = None
+) -> list[Path]:
+    """Removes decoded images from the cache, so that no copy of a removed image stays there.
+
+    Args:
+        name: What `load` was given, or a source that it returned; everything by default. All
+            entries of this name go, whatever their options, and also those of another folder of the
+            same name. The images themselves may be gone already.
+        cache_dir: The folder of decoded images, as in `load`.
+
+    Returns:
+        The files that were removed; none for a `.npz` file, which is never copied.
+
+    Raises:
+        OSError: A file cannot be removed.
+        TypeError: The name is neither a string, a path nor a source.
+
+    Example:
+        >>> import tempfile
+        >>> folder = tempfile.mkdtemp()
+        >>> digits = load("digits", cache_dir=folder)
+        >>> len(clear_cache("digits", folder))
+        1
+    """
+    if isinstance(name, Source):
+        name = name.name
+    if name is not None and not isinstance(name, str | os.PathLike):
+        raise TypeError(f"name must be a string, a path or a source, got {type(name).__name__}")
+    folder = cache.cache_folder(cache_dir)
+    if name is None:
+        return cache.remove(folder, None)
+    text = os.fspath(name)
+    return cache.remove(folder, {text, Path(text).expanduser().resolve().name})
 
 
 def _is_own_folder(name: Any, text: str, path: Path, data_dir: str | os.PathLike | None) -> bool:

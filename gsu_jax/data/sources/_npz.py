@@ -9,7 +9,7 @@ import numpy as np
 from gsu_jax.checks import listing
 from gsu_jax.data._dataset import FLAG, Dataset, Source
 from gsu_jax.data._images import check_stored_images
-from gsu_jax.data.sources._holdout import hold_out, refuse_holdout
+from gsu_jax.data.sources._holdout import HOLDOUT_SHARE, check_no_holdout, hold_out
 
 TEST = "test_"
 DAMAGE = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
@@ -19,40 +19,43 @@ def read_npz(path: Path, holdout: float | None = None) -> Source:
     """Reads `images` and `labels`, optionally `test_images` and `test_labels`.
 
     Images are `[n, height, width, channels]` or `[n, height, width]`, uint8 or float in [0, 1]
-    (stored as float32). Strings `names` name the images, with `test_names` beside them if there are
-    test images. Every other array `[n]` is an attribute, with `test_NAME` beside it. Labels and
+    (stored as float32). Strings `names` `[n]` are the names of the images. Every other array `[n]`
+    is an attribute. Both need `test_NAME` beside them if there are test images. Labels and
     attributes are integers, booleans or strings. Their values name the classes, numbered in sorted
-    order. Without test images a fixed fifth of every class, or `holdout`, is the test set.
+    order.
 
     Args:
         path: The file.
-        holdout: The share of every class that is held out where there are no test images.
+        holdout: The share of every class that is the test set, if the file has no test images; by
+            default a fifth.
 
     Returns:
         The source.
 
     Raises:
         TypeError: The file has pickled objects, or images or values of an unsupported dtype.
-        ValueError: The file is not a `.npz`, `images` or `labels` are missing, lengths differ, or
-            images are out of range.
+        ValueError: The file is not a `.npz`, `images` or `labels` are missing, lengths differ,
+            images are out of range, or `holdout` is given though there are test images.
     """
     arrays = _load(path)
     has_test = "test_images" in arrays
     if not has_test and "test_labels" in arrays:
         raise ValueError(f"{path}: test_labels without test_images; give both or neither")
+    if has_test:
+        check_no_holdout(holdout, f"{path} has test images")
     prefixes = ("", TEST) if has_test else ("",)
     images = [_images(arrays, f"{prefix}images", path) for prefix in prefixes]
-    names = [None for _ in prefixes]
-    if "names" in arrays and arrays["names"].dtype.kind == "U":
+    names: list[np.ndarray | None] = [None for _ in prefixes]
+    if _has_names(arrays, len(images[0])):
         names = [
-            _column(arrays, prefix + "names", len(some), path)
+            _names(arrays, f"{prefix}names", len(some), path)
             for prefix, some in zip(prefixes, images, strict=True)
         ]
-        del arrays["names"]
     attributes = [
         name
         for name, values in arrays.items()
         if name not in ("images", "labels")
+        and not (name == "names" and names[0] is not None)
         and not name.startswith(TEST)
         and values.shape == (len(images[0]),)
     ]
@@ -70,9 +73,8 @@ def read_npz(path: Path, holdout: float | None = None) -> Source:
         Dataset(some, {name: values[i] for name, values in columns.items()}, names[i])
         for i, some in enumerate(images)
     ]
-    if has_test:
-        refuse_holdout(holdout, path)
-    train, test = datasets if has_test else hold_out(datasets[0], "label", holdout)
+    share = HOLDOUT_SHARE if holdout is None else holdout
+    train, test = datasets if has_test else hold_out(datasets[0], "label", share)
     return Source(path.stem, train, test, classes, "label")
 
 
@@ -137,6 +139,26 @@ def _column(arrays: dict[str, np.ndarray], name: str, length: int, path: Path) -
             "Convert it, or leave it out"
         )
     return values
+
+
+def _has_names(arrays: dict[str, np.ndarray], length: int) -> bool:
+    """Whether `names` are strings, one for each image; else they are what any array is."""
+    names = arrays.get("names")
+    return names is not None and names.dtype.kind in "US" and names.shape == (length,)
+
+
+def _names(arrays: dict[str, np.ndarray], name: str, length: int, path: Path) -> np.ndarray:
+    names = _get(arrays, name, path)
+    if names.dtype.kind == "S":
+        try:
+            names = np.char.decode(names, "utf-8")
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"{path}: {name} must be text in UTF-8, got {error.object!r}"
+            ) from error
+    if names.dtype.kind != "U":
+        raise TypeError(f"{path}: {name} must be strings as names are, got {names.dtype}")
+    return _column(arrays | {name: names}, name, length, path)
 
 
 def _number(columns: list[np.ndarray]) -> tuple[tuple[str, ...], list[np.ndarray]]:

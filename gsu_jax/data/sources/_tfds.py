@@ -14,7 +14,7 @@ import numpy as np
 from gsu_jax.checks import import_extra, silence
 from gsu_jax.data._dataset import FLAG, Dataset, Source, class_numbers
 from gsu_jax.data._resize import resize_picture
-from gsu_jax.data.sources._holdout import hold_out
+from gsu_jax.data.sources._holdout import HOLDOUT_SHARE, hold_out
 from gsu_jax.data.sources._tfds_folder import Located
 
 BLOCK = 1024
@@ -37,18 +37,20 @@ def read_tfds(
     classes: Sequence[str] | None = None,
     image_size: int | None = None,
     progress: Progress | None = None,
+    holdout: float = HOLDOUT_SHARE,
 ) -> Source:
     """Decodes the training and test images of a prepared data set.
 
     Attributes are the class labels (`label_shape` becomes `shape`) and the booleans, also inside
     `attributes`; other features are ignored. Without a test split, the validation split is the test
-    set; without both, a fixed fifth of every class is.
+    set; without both, a fixed share of every class is.
 
     Args:
         located: The data set, from `locate`.
         classes: The classes of the default label to decode, all by default; their numbers stay.
         image_size: Crops and resizes the images to this number of pixels, if given.
         progress: Called with (images seen, images in all) after every block, if given.
+        holdout: The share of every class that is the test set, if there is no split for it.
 
     Returns:
         The source.
@@ -75,7 +77,7 @@ def read_tfds(
         }
         label = _default_label(located.name, names)
         wanted = None if classes is None else class_numbers(classes, names[label], label)
-        test = next((split for split in ("test", "validation") if split in located.splits), None)
+        test = located.test_split
         splits = ["train"] if test is None else ["train", test]
         total = sum(builder.info.splits[split].num_examples for split in splits)
         datasets, before = [], 0
@@ -86,7 +88,7 @@ def read_tfds(
             channels = features["image"].shape[2]
             datasets.append(_decode(examples, len(records), channels, columns, image_size, located))
             before += len(records)
-    train, held_out = datasets if test is not None else hold_out(datasets[0], label)
+    train, held_out = datasets if test is not None else hold_out(datasets[0], label, holdout)
     return Source(located.name, train, held_out, names, label)
 
 
@@ -165,7 +167,8 @@ def _decode(
         elif image.shape != images.shape[1:]:
             raise ValueError(
                 f"name: the images of {located.name} must have one size, got "
-                f"{images.shape[1:3]} and {image.shape[:2]}. Give image_size= to resize them"
+                f"{images.shape[1:3]} and {image.shape[:2]}. Give image_size= (--size) to resize "
+                "them"
             )
         images[count] = image
         count += 1

@@ -25,6 +25,11 @@ class Located:
     folder: Path
     splits: tuple[str, ...]
 
+    @property
+    def test_split(self) -> str | None:
+        """The split of test images, else of validation images, if there is one."""
+        return next((split for split in ("test", "validation") if split in self.splits), None)
+
     def key(self) -> list[Any]:
         """Returns what the decoded arrays depend on: path, description, size and time of files."""
         states = [(file.name, file.stat()) for file in sorted(self.folder.iterdir())]
@@ -55,10 +60,14 @@ def locate(name: str, data_dir: str | os.PathLike | None) -> Located:
     """
     root = data_folder(data_dir)
     if not root.is_dir():
+        fill = (
+            f". If it is prepared nowhere: {_how_to_prepare(name, root)}" if name in KNOWN else ""
+        )
         raise ValueError(
             f"data_dir: the folder {root} does not exist, so the data set {name!r} cannot be read."
             f"{_hint(name, ())} Give data_dir= (--data-dir) or the environment variable "
             "TFDS_DATA_DIR: the folder in which TFDS prepared it"
+            f"{fill}"
         )
     versions = _versions(root / name)
     if not versions:
@@ -132,5 +141,5 @@ def _how_to_prepare(name: str, root: Path) -> str:
     return (
         f'Prepare it once, where TensorFlow is installed: tfds.builder("{name}", '
         f'data_dir="{root}").download_and_prepare(file_format="array_record"); reading it needs '
-        "no TensorFlow"
+        "no TensorFlow (docs/guide/data.md)"
     )
