@@ -76,9 +76,9 @@ def run_study(
 
     Raises:
         ValueError: the config cannot be run, or differs from that of the study in `out`; `before`
-            lacks a seed or is of another model; a metric has the name of another; a batch does not divide
-            over the mesh; the judge stays below its gate; a checkpoint is damaged; `models_from`
-            holds nothing.
+            lacks a seed or is of another model; a metric has the name of another; a batch does not
+            divide over the mesh; the judge stays below its gate; a checkpoint is damaged;
+            `models_from` holds nothing.
         TypeError: a metric is no function or returns no number; a logger lacks a function.
         OSError: `out` cannot be written.
 
