@@ -118,7 +118,7 @@ def _checkpoint_names(run: Path) -> dict[str, str]:
     """Returns how the checkpoints of the trained models are named, by the labels of their rows."""
     try:
         records = read_results(run / "results.json")["config"]["methods"]
-    except FileNotFoundError:
+    except (OSError, ValueError, KeyError):  # the checkpoints can be read without the results
         return {}
     names = {label: record["name"] for label, record in records.items()}
     return {label: name for label, name in names.items() if name in GENERATORS.values()}

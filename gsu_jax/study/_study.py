@@ -66,9 +66,10 @@ def run_study(
         before: parameters of the model for every seed, which take the place of its pre-training:
             the study unlearns from them. `retrain` is trained from scratch all the same. A study
             that began with given parameters goes on with the same ones alone.
-        metrics: of your own, by name: `f(model, params, key) -> float`, for every row. A value that
-            is not finite becomes None. Finished rows that lack a metric are measured again for it
-            alone. The name stands for the function: change it when the function changes.
+        metrics: of your own, by name: `f(model, params, key) -> float`, for every row, also of a
+            model that diverged. A value that is not finite becomes None. Finished rows that lack a
+            metric are measured for it alone. The name stands for the function: change it when the
+            function changes.
         loggers: which get the rows of this run, and the steps of each after it is finished.
 
     Returns:
@@ -79,6 +80,7 @@ def run_study(
             lacks a seed or is of another model; a metric has the name of another; a batch does not
             divide over the mesh; the judge stays below its gate; a checkpoint is damaged;
             `models_from` holds nothing.
+        TypeError: a metric is no function or returns no number; a logger lacks a function.
         OSError: `out` cannot be written.
 
     Example:

@@ -9,7 +9,13 @@ import jax
 import numpy as np
 import optax
 
-from gsu_jax.data import Examples, ForgetRetainSets, concatenate, padded_size
+from gsu_jax.data import (
+    Examples,
+    ForgetRetainSets,
+    concatenate,
+    padded_size,
+    scale_examples,
+)
 from gsu_jax.methods import Method, get_method
 from gsu_jax.models import GenerativeModel, Params
 from gsu_jax.runtime import Placement, Stopwatch, explain_out_of_memory, on_one_device
@@ -136,7 +142,8 @@ def unlearn(
 
         program = program_of(model, method, optimizer, shape, place)
         if not program.is_compiled(params, sets, sizes, start_key):
-            check_loss(model, params, jax.tree.map(lambda x: x[:2], forget), key)
+            two = scale_examples(jax.tree.map(lambda x: x[:2], forget))
+            check_loss(model, params, two, key)
         kept = sets.images if stream is None else stream.like_chunk
         stopwatch.compile_seconds += program.compile(params, sets, sizes, start_key, kept)
 

@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -98,7 +99,8 @@ def test_damaged_model_is_refused_without_advice_to_delete(copy, flip_a_bit):
     assert "elete" not in str(error.value)
 
 
-def test_model_is_found_without_the_results(copy):
-    (copy / "results.json").unlink()
+@pytest.mark.parametrize("damage", [Path.unlink, Path.touch, lambda path: path.write_text("{")])
+def test_model_is_found_without_the_results(copy, damage):
+    damage(copy / "results.json")
     shutil.rmtree(copy / "samples")
     assert load(copy, "retrain", 1).steps == 30
