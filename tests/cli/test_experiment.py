@@ -153,6 +153,14 @@ def test_folder_of_images_without_classes_is_refused(run):
     assert_refused(run("--dataset ./photos"), "--dataset ./photos", "class")
 
 
+def test_images_of_several_sizes_name_the_option_that_resizes_them(run):
+    for i in (8, 9):
+        Path(f"photos/{i}").mkdir(parents=True)
+        for j in range(3):
+            Image.fromarray(np.zeros((i, i), np.uint8)).save(f"photos/{i}/{j}.png")
+    assert_refused(run("--dataset ./photos --forget 8"), "--dataset ./photos", "--size")
+
+
 def test_out_that_is_a_file_is_refused_and_left_alone(run):
     Path("precious").write_text("words")
     assert_refused(run("--out precious"), "--out precious")
