@@ -39,6 +39,10 @@ def test_numbers_inside_the_range_pass():
             lambda: choice(("a",), "a tree of labels", mode=1),
             'mode must be "a" or a tree of labels, got 1',
         ),
+        (
+            lambda: choice(("always", "conflict"), when="allways"),
+            "when must be \"always\" or \"conflict\", got 'allways'. Did you mean 'always'?",
+        ),
     ],
 )
 def test_a_value_outside_the_range_is_named(check, message):

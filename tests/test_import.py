@@ -86,6 +86,18 @@ print(*sorted({EXTRAS!r} & found - {{"chex", "etils"}}))
     assert printed.split() == []
 
 
+def test_networks_without_flax_name_the_extra_that_has_it():
+    printed = run(
+        FORBID.format(names={"flax"})
+        + """
+try: from gsu_jax.networks import mlp_vae
+except ImportError as error: print(error)
+"""
+    )
+    assert printed.startswith("gsu_jax.networks needs flax")
+    assert 'pip install "gsu-jax[experiments]"' in printed
+
+
 def test_names_and_packages_are_imported_when_they_are_first_used():
     printed = run(
         """

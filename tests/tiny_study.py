@@ -25,6 +25,7 @@ METHODS = ("before", "retrain", "gradient_ascent", DIVERGING)
 ROOT = Path(__file__).parents[1]
 # Another process finds the package in the checkout, installed or not.
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
+RUN_OPTIONS = ("models_from", "mesh", "before", "metrics", "loggers")
 TIMES = ("seconds", "compile_seconds")
 
 
@@ -57,9 +58,10 @@ def tiny_config(**changes) -> StudyConfig:
     return StudyConfig(**settings | changes)
 
 
-def run_tiny(folder, *, methods=METHODS, seeds=2, models_from=None, mesh=None, **changes) -> dict:
+def run_tiny(folder, *, methods=METHODS, seeds=2, **changes) -> dict:
+    options = {"methods": methods, "seeds": seeds}
+    options |= {name: changes.pop(name) for name in RUN_OPTIONS if name in changes}
     config, source = tiny_config(**changes), load("digits")
-    options = {"methods": methods, "seeds": seeds, "models_from": models_from, "mesh": mesh}
     with quick_judge():
         return run_study(config, source, folder, **options)
 

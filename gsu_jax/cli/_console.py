@@ -2,7 +2,11 @@
 
 import difflib
 import os
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 
 # Each command: the module whose `main()` runs it, and its line of help. A module is imported when
@@ -20,6 +24,7 @@ EXPERIMENTS = {
 COMMANDS = {
     name: (f"gsu_jax.cli.experiments.{name}", line) for name, line in EXPERIMENTS.items()
 } | {
+    "run": ("gsu_jax.cli._run", "a study of your own images: gsu-jax run FOLDER --forget CLASS"),
     "report": ("gsu_jax.cli._report", "print the table or the page of a finished run"),
     "launch": ("gsu_jax.cli._launch", "run a script as several processes"),
 }
@@ -36,7 +41,9 @@ def console(command: str | None = None) -> None:
     try:
         if command is None:
             command = _command()
-        code = import_module(COMMANDS[command][0]).main()
+        with _ended_by_interruption():
+            module = import_module(COMMANDS[command][0])
+        code = module.main()
     except KeyboardInterrupt:  # an experiment that has begun catches it itself
         print("\ninterrupted", file=sys.stderr)
         code = 130
@@ -46,6 +53,29 @@ def console(command: str | None = None) -> None:
         code = _mistake(f'{error}. Install what it needs: pip install "gsu-jax[experiments]"')
     if code:
         sys.exit(code)
+
+
+@contextmanager
+def _ended_by_interruption() -> Iterator[None]:
+    """Makes Ctrl-C end the program at once, which has done nothing yet.
+
+    An extension in C that is being imported turns the exception into another one, or forgets it.
+    """
+
+    def end(*_: object) -> None:
+        os.write(2, b"\ninterrupted\n")
+        os._exit(130)
+
+    earlier = signal.getsignal(signal.SIGINT)
+    watched = earlier is signal.default_int_handler
+    watched = watched and threading.current_thread() is threading.main_thread()
+    if watched:
+        signal.signal(signal.SIGINT, end)
+    try:
+        yield
+    finally:
+        if watched:
+            signal.signal(signal.SIGINT, earlier)
 
 
 def _command() -> str:

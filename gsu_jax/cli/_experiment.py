@@ -17,7 +17,16 @@ from gsu_jax.cli._programs import keep_programs
 from gsu_jax.data import Source, load
 from gsu_jax.methods import METHODS, Method, get_method
 from gsu_jax.report import terminal_table
-from gsu_jax.runtime import LAUNCHED, announce, is_first, is_lost_peer, join, make_mesh, stage
+from gsu_jax.runtime import (
+    LAUNCHED,
+    announce,
+    is_first,
+    is_lost_peer,
+    join,
+    long_run,
+    make_mesh,
+    stage,
+)
 from gsu_jax.study import StudyConfig, run_study
 
 try:
@@ -106,7 +115,10 @@ def main(
             ensemble=arguments.ensemble,
             image_size=preset.image_size if arguments.size is None else arguments.size,
         )
-        return _run(adjust(study), arguments, methods or [get_method(name) for name in METHODS])
+        study = adjust(study)
+        known = methods or [get_method(name) for name in METHODS]
+        check_rows(arguments, known)
+        return run_and_print(study, read_images(study, arguments.data_dir), arguments, known)
 
     defaults = Arguments(
         forget=config.forget,
@@ -139,7 +151,8 @@ def run_command(
         join()
         if getattr(arguments, "program_cache", False):
             keep_programs()
-        output = run(arguments)
+        with long_run("still running"):
+            output = run(arguments)
         if is_first():
             print(output)
     except KeyboardInterrupt:
@@ -197,17 +210,35 @@ def _parse(defaults: Any, description: str | None) -> Any:
         raise ValueError(" ".join(line.strip("│ ") for line in message)) from None
 
 
-def _run(study: StudyConfig, arguments: Arguments, methods: Sequence[Method]) -> str:
-    """Runs the study and returns what is printed at the end."""
+def check_rows(arguments: Any, methods: Sequence[Method]) -> None:
+    """Raises ValueError for a method or a mesh that does not exist, before images are read."""
     known = {method.title: method for method in methods}
     if not arguments.methods:
         raise ValueError(f"--methods must name rows, or all; known: {listing(known)}")
     for name in arguments.methods:
+        if "," in name:
+            names = " ".join(name.replace(",", " ").split())
+            raise ValueError(f"--methods {name}: spaces separate, not commas: --methods {names}")
         if name not in ("all", *known):
             raise unknown("--methods", "method", name, known)
+    if arguments.mesh is not None:
+        make_mesh(arguments.mesh)
+
+
+def run_and_print(
+    study: StudyConfig, source: Source, arguments: Any, methods: Sequence[Method]
+) -> str:
+    """Runs a study on the images of a source and returns what is printed at the end.
+
+    Args:
+        study: the study.
+        source: the images.
+        arguments: the options: `methods`, `mesh`, `out`, `seeds`, `models_from`.
+        methods: what `--methods` may name.
+    """
+    known = {method.title: method for method in methods}
     names = known if "all" in arguments.methods else dict.fromkeys(arguments.methods)
     mesh = None if arguments.mesh is None else make_mesh(arguments.mesh)
-    source = read_images(study, arguments.data_dir)
     announce(f"progress: {arguments.out / 'log.jsonl'}")
     results = run_study(
         study,

@@ -33,6 +33,7 @@ class Classifier:
         features: Name of the features, which reports print beside each Frechet distance.
         train_apply: `train_apply(params, images, key) -> logits`, with the noise of training
             (dropout, augmentation). None means `apply`.
+        name: The name that results.json records for a judge of one's own in a study.
 
     Example:
         >>> linear = Classifier(
@@ -47,6 +48,7 @@ class Classifier:
     apply: Callable[[Any, jax.Array], Prediction]
     features: str
     train_apply: Callable[[Any, jax.Array, jax.Array], jax.Array] | None = None
+    name: str | None = None
 
     def loss(self, params: Any, batch: tuple[jax.Array, jax.Array], key: jax.Array) -> jax.Array:
         """Mean cross-entropy of a batch, in nats.

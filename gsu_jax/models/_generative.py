@@ -29,6 +29,7 @@ class GenerativeModel:
         mean: `mean(decoded) -> images`, the mean of p(x|z), floating in [0, 1].
         elbo: `elbo(params, images, key) -> [n]`, a bound of log p(x) in nats, float32, of a model
             without `encode`, `decode` and `log_likelihood`.
+        name: The name that results.json records for a model of one's own in a study.
 
     Example:
         >>> constant = GenerativeModel(
@@ -48,6 +49,7 @@ class GenerativeModel:
     log_likelihood: Callable[[Any, jax.Array], jax.Array] | None = None
     mean: Callable[[Any], jax.Array] | None = None
     elbo: Callable[[Params, Any, jax.Array], jax.Array] | None = None
+    name: str | None = None
 
     def require(self, *fields: str, needed_by: str) -> None:
         """Refuses a model that lacks one of the optional functions.

@@ -1,5 +1,10 @@
 """Ready-made generators and judges in Flax NNX."""
 
+# ruff: noqa: E402
+from gsu_jax.checks import import_extra
+
+import_extra("flax.nnx", "flax", "gsu_jax.networks")  # names the extra where it is missing
+
 from gsu_jax.models import (
     AllCNNConfig,
     ConditionalVAEConfig,

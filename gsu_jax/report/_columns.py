@@ -1,6 +1,7 @@
 """The columns of every results table, and the marks for a place in the retrained ensemble."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 INSIDE, ABOVE, BELOW = "inside", "above", "below"
 MARKS = {INSIDE: "●", ABOVE: "▲", BELOW: "▼", None: ""}
@@ -42,3 +43,14 @@ COLUMNS = (
     Column("coverage", "coverage", better="↑"),
     Column("seconds", "seconds", better="↓"),
 )
+
+
+def columns_of(results: Mapping[str, Any]) -> list[Column]:
+    """Returns the columns of a study: `COLUMNS`, and before the costs the metrics of its own.
+
+    Where listed images are forgotten, `nelbo_gap` stands in the place of fratio.
+    """
+    *metrics, seconds = COLUMNS
+    if any("nelbo_gap" in row for row in results["rows"]):
+        metrics[0] = Column("nelbo_gap", "nelbo", "listed - like")
+    return [*metrics, *(Column(name, name) for name in results.get("metrics", ())), seconds]

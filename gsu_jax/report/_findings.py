@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gsu_jax.metrics import LARGER_IS_BETTER, best, by_seed
-from gsu_jax.report._columns import ABOVE, BELOW, COLUMNS, INSIDE
+from gsu_jax.report._columns import ABOVE, BELOW, COLUMNS, INSIDE, columns_of
 from gsu_jax.report._comparison import compare
 from gsu_jax.report._numbers import times
 from gsu_jax.report._results import methods_of, roles_of, with_role
@@ -16,6 +16,7 @@ class Findings:
 
     Attributes:
         rows: The rows of the results.
+        columns: The columns of their tables.
         methods: The methods in the order of the rows.
         roles: The role of each method.
         yardstick: The method that is the retrained ensemble, or None.
@@ -27,10 +28,11 @@ class Findings:
 
     def __init__(self, results: Mapping[str, Any]):
         self.rows = results["rows"]
+        self.columns = columns_of(results)
         self.methods = methods_of(self.rows)
         self.roles = roles_of(results)
         self.yardstick = with_role("yardstick", results)
-        self.retrained = len(by_seed(self.rows, self.yardstick, "fratio"))
+        self.retrained = len(by_seed(self.rows, self.yardstick, "fid"))
         self.means = {(e["method"], e["metric"]): e for e in summarize(self.rows)}
         self.places = {(e["method"], e["metric"]): e for e in compare(results)}
         candidates = [row for row in self.rows if self.roles[row["method"]] == "method"]

@@ -5,7 +5,7 @@ from typing import Any
 
 from gsu_jax.report._columns import ABOVE, BELOW, INSIDE, Column
 from gsu_jax.report._findings import Findings
-from gsu_jax.report._markdown import SHOWN, legend, made_with, parts
+from gsu_jax.report._markdown import has_bound, legend, made_with, parts, shown_columns
 from gsu_jax.report._numbers import number
 
 SPECIAL = str.maketrans(
@@ -53,12 +53,13 @@ def latex_table(results: Mapping[str, Any]) -> str:
     if not results["rows"]:
         return "".join(f"% {note}\n" for note in (*notes, "No row is finished yet."))
     found = Findings(results)
-    headings = [escape(column.heading) for column in SHOWN]
-    headings.insert(1, escape("worst 95 % bound"))
+    shown, bounded = shown_columns(found), has_bound(found)
+    headings = [escape(column.heading) for column in shown]
+    headings[1:1] = [escape("worst 95 % bound")] * bounded
     rows = []
     for method in found.methods:
-        cells = [_cell(found, method, column) for column in SHOWN]
-        cells.insert(1, escape(number(found.worst_bound(method))))
+        cells = [_cell(found, method, column) for column in shown]
+        cells[1:1] = [escape(number(found.worst_bound(method)))] * bounded
         rows.append(_line(escape(method), *cells, escape(found.seeds(method))))
     lines = [
         *(f"% {note}" for note in (*notes, legend(results, found))),

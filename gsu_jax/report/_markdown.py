@@ -3,11 +3,10 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from gsu_jax.report._columns import COLUMNS, MARKS, Column
+from gsu_jax.report._columns import MARKS, Column
 from gsu_jax.report._findings import Findings
 from gsu_jax.report._numbers import NONE, mean_and_deviation, number
 
-SHOWN = [column for column in COLUMNS if column.metric != "fid"]
 VERSIONS = ("gsu-jax", "jax", "flax", "optax")
 
 
@@ -34,18 +33,29 @@ def markdown_table(results: Mapping[str, Any]) -> str:
     if not results["rows"]:
         return f"{made_with(results)}\n\nNo row is finished yet.\n"
     found = Findings(results)
-    headings = [column.heading for column in SHOWN]
-    headings.insert(1, "worst 95 % bound")
+    shown, bounded = shown_columns(found), has_bound(found)
+    headings = [column.heading for column in shown]
+    headings[1:1] = ["worst 95 % bound"] * bounded
     lines = [
         f"| method | {' | '.join(headings)} | seeds |",
         "|---" * (len(headings) + 2) + "|",
     ]
     for method in found.methods:
-        cells = [_cell(found, method, column) for column in SHOWN]
-        cells.insert(1, number(found.worst_bound(method)))
+        cells = [_cell(found, method, column) for column in shown]
+        cells[1:1] = [number(found.worst_bound(method))] * bounded
         name = method if found.roles[method] == "method" else f"**{method}**"
         lines.append(f"| {name} | {' | '.join(cells)} | {found.seeds(method)} |")
     return "\n".join([made_with(results), "", *lines, "", legend(results, found), ""])
+
+
+def shown_columns(found: Findings) -> list[Column]:
+    """The columns of a table on paper: all but the FID of all data."""
+    return [column for column in found.columns if column.metric != "fid"]
+
+
+def has_bound(found: Findings) -> bool:
+    """Whether the first column is fratio, which has a bound."""
+    return found.columns[0].metric == "fratio"
 
 
 class Parts(NamedTuple):

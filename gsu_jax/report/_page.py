@@ -12,7 +12,7 @@ import numpy as np
 from gsu_jax.checks import import_extra
 from gsu_jax.report import _figures as figures
 from gsu_jax.report import _tables as tables
-from gsu_jax.report._columns import COLUMNS, MARKS
+from gsu_jax.report._columns import MARKS
 from gsu_jax.report._curves import curves
 from gsu_jax.report._findings import Findings
 from gsu_jax.report._front import front
@@ -82,7 +82,7 @@ def html_page(
         title=results["experiment"],
         facts=_facts(found, results),
         found=found,
-        columns=COLUMNS,
+        columns=found.columns,
         marks=MARKS,
         near=tables.NEAR,
         main_cell=tables.main_cell,

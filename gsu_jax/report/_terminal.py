@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gsu_jax.checks import import_extra
-from gsu_jax.report._columns import COLUMNS, MARKS
+from gsu_jax.report._columns import MARKS
 from gsu_jax.report._findings import Findings
 from gsu_jax.report._numbers import number, plus_minus
 
@@ -61,7 +61,7 @@ def terminal_table(results: Mapping[str, Any], *, width: int | None = None) -> s
 def _groups(found: Findings) -> list[list[Column]]:
     """Columns that stay together: a mean with its ratio and mark."""
     groups = []
-    for metric, title in ((column.metric, column.title) for column in COLUMNS):
+    for metric, title in ((column.metric, column.title) for column in found.columns):
         entries = [found.mean(method, metric) for method in found.methods]
         if not any((method, metric) in found.means for method in found.methods):
             continue

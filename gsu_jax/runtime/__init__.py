@@ -20,7 +20,7 @@ from gsu_jax.runtime._processes import (
     to_host,
 )
 from gsu_jax.runtime._program_cache import ProgramCache
-from gsu_jax.runtime._progress import announce, stage
+from gsu_jax.runtime._progress import announce, long_run, stage
 from gsu_jax.runtime._step_loop import loop_steps, scan_steps
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
     "is_first",
     "is_lost_peer",
     "join",
+    "long_run",
     "loop_steps",
     "make_mesh",
     "on_first_process",

@@ -19,6 +19,7 @@ TICK = 0.25  # seconds between two looks at the clock
 
 _display: Any = None  # what shows the innermost stage that runs
 _heading: list[str] = []  # said before the next stage's first line
+_spoke = 0.0  # when the last line was said
 
 
 @contextmanager
@@ -42,27 +43,36 @@ def stage(title: str, total: int, *, patience: float = 0.0) -> Iterator[Stage]:
         ...     advance(1, "seed 0")
         ...     advance(1, "seed 1")
     """
-    global _display
-    if not is_first():
-        yield _nothing
-        return
-    # Imported here because the core does not need rich.
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    if console.is_terminal:
+    console = _console()
+    if console is not None and console.is_terminal:
         display: Any = _Bar(console, title, total)
-    elif os.environ.get(QUIET) == "off" or sys.stderr is None:
+    elif console is not None and os.environ.get(QUIET) != "off":
+        display = _Lines(title, total, patience)
+    else:
         yield _nothing
         return
-    else:
-        display = _Lines(title, total, patience)
-    outer, _display = _display, display
+    with _shown(display):
+        yield display.advance
+
+
+@contextmanager
+def long_run(title: str) -> Iterator[None]:
+    """Says where no terminal is that the block still runs: after 15 seconds without another line.
+
+    Stages inside the block have lines of their own. This one is for what happens between them.
+
+    Args:
+        title: The text in front.
+    """
+    console = _console()
     try:
-        with display:
-            yield display.advance
+        if console is None or console.is_terminal or os.environ.get(QUIET) == "off":
+            yield
+        else:
+            with _shown(_Lines(title)):
+                yield
     finally:
-        _display = outer
+        _heading.clear()
 
 
 @contextmanager
@@ -84,8 +94,29 @@ def activity(text: str) -> Iterator[None]:
 
 
 def announce(text: str) -> None:
-    """Keeps a line for the start of the next stage that prints lines; a terminal shows none."""
+    """Keeps a line for the next stage of this run that prints lines; a terminal shows none."""
     _heading[:] = [text]
+
+
+def _console() -> Any:
+    """The standard error of the first process, None for that of the others."""
+    if not is_first() or sys.stderr is None:
+        return None
+    # Imported here because the core does not need rich.
+    from rich.console import Console
+
+    return Console(stderr=True)
+
+
+@contextmanager
+def _shown(display: Any) -> Iterator[None]:
+    global _display
+    outer, _display = _display, display
+    try:
+        with display:
+            yield
+    finally:
+        _display = outer
 
 
 class _Bar:
@@ -134,9 +165,9 @@ class _Bar:
 
 
 class _Lines:
-    """Plain lines, from a thread that ends with the block."""
+    """Plain lines, from a thread that ends with the block. Without a total: only if it is long."""
 
-    def __init__(self, title: str, total: int, patience: float) -> None:
+    def __init__(self, title: str, total: int | None = None, patience: float = 0.0) -> None:
         self._title, self._total, self._patience = title, total, patience
         self._done, self._now = 0, ""
         self._activity: tuple[str, float] | None = None  # its text, and when it began
@@ -145,9 +176,10 @@ class _Lines:
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> None:
-        self._begun = self._spoke = time.monotonic()
+        global _spoke
+        self._begun = _spoke = time.monotonic()
         self._basis = (self._begun, 0)
-        if not self._patience:
+        if self._total is not None and not self._patience:
             self._start()
         self._thread.start()
 
@@ -178,10 +210,12 @@ class _Lines:
             with self._lock:
                 clock = time.monotonic()
                 new = self._activity is not None and not self._said_activity
-                if not self._started:
+                if _display is not self:  # a stage inside this block speaks
+                    continue
+                if self._total is not None and not self._started:
                     if clock - self._begun >= self._patience:
                         self._start()
-                elif clock - self._spoke >= EVERY or (new and clock - self._activity[1] >= LONG):
+                elif clock - _spoke >= EVERY or (new and clock - self._activity[1] >= LONG):
                     self._said_activity = self._activity is not None
                     self._say(self._state(clock))
 
@@ -194,7 +228,9 @@ class _Lines:
 
     def _state(self, clock: float) -> str:
         """Units, time, what is left, and what happens now."""
-        parts = [self._count(), _duration(clock - self._begun)]
+        parts = [_duration(clock - self._begun)]
+        if self._total is not None:
+            parts.insert(0, self._count())
         since, known = self._basis
         if self._done > known:
             left = (clock - since) / (self._done - known) * (self._total - self._done)
@@ -206,7 +242,8 @@ class _Lines:
         return f"{self._done} of {self._total}"
 
     def _say(self, text: str) -> None:
-        self._spoke = time.monotonic()
+        global _spoke
+        _spoke = time.monotonic()
         _print(f"{self._title}: {text}")
 
 

@@ -97,14 +97,16 @@ def save(path: str | os.PathLike, tree: Any, *, metadata: dict | None = None) ->
     _remove_all(p for p in _leftovers(path) if p != data)
 
 
-def load(path: str | os.PathLike, like: Any) -> Any:
+def load(path: str | os.PathLike, like: Any = None) -> Any:
     """Reads the checkpoint `path` into the structure of `like` and verifies every hash.
 
     Args:
         path: a folder that `save` wrote.
         like: a tree of the same structure: arrays, or shapes and dtypes from `jax.eval_shape`. A
             leaf comes back as a NumPy array if that of `like` is one (or a number), otherwise as a
-            JAX array with the sharding of `like`'s leaf, or on the default device.
+            JAX array with the sharding of `like`'s leaf, or on the default device. Without `like`,
+            every container comes back as a dict, in which a number is an integer key (the index of
+            a list, or of a layer of Flax NNX), and every leaf as a NumPy array.
 
     Returns:
         The tree that was saved. For an example see `save`.
@@ -115,8 +117,10 @@ def load(path: str | os.PathLike, like: Any) -> Any:
     """
     path = Path(path)
     manifest = read_manifest(path)
-    saved, wanted = manifest["leaves"], _named_leaves(like)
-    _compare(path, saved, {name: shape_dtype(name, leaf) for name, leaf in wanted.items()})
+    saved, wanted = manifest["leaves"], {}
+    if like is not None:
+        wanted = _named_leaves(like)
+        _compare(path, saved, {name: shape_dtype(name, leaf) for name, leaf in wanted.items()})
     try:
         hashes = hash_files(path / manifest["data"])
         # Before orbax reads: given damaged files it prints, and raises anything.
@@ -131,6 +135,8 @@ def load(path: str | os.PathLike, like: Any) -> Any:
     for name, leaf in restored.items():
         if describe(np.asarray(leaf)) != saved[name]:
             raise damaged(path, f"the bytes of leaf {name!r} are not those that were saved")
+    if like is None:
+        return _nested({name: np.asarray(restored[name]) for name in saved})
     placed = [_place(np.asarray(restored[name]), leaf) for name, leaf in wanted.items()]
     return jax.tree.unflatten(jax.tree.structure(like), placed)
 
@@ -164,6 +170,20 @@ def _named_leaves(tree: Any) -> dict[str, Any]:
     if len(named) != len(paths):
         raise ValueError("two leaves share one path; rename dict keys that contain '/'")
     return named
+
+
+def _nested(leaves: dict[str, np.ndarray]) -> Any:
+    """Returns leaves by path as nested dicts; a number in a path becomes an integer key."""
+    if leaves.keys() == {""}:
+        return leaves[""]
+    tree: dict[str | int, Any] = {}
+    for path, leaf in leaves.items():
+        *parents, name = (int(k) if k.isdecimal() else k for k in path.split("/"))
+        place = tree
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[name] = leaf
+    return tree
 
 
 def _host_array(name: str, leaf: Any) -> np.ndarray:

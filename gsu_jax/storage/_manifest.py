@@ -16,7 +16,15 @@ MANIFEST = "manifest.json"
 
 
 class CheckpointError(ValueError):
-    """A folder that is not a whole checkpoint: foreign, unfinished or damaged."""
+    """A folder that is not a whole checkpoint: foreign, unfinished or damaged.
+
+    Attributes:
+        problem: what is wrong, without advice.
+    """
+
+    def __init__(self, problem: str, advice: str = "") -> None:
+        super().__init__("; ".join(filter(None, [problem, advice])))
+        self.problem = problem
 
 
 def shape_dtype(name: str, leaf: Any) -> tuple[tuple[int, ...], str]:
@@ -63,8 +71,9 @@ def read_manifest(path: Path) -> dict:
     except (FileNotFoundError, NotADirectoryError) as error:
         what = "holds no finished checkpoint" if path.is_dir() else "does not exist"
         raise CheckpointError(
-            f"checkpoint {path} {what}; check the path, or delete this folder to have it made "
-            "again if a run was stopped halfway"
+            f"checkpoint {path} {what}",
+            "check the path, or delete this folder to have it made again if a run was stopped "
+            "halfway",
         ) from error
     try:
         manifest = json.loads(text)
@@ -76,9 +85,8 @@ def read_manifest(path: Path) -> dict:
         raise damaged(path, f"{MANIFEST} is not as it was written")
     if body["version"] != VERSION:
         raise CheckpointError(
-            f"checkpoint {path} has format version {body['version']}, this gsu_jax reads "
-            f"{VERSION}; read it with the release that wrote it, or delete this folder to have it "
-            "made again"
+            f"checkpoint {path} has format version {body['version']}, this gsu_jax reads {VERSION}",
+            "read it with the release that wrote it, or delete this folder to have it made again",
         )
     return body
 
@@ -97,5 +105,5 @@ def hash_files(data: Path) -> dict[str, str]:
 def damaged(path: Path, what: str) -> CheckpointError:
     """Returns the error for a checkpoint that must be made again."""
     return CheckpointError(
-        f"checkpoint {path} is damaged: {what}; delete this folder to have it made again"
+        f"checkpoint {path} is damaged: {what}", "delete this folder to have it made again"
     )

@@ -1,14 +1,21 @@
 """The paper's protocol, resumable; and sweeps of settings."""
 
+from gsu_jax.study._choice import choose_config
 from gsu_jax.study._config import StudyConfig
+from gsu_jax.study._load import StudyModel, load
+from gsu_jax.study._logger import Logger
 from gsu_jax.study._pretraining import Recipe, start_training, train_epoch
 from gsu_jax.study._study import run_study
 from gsu_jax.study._sweep import SweepResults, run_sweep
 
 __all__ = [
+    "Logger",
     "Recipe",
     "StudyConfig",
+    "StudyModel",
     "SweepResults",
+    "choose_config",
+    "load",
     "run_study",
     "run_sweep",
     "start_training",

@@ -1,28 +1,41 @@
 """`StudyConfig`: what a study is, apart from its methods and its number of seeds."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any
 
 from gsu_jax.checks import at_least
-from gsu_jax.models import CLASSIFIER_CONFIGS, GENERATOR_CONFIGS, AllCNNConfig, check_config
+from gsu_jax.models import (
+    CLASSIFIER_CONFIGS,
+    GENERATOR_CONFIGS,
+    AllCNNConfig,
+    Classifier,
+    GenerativeModel,
+)
 from gsu_jax.study._pretraining import Recipe
+
+NETWORKS = (*GENERATOR_CONFIGS, *CLASSIFIER_CONFIGS)
 
 
 @dataclass(frozen=True)
 class StudyConfig:
     """The settings of `run_study`.
 
+    A `GenerativeModel` or `Classifier` of one's own stands in results.json and in the checkpoints
+    by its name alone. Change the name when the model changes: a study with the old name takes the
+    models in its folder for those of the new one.
+
     Attributes:
         experiment: its name.
         dataset: as for `gsu_jax.data.load`.
         forget: what to forget, as for `--forget`.
-        model: the generator's config, one of `gsu_jax.models.GENERATOR_CONFIGS`; its image shape
-            becomes that of the data.
+        model: the generator: a config out of `gsu_jax.models.GENERATOR_CONFIGS`, whose image shape
+            becomes that of the data; or a `GenerativeModel` with a name.
         classes: of the data set's label, to keep; None keeps all.
         image_size: pixels to crop and resize the images to, as for `load`; None leaves them.
-        judge: the config of the classifier behind fratio, IS and the Frechet distances, one of
-            `gsu_jax.models.CLASSIFIER_CONFIGS`; its classes and channels become those of the data.
+        judge: the classifier behind fratio, IS and the Frechet distances: a config out of
+            `gsu_jax.models.CLASSIFIER_CONFIGS`, whose classes and channels become those of the
+            data; or a `Classifier` with a name and one logit for each class of the data.
         judge_gate: test accuracy below which the study stops.
         pretraining: of the generators, for `before` and `retrain` alike.
         judging: of the judge.
@@ -32,8 +45,8 @@ class StudyConfig:
         published: figures to print beside the study's own: method -> metric -> text.
 
     Raises:
-        TypeError: `model` or `judge` is not a config of this package.
-        ValueError: a number is out of range.
+        TypeError: `model` or `judge` is neither a config of this package nor a model.
+        ValueError: a model has no name; a number is out of range.
 
     Example:
         >>> from gsu_jax.models import MLPVAEConfig
@@ -58,15 +71,43 @@ class StudyConfig:
     published: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        check_config("model", GENERATOR_CONFIGS, self.model)
-        check_config("judge", CLASSIFIER_CONFIGS, self.judge)
+        _check_network("model", GENERATOR_CONFIGS, GenerativeModel, self.model)
+        _check_network("judge", CLASSIFIER_CONFIGS, Classifier, self.judge)
         at_least(0, epochs=self.epochs, ensemble=self.ensemble)
         at_least(2, samples=self.samples)
 
     def record(self) -> dict[str, Any]:
         """Returns what results.json keeps: all but `published`, with the types of both networks."""
-        record = asdict(self)
-        del record["published"]
-        for name in ("model", "judge"):
-            record[name] = {"type": type(getattr(self, name)).__name__} | record[name]
-        return record
+        names = [field.name for field in fields(self) if field.name != "published"]
+        return {name: _plain(getattr(self, name)) for name in names}
+
+
+def is_own(network: Any) -> bool:
+    """Returns whether a study's `model` or `judge` is one of the user's, not a shipped config."""
+    return isinstance(network, GenerativeModel | Classifier)
+
+
+def _check_network(argument: str, shipped: tuple[type, ...], kind: type, network: Any) -> None:
+    """Raises an error unless `network` is a shipped config, or of the kind and has a name."""
+    if isinstance(network, kind):
+        if not isinstance(network.name, str) or not network.name:
+            raise ValueError(
+                f"{argument} must have a name, which results.json records, got a {kind.__name__} "
+                f"with name={network.name!r}; give {kind.__name__}(..., name='my-{argument}-1')"
+            )
+    elif type(network) not in shipped:
+        known = ", ".join(config.__name__ for config in shipped)
+        raise TypeError(
+            f"{argument} must be one of {known}, or a {kind.__name__} with a name, got "
+            f"{type(network).__name__}"
+        )
+
+
+def _plain(value: Any) -> Any:
+    """Returns a setting as JSON's types; functions of the user are not walked into."""
+    if is_own(value):
+        kind = GenerativeModel if isinstance(value, GenerativeModel) else Classifier
+        return {"type": kind.__name__, "name": value.name}
+    if not is_dataclass(value):
+        return value
+    return ({"type": type(value).__name__} if type(value) in NETWORKS else {}) | asdict(value)

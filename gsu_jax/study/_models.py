@@ -25,10 +25,14 @@ GENERATORS: dict[Role, str] = {"baseline": Before.name, "yardstick": Retrain.nam
 def train_generators(study: Study, role: Role) -> None:
     """Trains the generators of a role whose checkpoints are missing.
 
-    The baseline is trained on all images, the yardstick on the retained ones alone.
+    The baseline is trained on all images, the yardstick on the retained ones alone. Parameters that
+    the study is given for the baseline become its checkpoints.
     """
+    if role == "baseline" and study.before is not None:
+        _keep_given(study)
+        return
     images = study.setup.source.train if role == "baseline" else study.setup.split.retain
-    network, seeds = generator_network(study, role), study.seeds_of(role)
+    network, seeds = generator_network(study, role, 0), study.seeds_of(role)
     train_missing(study.store, network, images.images, seeds, study.mesh)
 
 
@@ -36,15 +40,34 @@ def generator(study: Study, role: Role, seed: int) -> Trained:
     """Returns a generator from its checkpoint; trains it first if there is none."""
     if not study.store.has(f"{GENERATORS[role]}-{seed}"):
         train_generators(study, role)
-    return read_trained(study.store, generator_network(study, role), seed)
+    return read_trained(study.store, generator_network(study, role, seed), seed)
 
 
-def generator_network(study: Study, role: Role) -> Network:
-    """Returns what the generators of a role are, and all that they depend on."""
+def generator_network(study: Study, role: Role, seed: int) -> Network:
+    """Returns what the generator of a role and a seed is, and all that it depends on."""
     model, recipe = study.setup.model, study.setup.config.pretraining
     request = ("forget",) if role == "yardstick" else ()
     made_with = study.results.made_with("model", "pretraining", *request)
+    if role == "baseline":
+        made_with |= _given(study, seed)
     return Network(GENERATORS[role], model.init, model.loss, recipe, made_with)
+
+
+def _given(study: Study, seed: int) -> dict[str, str]:
+    """Returns the digest of the given parameters of a seed as an entry of `made_with`, if any."""
+    digests = study.results.content["config"].get("before")
+    return {} if digests is None else {"before": digests[str(seed)]}
+
+
+def _keep_given(study: Study) -> None:
+    """Saves the given parameters as the checkpoints of the baseline: trained in no time."""
+    facts = {"seconds": 0.0, "compile_seconds": 0.0, "steps": 0}
+    for seed, params in (study.before or {}).items():
+        network = generator_network(study, "baseline", seed)
+        if not study.store.has(f"{network.name}-{seed}"):
+            study.store.save(
+                f"{network.name}-{seed}", params, facts | {"seeds": [seed]}, network.made_with
+            )
 
 
 def unlearned(study: Study, method: Method, seed: int, unlearn: Unlearn) -> Unlearned:
@@ -54,13 +77,13 @@ def unlearned(study: Study, method: Method, seed: int, unlearn: Unlearn) -> Unle
         study.store,
         f"{method.title}-{seed}",
         lambda: unlearn(method, seed),
-        generator_network(study, "baseline").params_like,
-        study.results.made_with(*names, method=method.title),
+        generator_network(study, "baseline", seed).params_like,
+        study.results.made_with(*names, method=method.title) | _given(study, seed),
     )
 
 
-def model_of_row(study: Study, method: Method, seed: int, unlearn: Unlearn) -> Trained:
-    """Returns the model that a row is about."""
+def model_of_row(study: Study, method: Method, seed: int, unlearn: Unlearn) -> Unlearned:
+    """Returns the model that a row is about; a trained one has no history."""
     if method.role in GENERATORS:
-        return generator(study, method.role, seed)
-    return unlearned(study, method, seed, unlearn).trained
+        return Unlearned(generator(study, method.role, seed), {})
+    return unlearned(study, method, seed, unlearn)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from gsu_jax.checks import at_least
+from gsu_jax.data import scale_examples
 from gsu_jax.models import Loss
 from gsu_jax.runtime import (
     Compiled,
@@ -107,7 +108,8 @@ def train_epoch(
     state equals an uninterrupted one.
 
     Args:
-        loss: `loss(params, batch, key) -> scalar`.
+        loss: `loss(params, batch, key) -> scalar`. Images in the batch, `[n, height, width,
+            channels]`, are floating: those of type uint8 are scaled to [0, 1].
         recipe: The batch size and the optimizer.
         state: From `start_training` or an earlier epoch.
         data: A pytree of arrays with a leading axis of examples, shared by all seeds.
@@ -164,7 +166,8 @@ def _program_of(loss: Loss, recipe: Recipe, examples: int, place: Placement) -> 
 
     def step(carry: Carry, inputs: StepInputs, data: Any) -> tuple[Carry, jax.Array]:
         params, state = carry
-        batch = take_rows(data, inputs.batch)
+        # In a tuple: only arrays with four axes are images, whatever `data` is.
+        (batch,) = scale_examples((take_rows(data, inputs.batch),))
         value, grads = jax.value_and_grad(loss)(params, batch, inputs.key)
         updates, state = optimizer.update(grads, state, params)
         return place.constrain((optax.apply_updates(params, updates), state)), value

@@ -52,6 +52,13 @@ class ResultsFile:
         )
         self.save()
 
+    def add_to_row(self, method: str, seed: int, metrics: Record) -> None:
+        """Adds metrics to a finished row, and saves."""
+        for row in self.content["rows"]:
+            if (row["method"], row["seed"]) == (method, seed):
+                row |= metrics
+        self.save()
+
     def made_with(self, *names: str, method: str | None = None) -> Record:
         """Returns what an artifact depends on: the data, these settings and a method's record."""
         config = self.content["config"]
@@ -85,6 +92,10 @@ class ResultsFile:
         if earlier.get("reference"):
             content["reference"] = earlier["reference"]
         new["methods"] = old["methods"] | new["methods"]
+        if "before" in new:
+            new["before"] = old["before"] | new["before"]
+        if metrics := [*earlier.get("metrics", []), *content.get("metrics", [])]:
+            content["metrics"] = [*dict.fromkeys(metrics)]
         new |= {name: max(old.get(name, 0), new[name]) for name in GROWING if name in new}
         return content
 
@@ -121,11 +132,15 @@ def _check_earlier(path: Path, earlier: Record) -> None:
 
 def _check_same_config(path: Path, old: Record, new: Record) -> None:
     """Raises ValueError if anything but the counts and the set of methods differs."""
-    shared = old["methods"].keys() & new["methods"].keys()
+    shared = {
+        name: old[name].keys() & new[name].keys()
+        for name in ("methods", "before")
+        if name in old and name in new
+    }
 
     def fixed(config: Record) -> Record:
-        methods = {row: m for row, m in config["methods"].items() if row in shared}
-        return {k: v for k, v in config.items() if k not in GROWING} | {"methods": methods}
+        common = {name: {k: config[name][k] for k in keys} for name, keys in shared.items()}
+        return {k: v for k, v in config.items() if k not in GROWING} | common
 
     if found := list(differences(fixed(old), fixed(new))):
         raise ValueError(

@@ -1,7 +1,7 @@
 """`Setup`: what a study is about, once its config has met the data."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import jax
 import numpy as np
@@ -11,6 +11,7 @@ from gsu_jax.methods import Method
 from gsu_jax.models import Classifier, GenerativeModel
 from gsu_jax.runtime import Placement
 from gsu_jax.study._config import StudyConfig
+from gsu_jax.study._networks import build_judge, build_model, fit_to_data
 
 
 # eq=False: holds arrays, so that setups are compared by identity.
@@ -19,7 +20,8 @@ class Setup:
     """The images, the request and the two networks of a study.
 
     Attributes:
-        config: the study's config, with the image shape, classes and channels of the data.
+        config: the study's config; shipped networks have the image shape, classes and channels of
+            the data.
         source: the images.
         split: the training images to forget and to retain.
         attribute: what the judge tells apart: the data set's label, or an attribute.
@@ -43,11 +45,9 @@ def resolve(config: StudyConfig, source: Source) -> Setup:
     """Parses the request, splits the images and builds the networks.
 
     Raises:
-        ValueError: the request names nothing in the data, or there are no test images.
+        ValueError: the request names nothing in the data, there are no test images, the judge has
+            other classes, or the model draws images of another shape.
     """
-    # Flax takes seconds to import, which a script's --help should not wait for.
-    from gsu_jax import networks
-
     if not len(source.test):
         raise ValueError(
             f"{source.name} has no test images, which every metric needs; load it without holdout=0"
@@ -55,12 +55,7 @@ def resolve(config: StudyConfig, source: Source) -> Setup:
     request = parse_request(config.forget, source)
     attribute, feature = request.seen(source) or (source.label, None)
     halves, test = request.split(source)
-    classes, channels = len(source.classes[attribute]), source.image_shape[-1]
-    config = replace(
-        config,
-        model=replace(config.model, image_shape=source.image_shape),
-        judge=replace(config.judge, classes=classes, channels=channels),
-    )
+    config = fit_to_data(config, source, attribute)
     return Setup(
         config=config,
         source=source,
@@ -68,8 +63,8 @@ def resolve(config: StudyConfig, source: Source) -> Setup:
         attribute=attribute,
         feature=feature,
         forgotten=test.mask,
-        model=networks.generator(config.model),
-        judge=networks.classifier(config.judge),
+        model=build_model(config, source),
+        judge=build_judge(config, source, attribute),
     )
 
 

@@ -1,15 +1,19 @@
 """`Study`: a study in its folder, and how it is opened."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import jax
 
 from gsu_jax.methods import Method
 from gsu_jax.runtime import describe_environment
 from gsu_jax.storage import Artifacts
+from gsu_jax.study._given import digest
+from gsu_jax.study._logger import Logger
 from gsu_jax.study._method_records import method_from, method_record, upgrade_made_with
+from gsu_jax.study._own_metrics import Metric
 from gsu_jax.study._results_file import ResultsFile
 from gsu_jax.study._setup import Setup
 
@@ -25,6 +29,9 @@ class Study(NamedTuple):
         seeds: of each method.
         ensemble: seeds of the retrained models, at least `seeds`.
         mesh: devices to share each batch over; or None.
+        before: given parameters of the baseline, by seed; or None.
+        metrics: of the user's own, by name.
+        loggers: that get each row, and the history of its steps.
     """
 
     setup: Setup
@@ -34,6 +41,9 @@ class Study(NamedTuple):
     seeds: range
     ensemble: range
     mesh: jax.sharding.Mesh | None
+    before: Mapping[int, Any] | None = None
+    metrics: Mapping[str, Metric] = MappingProxyType({})
+    loggers: Sequence[Logger] = ()
 
     def seeds_of(self, role: str) -> range:
         """Returns the seeds of the methods with a role."""
@@ -48,6 +58,15 @@ class Study(NamedTuple):
             if not self.results.has_row(method.title, seed)
         ]
 
+    def unmeasured(self) -> list[tuple[Method, int, dict[str, Metric]]]:
+        """Returns the method and seed of each row that lacks metrics, and those metrics."""
+        by_label = {method.title: method for method in self.methods}
+        lacking = [
+            (row, {name: f for name, f in self.metrics.items() if name not in row})
+            for row in self.results.content["rows"]
+        ]
+        return [(by_label[row["method"]], row["seed"], own) for row, own in lacking if own]
+
 
 def open_study(
     setup: Setup,
@@ -56,6 +75,9 @@ def open_study(
     seeds: int,
     models_from: str | Path | None = None,
     mesh: jax.sharding.Mesh | None = None,
+    before: Mapping[int, Any] | None = None,
+    metrics: Mapping[str, Metric] = MappingProxyType({}),
+    loggers: Sequence[Logger] = (),
 ) -> Study:
     """Joins a study with what earlier runs left in its folder.
 
@@ -64,7 +86,7 @@ def open_study(
     """
     for method in methods:
         method.check(setup.model)
-    content = {
+    content: dict[str, Any] = {
         "schema": 1,
         "experiment": setup.config.experiment,
         "config": setup.config.record()
@@ -85,6 +107,10 @@ def open_study(
         },
         "rows": [],
     }
+    if metrics:
+        content["metrics"] = [*metrics]
+    if before is not None:
+        content["config"]["before"] = {seed: digest(params) for seed, params in before.items()}
     results = ResultsFile(folder, content)
     config, given = results.content["config"], {method.title: method for method in methods}
     methods = [given.get(row) or method_from(row, m) for row, m in config["methods"].items()]
@@ -97,4 +123,7 @@ def open_study(
         seeds=range(config["seeds"]),
         ensemble=range(max(config["seeds"], config["ensemble"])),
         mesh=mesh,
+        before=before,
+        metrics=metrics,
+        loggers=loggers,
     )

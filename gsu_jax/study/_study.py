@@ -1,7 +1,9 @@
 """The paper's protocol: train a judge, pretrain, retrain, unlearn, evaluate, report."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import jax
 
@@ -13,7 +15,9 @@ from gsu_jax.runtime import check_processes, on_first_process, stage
 from gsu_jax.storage import check_lender, exclusive
 from gsu_jax.study._checkpointed_runs import named_key
 from gsu_jax.study._config import StudyConfig
+from gsu_jax.study._given import check_given
 from gsu_jax.study._judge import Judge, check_gate, train_judge
+from gsu_jax.study._logger import Logger, check_loggers, send
 from gsu_jax.study._models import (
     GENERATORS,
     Unlearn,
@@ -22,6 +26,7 @@ from gsu_jax.study._models import (
     train_generators,
     unlearned,
 )
+from gsu_jax.study._own_metrics import Metric, check_metrics, measure
 from gsu_jax.study._pictures import has_picture, picture_path, save_picture
 from gsu_jax.study._setup import check_batches, resolve
 from gsu_jax.study._state import Study, open_study
@@ -37,6 +42,9 @@ def run_study(
     seeds: int,
     models_from: str | Path | None = None,
     mesh: jax.sharding.Mesh | None = None,
+    before: Mapping[int, Any] | None = None,
+    metrics: Mapping[str, Metric] = MappingProxyType({}),
+    loggers: Sequence[Logger] = (),
 ) -> dict:
     """Runs what is missing of a study in the folder `out` and returns its results.
 
@@ -55,13 +63,21 @@ def run_study(
         mesh: devices to share each batch of training and unlearning over, along the mesh's first
             axis; samples are drawn and judged on one device. A study may be resumed on another
             mesh: figures agree to rounding, and times are those of the devices that took them.
+        before: parameters of the model for every seed, which take the place of its pre-training:
+            the study unlearns from them. `retrain` is trained from scratch all the same. A study
+            that began with given parameters goes on with the same ones alone.
+        metrics: of your own, by name: `f(model, params, key) -> float`, for every row. A value that
+            is not finite becomes None. Finished rows that lack a metric are measured again for it
+            alone. The name stands for the function: change it when the function changes.
+        loggers: which get the rows of this run, and the steps of each after it is finished.
 
     Returns:
         The content of `results.json`.
 
     Raises:
-        ValueError: the config cannot be run, or differs from that of the study in `out`; a batch
-            does not divide over the mesh; the judge stays below its gate; a checkpoint is damaged;
+        ValueError: the config cannot be run, or differs from that of the study in `out`; `before`
+            lacks a seed or is of another model; a metric has the name of another; a batch does not
+            divide over the mesh; the judge stays below its gate; a checkpoint is damaged;
             `models_from` holds nothing.
         OSError: `out` cannot be written.
 
@@ -83,13 +99,19 @@ def run_study(
     """
     at_least(1, seeds=seeds)
     methods = _check_methods(methods)
+    check_metrics(metrics)
+    check_loggers(loggers)
     if models_from is not None:
         check_lender(models_from)
     check_processes(mesh)
     setup = resolve(config, source)
     check_batches(setup, methods, mesh)
+    if before is not None:
+        before = check_given(before, setup.model, seeds)
     with exclusive(out) as folder:
-        study = open_study(setup, folder, methods, seeds, models_from, mesh)
+        study = open_study(
+            setup, folder, methods, seeds, models_from, mesh, before, metrics, loggers
+        )
         complete(study, lambda method, seed: unlearn_one(study, method, seed))
     return study.results.content
 
@@ -111,6 +133,14 @@ def complete(study: Study, unlearn_row: Unlearn) -> None:
             for method, seed in missing:
                 advance(0, f"{method.title}, seed {seed}")
                 _add_row(study, judge, method, seed, unlearn_row)
+                advance(1)
+    if lacking := study.unmeasured():
+        with stage("measure", len(lacking)) as advance:
+            for method, seed, metrics in lacking:
+                advance(0, f"{method.title}, seed {seed}: {', '.join(metrics)}")
+                params = model_of_row(study, method, seed, unlearn_row).trained.params
+                values = measure(metrics, study.setup.model, params, seed)
+                study.results.add_to_row(method.title, seed, values)
                 advance(1)
     report = study.store.folder / "report.html"
     if study.results.is_newer_than(report):
@@ -146,13 +176,15 @@ def _check_methods(methods: Sequence[str | Method]) -> list[Method]:
 def _add_row(study: Study, judge: Judge, method: Method, seed: int, unlearn_row: Unlearn) -> None:
     """Adds one row to the results: the model, its metrics, and a picture of its samples."""
     model, samples = study.setup.model, study.setup.config.samples
-    done = model_of_row(study, method, seed, unlearn_row)
+    done, history = model_of_row(study, method, seed, unlearn_row)
     metrics = judge.evaluate(model, done.params, named_key("evaluate", seed), samples)
+    metrics |= measure(study.metrics, model, done.params, seed)
     times = {name: getattr(done, name) for name in ("steps", "seconds", "compile_seconds")}
     row = {"method": method.title, "seed": seed} | metrics | times
     save_picture(picture_path(study.store.folder, method.title, seed), model, done.params)
     study.store.log("row", **row)
     study.results.add_row(row)
+    send(study.loggers, study.store, row, history)
 
 
 def _write_report(path: Path, study: Study, unlearn_row: Unlearn) -> None:
@@ -160,7 +192,7 @@ def _write_report(path: Path, study: Study, unlearn_row: Unlearn) -> None:
     pictures = {m.title: picture_path(study.store.folder, m.title, 0) for m in study.methods}
     for method in study.methods:
         if not has_picture(pictures[method.title]):
-            params = model_of_row(study, method, 0, unlearn_row).params
+            params = model_of_row(study, method, 0, unlearn_row).trained.params
             save_picture(pictures[method.title], study.setup.model, params)
     histories = {
         method.title: [unlearned(study, method, seed, unlearn_row).history for seed in study.seeds]

@@ -1,6 +1,7 @@
 """`gsu-jax`: its help, its commands, and what it says to a mistake."""
 
 import importlib
+import signal
 import subprocess
 import sys
 import time
@@ -100,6 +101,25 @@ def test_interruption_while_a_command_is_imported_is_no_traceback(run, monkeypat
 
     monkeypatch.setattr(command, "import_module", interrupted)
     assert run("digits") == (130, "", "\ninterrupted\n")
+
+
+def test_signal_while_jax_is_imported_is_no_traceback(tmp_path):
+    script = EXPERIMENTS / "digits.py"
+    # A run of the tests in the background ignores SIGINT, and so would its child.
+    started = subprocess.Popen(
+        [sys.executable, str(script), "--out", str(tmp_path / "out")],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=tiny_study.ENVIRONMENT,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    time.sleep(0.5)
+    started.send_signal(signal.SIGINT)
+    _, said = started.communicate(timeout=60)
+    assert started.returncode == 130
+    assert said.startswith("\ninterrupted")
+    assert said.count("\n") == 2
+    assert not (tmp_path / "out").exists()
 
 
 def test_missing_package_is_named_with_the_extra_that_has_it(run, monkeypatch):

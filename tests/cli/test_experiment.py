@@ -105,6 +105,7 @@ def test_log_is_named_before_the_first_stage_of_a_study(run, monkeypatch):
         ("--forget files:1.png", ["forget", "names", "indices:"]),
         ("--methods redirect_surgry", ["--methods", "'redirect_surgry'", "'redirect_surgery'"]),
         ("--methods", ["--methods"]),
+        ("--methods before,retrain", ["spaces separate", "--methods before retrain"]),
         ("--seeds 0", ["seeds", "at least 1", "0"]),
         ("--epochs -1", ["epochs", "at least 0", "-1"]),
         ("--ensemble -1", ["ensemble", "at least 0", "-1"]),

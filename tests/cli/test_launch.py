@@ -52,6 +52,14 @@ def test_mistake_ends_in_one_line_and_status_2(run, words, message):
     assert said.count("\n") == 1
 
 
+def test_experiment_can_be_named_in_place_of_a_script(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["launch", "--processes", "2", "digits", "--seeds", "1"])
+    found = launch._arguments()
+    assert found.script == ["-m", "gsu_jax", "digits"]
+    assert found.arguments == ["--seeds", "1"]
+
+
 def test_success_of_all_is_status_0_and_silent(run):
     assert run("--processes", "2") == (0, "")
 

@@ -53,6 +53,17 @@ def test_the_terminal_table_shows_ratio_and_place():
     assert "×" not in cells["retrain"]
 
 
+def test_metrics_of_ones_own_are_columns_before_the_seconds(tmp_path):
+    rows = [row(m, s, leaks=0.25 + s) for m in ("before", "retrain", "near") for s in range(3)]
+    results = study(rows) | {"metrics": ["leaks"]}
+    headings = report.terminal_table(results).splitlines()[0].split()
+    assert headings.index("leaks") + 1 == headings.index("seconds")
+    assert "| coverage ↑ | leaks | seconds ↓ |" in report.markdown_table(results)
+    report.write_report(tmp_path / "report.html", results)
+    assert "<th>leaks</th>" in re.sub(r"\s*\n\s*", "", (tmp_path / "report.html").read_text())
+    assert "leaks" not in report.terminal_table(study(rows))
+
+
 def test_one_seed_has_no_deviation_and_a_lost_method_dashes():
     table = report.terminal_table(study([row("before"), row("ascent", diverged=True)]))
     assert "±" not in table

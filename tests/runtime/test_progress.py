@@ -85,6 +85,37 @@ def test_compilation_that_takes_long_has_a_line(capsys, monkeypatch):
     assert end.startswith("unlearn: done")
 
 
+def test_long_run_speaks_between_its_stages_alone(capsys):
+    with progress.long_run("run"):
+        time.sleep(0.5)
+        before = lines(capsys)
+        with stage("train", 1) as advance:
+            time.sleep(0.5)
+            advance(1)
+        inside = lines(capsys)
+        time.sleep(0.5)
+    after = lines(capsys)
+    assert len(before) >= 2
+    assert len(after) >= 2
+    assert all(line.startswith("run: ") for line in (*before, *after))
+    assert all(line.startswith("train: ") for line in inside)
+
+
+def test_announcement_ends_with_its_run(capsys):
+    with progress.long_run("run"):
+        announce("progress: there")
+    with stage("train", 1):
+        pass
+    assert lines(capsys)[0] == "train: 0 of 1"
+
+
+def test_short_run_says_nothing(capsys, monkeypatch):
+    monkeypatch.setattr(progress, "EVERY", 60.0)
+    with progress.long_run("run"):
+        time.sleep(0.1)
+    assert lines(capsys) == []
+
+
 def test_patient_stage_that_ends_soon_says_nothing(capsys):
     announce("progress: there")
     with stage("read images", 1, patience=5.0) as advance:

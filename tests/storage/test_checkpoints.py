@@ -148,3 +148,16 @@ def test_newer_format_names_both_versions(tmp_path, monkeypatch):
     monkeypatch.undo()
     with pytest.raises(CheckpointError, match=r"version 2.*reads 1"):
         storage.load(tmp_path / "c", {"x": 1})
+
+
+def test_tree_without_like_comes_back_as_nested_dicts(tmp_path, small_tree):
+    tree = small_tree()
+    storage.save(tmp_path / "c", tree)
+    found = storage.load(tmp_path / "c")
+    assert found.keys() == tree.keys()
+    assert found["params"]["encoder"].keys() == {0, 1}
+    np.testing.assert_array_equal(found["params"]["encoder"][1], [0, 1, 2])
+    assert found["params"]["encoder"][0].dtype == jnp.bfloat16
+    assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(found))
+    storage.save(tmp_path / "array", jnp.ones(3))
+    assert storage.load(tmp_path / "array").tolist() == [1, 1, 1]

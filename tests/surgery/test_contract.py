@@ -20,7 +20,12 @@ from helpers import (
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from gsu_jax.surgery import add_retain_gradient, measure_conflict, project_conflicting
+from gsu_jax.surgery import (
+    add_retain_gradient,
+    measure_conflict,
+    multi_steps,
+    project_conflicting,
+)
 from gsu_jax.surgery.rules import cagrad, gru, pcgrad, project_retain, projected_adam
 
 TRANSFORMS = {
@@ -37,8 +42,9 @@ TRANSFORMS = {
     "project_retain": project_retain,
     "projected_adam": partial(projected_adam, 0.1),
     "careful_adam": partial(projected_adam, 0.1, when="conflict"),
+    "multi_steps": lambda: multi_steps(project_conflicting(), 1),
 }
-PROJECTIONS = ("always", "conflict", "labels", "steps")
+PROJECTIONS = ("always", "conflict", "labels", "steps", "multi_steps")
 ADAMS = ("projected_adam", "careful_adam")
 SHAPES = {"encoder": {"kernel": (8, 16), "bias": (16,)}, "decoder": {"kernel": (16, 1)}}
 tree = partial(random_tree, shapes=SHAPES)
@@ -225,7 +231,12 @@ def test_mistakes_are_named(name):
         masked.update(u, masked.init(u), u, retain_grads=u)
 
 
-@pytest.mark.parametrize("name", [name for name in TRANSFORMS if name not in PROMOTING])
+WITH_GRADIENTS_IN_STATE = (*PROMOTING, "multi_steps")
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in TRANSFORMS if name not in WITH_GRADIENTS_IN_STATE]
+)
 def test_state_holds_no_copy_of_the_parameters(name):
     transform, _ = compiled(name)
     state = transform.init(tree(0))

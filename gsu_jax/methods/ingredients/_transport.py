@@ -97,6 +97,7 @@ def quantile(values: jax.Array, q: float, count: Count) -> jax.Array:
     return below + (place - low) * (above - below)
 
 
+@jax.default_matmul_precision("highest")  # TF32 of a GPU would move the roots of covariances
 def fit_transport(
     forget: Posteriors, retain: Posteriors, neighbors: Neighbors, overshoot: float = 0.0
 ) -> Transport:

@@ -1,0 +1,71 @@
+"""The two networks of a study: built from shipped configs, or the user's own and checked."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+
+from gsu_jax.checks import listing
+from gsu_jax.data import Source
+from gsu_jax.models import Classifier, GenerativeModel
+from gsu_jax.study._config import StudyConfig, is_own
+
+
+def fit_to_data(config: StudyConfig, source: Source, attribute: str) -> StudyConfig:
+    """Returns the config with the data's image shape, channels and classes in shipped networks."""
+    if not is_own(config.model):
+        config = replace(config, model=replace(config.model, image_shape=source.image_shape))
+    if not is_own(config.judge):
+        sizes = {"classes": len(source.classes[attribute]), "channels": source.image_shape[-1]}
+        config = replace(config, judge=replace(config.judge, **sizes))
+    return config
+
+
+def build_model(config: StudyConfig, source: Source) -> GenerativeModel:
+    """Returns the generative model of a study.
+
+    Raises:
+        ValueError: the user's model draws images of another shape than the data.
+    """
+    model = config.model
+    if not is_own(model):
+        # Flax takes seconds to import, which a script's --help should not wait for.
+        from gsu_jax import networks
+
+        return networks.generator(model)
+    params, key = jax.eval_shape(model.init, jax.random.key(0)), jax.random.key(0)
+    drawn = jax.eval_shape(lambda params: model.sample(params, key, 2), params).shape
+    if drawn != (2, *source.image_shape):
+        raise ValueError(
+            f"model must draw images like those of the data, [n, {_sizes(source.image_shape)}]: "
+            f"sample(params, key, 2) gives {list(drawn)}; change the model {model.name!r}, or load "
+            "the images with another image_size"
+        )
+    return model
+
+
+def build_judge(config: StudyConfig, source: Source, attribute: str) -> Classifier:
+    """Returns the judge of a study.
+
+    Raises:
+        ValueError: the user's judge has another number of classes than the data.
+    """
+    judge, classes = config.judge, source.classes[attribute]
+    if not is_own(judge):
+        from gsu_jax import networks
+
+        return networks.classifier(judge)
+    params = jax.eval_shape(judge.init, jax.random.key(0))
+    images = jax.ShapeDtypeStruct((2, *source.image_shape), jnp.float32)
+    logits = jax.eval_shape(judge.apply, params, images).logits.shape
+    if logits != (2, len(classes)):
+        raise ValueError(
+            f"judge must give logits [n, {len(classes)}], one for each class of {attribute!r} "
+            f"({listing(classes)}), got {list(logits)} for 2 images; change the judge "
+            f"{judge.name!r}"
+        )
+    return judge
+
+
+def _sizes(shape: tuple[int, ...]) -> str:
+    return ", ".join(map(str, shape))
