@@ -130,6 +130,30 @@ def test_more_seeds_than_a_stopped_training_had_leave_its_bits_as_they_were(
     assert_same_bits(networks, pair, range(2))
 
 
+def test_more_seeds_than_a_cpu_trains_fast_together_are_trained_in_groups(
+    store, unstopped, tmp_path, monkeypatch, events
+):
+    monkeypatch.setattr(runs, "LARGEST_GROUP_ON_CPU", 2)
+    networks = train_missing(store, NETWORK, DATA, range(3))
+    groups = [event["seeds"] for event in events(store.folder, "epoch")]
+    assert groups == [[0, 1]] * 4 + [[2]] * 4
+    facts = [store.facts(f"net-{seed}", NETWORK.made_with) for seed in range(3)]
+    assert [fact["seeds"] for fact in facts] == [[0, 1], [0, 1], [2]]
+    for seed in range(3):
+        np.testing.assert_allclose(
+            networks[seed].params["kernel"], unstopped[1][seed].params["kernel"], rtol=1e-5
+        )
+    # A group of an earlier release stays together, whatever its size.
+    old = Artifacts(shutil.copytree(unstopped[0].folder, tmp_path / "old"))
+    old.remove("net-2")
+    assert_same_bits(train_missing(old, NETWORK, DATA, range(3)), unstopped[1])
+
+
+def test_eight_seeds_are_one_group(store):
+    assert runs._group(store, NETWORK, range(8), range(8)) == [*range(8)]
+    assert runs._group(store, NETWORK, range(10), range(10)) == [*range(8)]
+
+
 # Finished trainings
 
 
