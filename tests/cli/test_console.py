@@ -1,7 +1,6 @@
 """`gsu-jax`: its help, its commands, and what it says to a mistake."""
 
 import importlib
-import signal
 import subprocess
 import sys
 import time
@@ -103,22 +102,35 @@ def test_interruption_while_a_command_is_imported_is_no_traceback(run, monkeypat
     assert run("digits") == (130, "", "\ninterrupted\n")
 
 
+# Runs a script, and sends itself the signal of Ctrl-C when the script imports a part of JAX.
+INTERRUPTED = """
+import os, runpy, signal, sys
+
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == "jax.numpy":
+            os.kill(os.getpid(), signal.SIGINT)
+
+# A run of the tests in the background ignores SIGINT, and so would its child.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.meta_path.insert(0, Interrupt())
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
 def test_signal_while_jax_is_imported_is_no_traceback(tmp_path):
     script = EXPERIMENTS / "digits.py"
-    # A run of the tests in the background ignores SIGINT, and so would its child.
-    started = subprocess.Popen(
-        [sys.executable, str(script), "--out", str(tmp_path / "out")],
+    ended = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, str(script), "--out", str(tmp_path / "out")],
         stderr=subprocess.PIPE,
         text=True,
         env=tiny_study.ENVIRONMENT,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        timeout=60,
     )
-    time.sleep(0.5)
-    started.send_signal(signal.SIGINT)
-    _, said = started.communicate(timeout=60)
-    assert started.returncode == 130
-    assert said.startswith("\ninterrupted")
-    assert said.count("\n") == 2
+    assert ended.returncode == 130
+    assert ended.stderr.startswith("\ninterrupted")
+    assert ended.stderr.count("\n") == 2
     assert not (tmp_path / "out").exists()
 
 

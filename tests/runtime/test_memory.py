@@ -102,7 +102,7 @@ def test_unlearn_names_its_batch_sizes(monkeypatch):
     monkeypatch.setattr(memory, "device_memory", lambda: 700_000)  # enough before the steps
     with pytest.raises(OutOfMemory, match=r"batch_size from 32 .* retain_batch_size from 32"):
         gsu_jax.unlearn(
-            model, params, pixels, pixels,
+            model, params, pixels, 255 - pixels,
             method="gradient_ascent", key=jax.random.key(0), batch_size=32,
         )  # fmt: skip
 

@@ -83,3 +83,11 @@ def test_a_mesh_needs_arrays():
     mesh = jax.make_mesh((1,), ("data",))
     with pytest.raises(ValueError, match=r"retain.*mesh"):
         run(batches(20), mesh=mesh)
+
+
+def test_a_pipeline_of_grain_is_an_iterator_of_batches():
+    grain = pytest.importorskip("grain", reason="grain is not installed")
+    pipeline = grain.MapDataset.source(images(2, 9)).shuffle(seed=0).repeat().batch(3)
+    result = run(iter(pipeline))
+    assert result.steps == 20
+    assert np.isfinite(result.history["retain_loss"]).all()
