@@ -129,7 +129,7 @@ def compiled(
     run = (model, method, None, place)
     carry, prepared = jax.jit(partial(initialize, *run))(params, sets, 1, key)
     images, inputs = gather_images(order, joined, sets, 1, place)
-    call = carry, jax.tree.map(lambda x: x[0], inputs), RunConstants(*images, 1, prepared, key)
+    call = carry, jax.tree.map(lambda x: x[0], inputs), RunConstants(images, 1, prepared, key)
     program = jax.jit(partial(take_step, *run)).lower(*call).compile()
     return program, call, sum(leaf.size for leaf in jax.tree.leaves(params))
 

@@ -206,7 +206,7 @@ def steps_of(
     padded = EpochShape(steps, forget_batch, retain_batch, images)
     run = (model, method, None, Placement())
     carry, prepared = jax.jit(partial(initialize, *run))(jax.jit(model.init)(key), sets, steps, key)
-    constants = RunConstants(sets.images, sets.images, steps, prepared, key)
+    constants = RunConstants(sets.images, steps, prepared, key)
     return partial(take_step, *run), (carry, epoch_order(key, 0, sizes, padded), constants), sizes
 
 

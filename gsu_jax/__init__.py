@@ -94,10 +94,10 @@ def __getattr__(name: str) -> Any:
     """Imports the core when a name of it is first used: JAX takes a second to import."""
     if name.startswith("_"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    for package in (import_module(f"{__name__}.{core}") for core in _CORE):
-        names = set(__all__).intersection(package.__all__)
-        globals().update({found: getattr(package, found) for found in names})
-    if name in globals():
+    if name in __all__:
+        for package in (import_module(f"{__name__}.{core}") for core in _CORE):
+            names = set(__all__).intersection(package.__all__)
+            globals().update({found: getattr(package, found) for found in names})
         return globals()[name]
     module = f"{__name__}.{name}"
     try:

@@ -6,6 +6,7 @@ python tests/process_program.py facts OUT                        what the proces
 """
 
 import json
+import logging
 import os
 import sys
 import time
@@ -107,6 +108,7 @@ def facts(out: str) -> str:
 
 if __name__ == "__main__":
     program, *words = sys.argv[1:]
+    logging.getLogger("gsu_jax.unlearning").setLevel(logging.ERROR)  # runs of few steps
     number = json.loads(os.environ[LAUNCHED])["process_id"]
     Path(words[0]).mkdir(exist_ok=True)
     Path(words[0], f"pid-{number}").write_text(str(os.getpid()))

@@ -4,6 +4,7 @@ python tests/tiny_study.py FOLDER CACHE [TEXT N]     SIGKILL at the N-th file na
 """
 
 import json
+import logging
 import os
 import signal
 import sys
@@ -119,6 +120,7 @@ def stop_before(text: str, times: int, error: type[BaseException] | None = None)
 
 if __name__ == "__main__":
     out, cache, *moment = sys.argv[1:]
+    logging.getLogger("gsu_jax.unlearning").setLevel(logging.ERROR)  # runs of few steps
     # As the suite has it (conftest.py): a program is kept for one number of devices.
     jax.config.update("jax_num_cpu_devices", 8)
     trained.SAVE_EVERY = 0.0

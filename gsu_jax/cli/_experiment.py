@@ -184,7 +184,7 @@ def read_images(study: StudyConfig, data_dir: Path | None) -> Source:
             source = load(study.dataset, data_dir=data_dir, classes=classes, image_size=size)
         except (ValueError, TypeError) as error:
             # The loader speaks of its own arguments; here they are options.
-            message = str(error).removeprefix("name: ").replace("image_size=", "--size")
+            message = str(error).removeprefix("name: ")
             raise ValueError(f"--dataset {study.dataset}: {message}") from error
         advance(1)
     return source

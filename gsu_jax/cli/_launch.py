@@ -27,6 +27,7 @@ import threading
 import time
 from pathlib import Path
 
+from gsu_jax.cli._console import EXPERIMENTS
 from gsu_jax.cli._mistakes import Parser
 from gsu_jax.runtime import HEARTBEAT, LAUNCHED, explain_abort, own_words, timeouts
 
@@ -144,17 +145,11 @@ def _arguments() -> argparse.Namespace:
         parser.error(f"--coordinator must be HOST:PORT, got {found.coordinator!r}")
     if Path(found.script).is_file():
         found.script = [found.script]
-    elif found.script in _experiments():
+    elif found.script in (*EXPERIMENTS, "run"):
         found.script = ["-m", "gsu_jax", found.script]
     else:
         parser.error(f"there is no script {found.script}, and no experiment of that name")
     return found
-
-
-def _experiments() -> list[str]:
-    from gsu_jax.cli import experiments  # the launcher of a script need not wait for them
-
-    return experiments.__all__
 
 
 def _free_port() -> int:

@@ -62,7 +62,7 @@ def run(arguments: Arguments) -> str:
         try:
             source = load(arguments.images, image_size=arguments.size, **options)
         except (ValueError, TypeError) as error:
-            message = str(error).removeprefix("name: ").replace("image_size=", "--size")
+            message = str(error).removeprefix("name: ")
             raise ValueError(f"{arguments.images}: {message}") from error
         advance(1)
     study = choose_config(source, arguments.forget, quick=arguments.quick)
@@ -70,6 +70,7 @@ def run(arguments: Arguments) -> str:
         "ensemble": None if arguments.quick else arguments.ensemble,
         "epochs": arguments.epochs,
         "judge_gate": arguments.judge_gate,
+        "image_size": arguments.size,
     }
     changes = {name: value for name, value in given.items() if value is not None}
     if arguments.pretraining_epochs is not None:

@@ -34,7 +34,7 @@ def markdown_table(results: Mapping[str, Any]) -> str:
         return f"{made_with(results)}\n\nNo row is finished yet.\n"
     found = Findings(results)
     shown, bounded = shown_columns(found), has_bound(found)
-    headings = [column.heading for column in shown]
+    headings = [column.heading.replace("|", r"\|") for column in shown]
     headings[1:1] = ["worst 95 % bound"] * bounded
     lines = [
         f"| method | {' | '.join(headings)} | seeds |",
@@ -73,7 +73,7 @@ def parts(found: Findings, method: str, column: Column) -> Parts:
     metric = column.metric
     mean, deviation = mean_and_deviation(found.mean(method, metric))
     if mean == NONE:
-        return Parts("diverged" if metric == "fratio" and found.diverged(method) else NONE)
+        return Parts("diverged" if column == found.columns[0] and found.diverged(method) else NONE)
     share = found.ratio_text(method, metric) if metric == "seconds" else ""
     return Parts(
         mean,

@@ -77,6 +77,7 @@ def html_page(
     histories = {method: seeds for method, seeds in histories.items() if len(seeds)}
     drawn = dict.fromkeys([*found.methods, *grids, *histories], "method") | found.roles
     look = figures.styles(drawn)
+    has_fratio = found.columns[0].metric == "fratio"
     alive = any(not row.get("diverged") for row in found.rows)
     return _template().render(
         title=results["experiment"],
@@ -86,7 +87,7 @@ def html_page(
         marks=MARKS,
         near=tables.NEAR,
         main_cell=tables.main_cell,
-        front=figures.svg(front(results, look), "points") if alive else None,
+        front=figures.svg(front(results, look), "points") if alive and has_fratio else None,
         paired=tables.paired_table(found),
         cost=tables.cost_table(found),
         grids=_samples(grids, look),

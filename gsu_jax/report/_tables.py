@@ -31,7 +31,7 @@ def main_cell(found: Findings, method: str, metric: str) -> Cell:
     """Returns a mean with its place in the ensemble, ratio or bound, and worst seed."""
     mean, deviation = mean_and_deviation(found.mean(method, metric))
     if mean == NONE:
-        lost = metric == "fratio" and found.diverged(method)
+        lost = metric == found.columns[0].metric and found.diverged(method)
         return Cell("diverged" if lost else NONE, grade="none")
     worst = found.worst_seed(method, metric)
     return Cell(

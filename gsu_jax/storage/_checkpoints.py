@@ -178,12 +178,16 @@ def _nested(leaves: dict[str, np.ndarray]) -> Any:
         return leaves[""]
     tree: dict[str | int, Any] = {}
     for path, leaf in leaves.items():
-        *parents, name = (int(k) if k.isdecimal() else k for k in path.split("/"))
+        *parents, name = (int(k) if k == str(_number(k)) else k for k in path.split("/"))
         place = tree
         for parent in parents:
             place = place.setdefault(parent, {})
         place[name] = leaf
     return tree
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isdecimal() else None
 
 
 def _host_array(name: str, leaf: Any) -> np.ndarray:

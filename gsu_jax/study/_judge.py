@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from gsu_jax.metrics import Reference, evaluate, listed_images, make_reference
+from gsu_jax.metrics import Reference, evaluate, make_reference
 from gsu_jax.models import GenerativeModel
 from gsu_jax.runtime import on_first_process
 from gsu_jax.storage import Artifacts
@@ -29,10 +29,7 @@ class Judge:
     def reference(self) -> Reference:
         """The test images as the judge sees them."""
         setup, test = self.setup, self.setup.source.test
-        labels, listed = _labels(setup, test), None
-        if setup.feature is None:
-            forget = setup.split.forget
-            listed = listed_images(forget.images, _labels(setup, forget), labels)
+        labels = _labels(setup, test)
         return make_reference(
             setup.judge,
             self.params,
@@ -40,7 +37,7 @@ class Judge:
             labels,
             setup.forgotten,
             setup.feature,
-            listed=listed,
+            listed=setup.listed,
         )
 
     @on_first_process

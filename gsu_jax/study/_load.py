@@ -116,9 +116,10 @@ def _models(run: Path) -> dict[str, list[int]]:
 
 def _checkpoint_names(run: Path) -> dict[str, str]:
     """Returns how the checkpoints of the trained models are named, by the labels of their rows."""
+    # The checkpoints can be read without the results.
     try:
-        records = read_results(run / "results.json")["config"]["methods"]
-    except (OSError, ValueError, KeyError):  # the checkpoints can be read without the results
+        records = dict(read_results(run / "results.json")["config"]["methods"])
+    except (OSError, ValueError, LookupError, TypeError):
         return {}
     names = {label: record["name"] for label, record in records.items()}
     return {label: name for label, name in names.items() if name in GENERATORS.values()}

@@ -17,8 +17,8 @@ class Logger(Protocol):
     """A tracker of experiments, such as TensorBoard or Weights & Biases.
 
     A study calls it on process 0, for the rows that it finishes itself: after each row is saved,
-    first `log_step` for each step of unlearning, then `log_row`. An exception is logged and costs
-    nothing but the entry.
+    first `log_step` for each step of unlearning, then `log_row`. An exception is logged. One in
+    `log_step` costs the other steps of the row.
 
     Example:
         >>> class Printer:
@@ -65,12 +65,23 @@ def send(
     """Gives each logger the steps and the row of one model, whatever a logger raises."""
     for logger in loggers:
         try:
-            for step in range(max(map(len, history.values()), default=0)):
-                metrics = {name: float(values[step]) for name, values in history.items()}
-                logger.log_step(row["method"], row["seed"], step + 1, metrics)
+            _send_steps(logger, row, history)
+        except Exception as error:
+            _note(logger, store, row, error)
+        try:
             logger.log_row(dict(row))
         except Exception as error:
-            reason = f"{type(error).__name__}: {error}"
-            place = f"{row['method']}, seed {row['seed']}"
-            log.warning("%s failed at %s: %s", type(logger).__name__, place, reason)
-            store.log("logger failed", logger=type(logger).__name__, place=place, reason=reason)
+            _note(logger, store, row, error)
+
+
+def _send_steps(logger: Logger, row: Mapping[str, Any], history: Mapping[str, np.ndarray]) -> None:
+    for step in range(max(map(len, history.values()), default=0)):
+        metrics = {name: float(values[step]) for name, values in history.items()}
+        logger.log_step(row["method"], row["seed"], step + 1, metrics)
+
+
+def _note(logger: Logger, store: Artifacts, row: Mapping[str, Any], error: Exception) -> None:
+    reason = f"{type(error).__name__}: {error}"
+    place = f"{row['method']}, seed {row['seed']}"
+    log.warning("%s failed at %s: %s", type(logger).__name__, place, reason)
+    store.log("logger failed", logger=type(logger).__name__, place=place, reason=reason)

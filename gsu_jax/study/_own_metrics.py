@@ -14,7 +14,7 @@ from gsu_jax.study._checkpointed_runs import named_key
 
 Metric = Callable[[GenerativeModel, Any, jax.Array], Any]
 # What a row holds beside its metrics.
-ROW_KEYS = ("method", "seed", "diverged", "steps", "seconds", "compile_seconds")
+ROW_KEYS = ("nelbo_gap", "method", "seed", "diverged", "steps", "seconds", "compile_seconds")
 
 
 def check_metrics(metrics: Mapping[str, Metric]) -> None:
@@ -48,7 +48,7 @@ def _number(name: str, value: Any) -> float | None:
     if value is None:
         return None
     array = np.asarray(value)
-    if array.shape != () or array.dtype.kind not in "biuf":
+    if array.shape != () or array.dtype.kind not in "biufV":  # V: bfloat16
         raise TypeError(f"metrics[{name!r}] must return one number, got {value!r}")
     number = float(array)
     return number if math.isfinite(number) else None

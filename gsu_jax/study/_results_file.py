@@ -63,6 +63,8 @@ class ResultsFile:
         """Returns what an artifact depends on: the data, these settings and a method's record."""
         config = self.content["config"]
         made_with = {"data": config["data"]["fingerprint"]} | {n: config[n] for n in names}
+        if "forget" in names and "listed" in config["data"]:
+            made_with["listed"] = config["data"]["listed"]
         return made_with | ({"method": config["methods"][method]} if method else {})
 
     @on_first_process
@@ -102,7 +104,10 @@ class ResultsFile:
 
 def _check_processes(content: Record) -> None:
     """Raises ValueError if another process runs another study, or has other images."""
-    mine = content["config"] | {"mesh": content.get("environment", {}).get("mesh")}
+    mine = content["config"] | {
+        "mesh": content.get("environment", {}).get("mesh"),
+        "metrics": content.get("metrics"),
+    }
     first, *others = all_gather_json(mine)
     for number, other in enumerate(others, 1):
         if names := [name for name in first | other if first.get(name) != other.get(name)]:

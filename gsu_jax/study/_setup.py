@@ -8,6 +8,7 @@ import numpy as np
 
 from gsu_jax.data import ClassRequest, Source, Split, parse_request
 from gsu_jax.methods import Method
+from gsu_jax.metrics import Listed, listed_images
 from gsu_jax.models import Classifier, GenerativeModel
 from gsu_jax.runtime import Placement
 from gsu_jax.study._config import StudyConfig
@@ -26,6 +27,7 @@ class Setup:
         split: the training images to forget and to retain.
         attribute: what the judge tells apart: the data set's label, or an attribute.
         feature: the judge's indices of the classes to forget; None if single images are forgotten.
+        listed: the single images to forget, with the test images of their classes; or None.
         forgotten: `[n]` bool, which test images show what is forgotten.
         model: the generative model.
         judge: the classifier behind fratio, IS and the Frechet distances.
@@ -36,6 +38,7 @@ class Setup:
     split: Split
     attribute: str
     feature: tuple[int, ...] | None
+    listed: Listed | None
     forgotten: np.ndarray
     model: GenerativeModel
     judge: Classifier
@@ -53,10 +56,13 @@ def resolve(config: StudyConfig, source: Source) -> Setup:
             f"{source.name} has no test images, which every metric needs; load it without holdout=0"
         )
     request = parse_request(config.forget, source)
-    attribute, feature = source.label, None  # single images
+    attribute, feature, listed = source.label, None, None
+    halves, test = request.split(source)
     if isinstance(request, ClassRequest):
         attribute, feature = request.target(source)
-    halves, test = request.split(source)
+    else:
+        labels = [some.attributes[attribute] for some in (halves.forget, source.test)]
+        listed = listed_images(halves.forget.images, *labels)
     config = fit_to_data(config, source, attribute)
     return Setup(
         config=config,
@@ -64,6 +70,7 @@ def resolve(config: StudyConfig, source: Source) -> Setup:
         split=halves,
         attribute=attribute,
         feature=feature,
+        listed=listed,
         forgotten=test.mask,
         model=build_model(config, source),
         judge=build_judge(config, source, attribute),

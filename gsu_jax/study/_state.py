@@ -1,5 +1,6 @@
 """`Study`: a study in its folder, and how it is opened."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -95,7 +96,8 @@ def open_study(
                 "fingerprint": setup.source.fingerprint,
                 "forget": len(setup.split.forget),
                 "retain": len(setup.split.retain),
-            },
+            }
+            | _which_images(setup),
             "methods": {method.title: method_record(method) for method in methods},
             "seeds": seeds,
         },
@@ -127,3 +129,10 @@ def open_study(
         metrics=metrics,
         loggers=loggers,
     )
+
+
+def _which_images(setup: Setup) -> dict[str, str]:
+    """Returns a digest of the listed images: a list in a file may change under its name."""
+    if setup.listed is None:
+        return {}
+    return {"listed": hashlib.sha256(setup.split.mask.tobytes()).hexdigest()[:16]}

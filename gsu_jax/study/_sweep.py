@@ -113,6 +113,11 @@ def run_sweep(
         check_lender(models_from)
     grid = [_setting(rate, weight) for rate in learning_rates for weight in retain_weights]
     setup = resolve(config, source)
+    if setup.listed is not None:
+        raise ValueError(
+            "forget must name classes or an attribute, since a sweep compares settings by fratio, "
+            f"got {config.forget!r}"
+        )
     with exclusive(out) as folder:
         study = open_study(setup, folder, [Before(), *grid], seeds, models_from)
         _check_same_sweep(study, grid)

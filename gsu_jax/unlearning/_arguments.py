@@ -1,5 +1,7 @@
 """Checks of what `unlearn` is given, before anything is computed."""
 
+import functools
+import hashlib
 import logging
 import warnings
 from typing import Any
@@ -15,6 +17,7 @@ from gsu_jax.models import GenerativeModel, Params
 
 FEW_STEPS = 10
 KEY_BYTES = 64  # of an example, compared before the whole of it
+SAMPLE = 256  # examples of each set that show which bytes differ
 log = logging.getLogger(__name__)
 
 
@@ -96,13 +99,17 @@ def check_loss(model: GenerativeModel, params: Params, batch: Examples, key: jax
 
 
 def warn_of_few_steps(method: Method, steps: int) -> None:
-    """Logs a warning about a run that is too short to change anything."""
+    """Logs a warning about a run that is too short to change anything, once for each method."""
     if method.visits == "forget" and 0 < steps < FEW_STEPS:
-        log.warning(
-            "%s takes %d step(s) in all, which changes little. Give a smaller batch_size, or "
-            "epochs=%d",
-            method.name, steps, -(-50 // steps),
-        )  # fmt: skip
+        _warn(method.title, steps)
+
+
+@functools.cache
+def _warn(method: str, steps: int) -> None:
+    log.warning(
+        "%s takes %d step(s) in all, which changes little. Give a smaller batch_size, or epochs=%d",
+        method, steps, -(-50 // steps),
+    )  # fmt: skip
 
 
 def count_shared(forget: Examples, retain: Examples) -> int:
@@ -113,22 +120,39 @@ def count_shared(forget: Examples, retain: Examples) -> int:
         >>> count_shared(forget, forget[1:])
         1
     """
-    a, b = (_rows(examples) for examples in (forget, retain))
-    if a.shape[1:] != b.shape[1:]:  # of other dtypes
+    a, b = _bytes(forget), _bytes(retain)
+    if [x.shape[1] for x in a] != [x.shape[1] for x in b]:  # of other dtypes
         return 0
     # The bytes that differ most among the examples tell almost all of them apart.
-    columns = np.sort(np.argsort(-a[:256].astype(np.float32).var(0), kind="stable")[:KEY_BYTES])
-    keys = [np.ascontiguousarray(x[:, columns]).view(f"V{len(columns)}").ravel() for x in (a, b)]
-    wanted = set(keys[0].tolist())
-    kept = {b[i].tobytes() for i, key in enumerate(keys[1].tolist()) if key in wanted}
-    return sum(row.tobytes() in kept for row in a) if kept else 0
+    both = [np.concatenate([x[:SAMPLE], y[:SAMPLE]]) for x, y in zip(a, b, strict=True)]
+    spread = np.concatenate([x.astype(np.float32).var(0) for x in both])
+    columns = np.sort(np.argsort(-spread, kind="stable")[:KEY_BYTES])
+    candidates = set(_keys(a, columns))
+    kept = {_digest(b, i) for i, key in enumerate(_keys(b, columns)) if key in candidates}
+    return sum(_digest(a, i) in kept for i in range(len(a[0]))) if kept else 0
 
 
-def _rows(examples: Examples) -> np.ndarray:
-    """The bytes of each example, `[n, bytes]`."""
-    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(examples)]
-    rows = [np.ascontiguousarray(x).reshape(len(x), -1).view(np.uint8) for x in leaves]
-    return rows[0] if len(rows) == 1 else np.concatenate(rows, axis=1)
+def _bytes(examples: Examples) -> list[np.ndarray]:
+    """The bytes of each example, `[n, bytes]` for each leaf."""
+    leaves = [np.ascontiguousarray(leaf) for leaf in jax.tree.leaves(examples)]
+    return [x.reshape(len(x), -1).view(np.uint8) for x in leaves]
+
+
+def _keys(leaves: list[np.ndarray], columns: np.ndarray) -> list[bytes]:
+    """A few bytes of each example: those at `columns` of its leaves in a row."""
+    starts = np.cumsum([0, *(x.shape[1] for x in leaves)])
+    parts = [
+        x[:, columns[(columns >= first) & (columns < first + x.shape[1])] - first]
+        for x, first in zip(leaves, starts[:-1], strict=True)
+    ]
+    return [row.tobytes() for row in np.concatenate(parts, axis=1)]
+
+
+def _digest(leaves: list[np.ndarray], row: int) -> bytes:
+    digest = hashlib.sha256()
+    for x in leaves:
+        digest.update(x[row].data)
+    return digest.digest()
 
 
 def _is_key(key: Any) -> bool:

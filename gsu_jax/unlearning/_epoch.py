@@ -133,7 +133,7 @@ def gather_images(
     on_device: ForgetRetainSets,
     steps: int,
     place: Placement,
-) -> tuple[tuple[Any, Any], StepInputs]:
+) -> tuple[Any, StepInputs]:
     """Prepares the images of an epoch for its steps; see `Placement.gather`.
 
     Args:
@@ -144,13 +144,13 @@ def gather_images(
         place: Where the steps run.
 
     Returns:
-        `RunConstants.visited` and `kept`, and the inputs of the steps.
+        `RunConstants.images` and the inputs of the steps.
     """
     data, length = {"data": on_host.images, "on_device": on_device.images}, padded_size(steps)
-    of_visited, visited = place.gather(indices=order.visited, steps=length, **data)
-    kept, retained = place.gather(indices=order.retained, steps=length, **data)
+    images, visited = place.gather(indices=order.visited, steps=length, **data)
+    images, retained = place.gather(indices=order.retained, steps=length, **data)
     placed = place.batches(order._replace(visited=None, retained=None), length)
-    return (of_visited, kept), placed._replace(visited=visited, retained=retained)
+    return images, placed._replace(visited=visited, retained=retained)
 
 
 def _power_of_two(least: int) -> int:

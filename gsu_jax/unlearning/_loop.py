@@ -24,7 +24,7 @@ from gsu_jax.unlearning._epoch import gather_images
 from gsu_jax.unlearning._program import program_of
 from gsu_jax.unlearning._recorder import Recorder
 from gsu_jax.unlearning._result import Callback, StopRule, UnlearningResult
-from gsu_jax.unlearning._retain_stream import CHUNK, as_stream, check_stream
+from gsu_jax.unlearning._retain_stream import CHUNK, RetainStream, check_stream, is_stream
 from gsu_jax.unlearning._step import RunConstants, epoch_sizes
 
 
@@ -117,9 +117,10 @@ def unlearn(
         (2, True)
     """
     method = _with_guide(check_run(model, method, key, optimizer), guide)
-    stream = as_stream(retain)
-    if stream is not None:
+    stream = None
+    if is_stream(retain):
         check_stream(method, mesh, retain_batch_size)
+        stream = RetainStream(retain)
         retain, retain_batch_size = stream.sample, stream.batch_size
     forget, retain = check_sets(method, forget, retain)
     start_key, order_key, step_key, stop_key = jax.random.split(key, 4)
@@ -144,7 +145,7 @@ def unlearn(
         if not program.is_compiled(params, sets, sizes, start_key):
             two = scale_examples(jax.tree.map(lambda x: x[:2], forget))
             check_loss(model, params, two, key)
-        kept = sets.images if stream is None else stream.like_chunk
+        kept = None if stream is None else stream.like_chunk
         stopwatch.compile_seconds += program.compile(params, sets, sizes, start_key, kept)
 
         carry, prepared = stopwatch.run(program.initialize, params, sets, steps, start_key)
@@ -153,7 +154,7 @@ def unlearn(
             with stopwatch.measure():
                 images, inputs = gather_images(order, joined, sets, sizes.steps, place)
                 jax.block_until_ready(inputs)
-            constants = RunConstants(*images, steps, prepared, step_key)
+            constants = RunConstants(images, steps, prepared, step_key)
             for first, last in pairwise([0, *ends]):
                 if stream is not None:
                     with stopwatch.measure():
@@ -212,9 +213,7 @@ def compile_ahead(
     sizes, shape = epoch_sizes(method, sets, epochs, place, batch_size, retain_batch_size)
     params, sets = on_one_device((params or jax.eval_shape(model.init, key), sets))
     with explain_out_of_memory(batch_size=shape.batch, retain_batch_size=shape.retain_batch):
-        return program_of(model, method, optimizer, shape, place).compile(
-            params, sets, sizes, key, sets.images
-        )
+        return program_of(model, method, optimizer, shape, place).compile(params, sets, sizes, key)
 
 
 def _with_guide(method: Method, guide: Callable | None) -> Method:

@@ -48,7 +48,7 @@ class Program(NamedTuple):
         sets: ForgetRetainSets,
         sizes: EpochSizes,
         key: jax.Array,
-        kept: Examples,
+        kept: Examples | None = None,
     ) -> float:
         """Compiles all parts at once, for arguments like these or for their shapes.
 
@@ -60,7 +60,7 @@ class Program(NamedTuple):
             sets: The images to forget and to retain.
             sizes: The sizes of an epoch.
             key: Of the run.
-            kept: The examples that `RunConstants.kept` will hold.
+            kept: What `RunConstants.kept` will hold.
 
         Returns:
             The seconds.
@@ -72,7 +72,7 @@ class Program(NamedTuple):
             return self.initialize.compile(*start)
         carry, prepared = self.initialize.shapes(*start)
         inputs = self.order.shapes(key, 0, sizes)
-        constants = RunConstants(sets.images, on_one_device(kept), sizes.steps, prepared, key)
+        constants = RunConstants(sets.images, sizes.steps, prepared, key, on_one_device(kept))
         return compile_together(
             (self.steps, (carry, inputs, constants, 0, sizes.steps)),
             (self.initialize, start),

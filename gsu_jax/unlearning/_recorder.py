@@ -56,7 +56,8 @@ class Recorder:
         if self._callback is not None and due:
             since = _joined(self._parts[self._reported :])
             self._reported = len(self._parts)
-            if self._callback(self.steps, since, params) is True:
+            answer = self._callback(self.steps, since, params)
+            if answer is not None and bool(answer):
                 self.stopped = True
 
     def _is_due(self, every: int | None, last: int) -> bool:

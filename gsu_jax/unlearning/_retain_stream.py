@@ -73,6 +73,8 @@ class RetainStream:
         if batch is None:
             return None
         batch = check_examples(batch, f"retain, batch {self._pulled}")
+        # A loader may fill one buffer again and again.
+        batch = jax.tree.map(lambda x: x if isinstance(x, jax.Array) else np.array(x), batch)
         shape = jax.tree.structure(batch), jax.tree.map(lambda x: (np.shape(x), x.dtype), batch)
         if self._shape not in (None, shape):
             raise ValueError(
@@ -83,10 +85,25 @@ class RetainStream:
         return batch
 
 
-def as_stream(retain: Any) -> RetainStream | None:
-    """Returns the stream of an iterator, and None for arrays."""
-    is_iterator = isinstance(retain, Iterator) and not is_images(retain)
-    return RetainStream(retain) if is_iterator else None
+def is_stream(retain: Any) -> bool:
+    """Returns whether `retain` is an iterator of batches, not arrays.
+
+    Raises:
+        TypeError: It is something that can be iterated, such as a data set or a loader.
+    """
+    if isinstance(retain, Iterator):
+        return not is_images(retain)
+    is_leaf = jax.tree.structure(retain) == jax.tree.structure(0)
+    if (
+        is_leaf
+        and not is_images(retain)
+        and (hasattr(retain, "__iter__") or hasattr(retain, "__getitem__"))
+    ):
+        raise TypeError(
+            f"retain must be arrays or an iterator of batches, got {type(retain).__name__}; give "
+            "iter(retain)"
+        )
+    return False
 
 
 def check_stream(method: Method, mesh: Any, retain_batch_size: int | None) -> None:

@@ -20,18 +20,18 @@ class RunConstants(NamedTuple):
     """What is the same in all steps of a run.
 
     Attributes:
-        visited: The examples among which the visited ones are; see `Placement.gather`.
-        kept: The same for the retained ones.
+        images: From `gather_images`.
         steps: The steps of the whole run.
         prepared: What `Method.prepare` computed.
         key: The key of all steps.
+        kept: The examples among which the retained ones are, if they are not among `images`.
     """
 
-    visited: Any
-    kept: Any
+    images: Any
     steps: Count
     prepared: Any
     key: jax.Array
+    kept: Any = None
 
 
 def epoch_sizes(
@@ -128,8 +128,9 @@ def take_step(
         The next carry, and scalars for the history.
     """
     params, state = carry
-    visited = scale_examples(take_rows(constants.visited, inputs.visited))
-    retained = scale_examples(take_rows(constants.kept, inputs.retained))
+    kept = constants.images if constants.kept is None else constants.kept
+    visited = scale_examples(take_rows(constants.images, inputs.visited))
+    retained = scale_examples(take_rows(kept, inputs.retained))
     batch = Batch(
         MaskedBatch(visited, inputs.mask),
         inputs.indices,

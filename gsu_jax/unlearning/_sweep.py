@@ -157,7 +157,7 @@ def _program_of(
         _, _, step_key, _ = jax.random.split(member.key, 4)
         run = model, replace(method, **member.setting), None, place
         images, steps = constants
-        constants = RunConstants(images, images, steps, member.prepared, step_key)
+        constants = RunConstants(images, steps, member.prepared, step_key)
         carry, metrics = take_step(*run, member.carry, inputs, constants)
         return member._replace(carry=carry), metrics
 

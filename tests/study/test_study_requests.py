@@ -1,6 +1,7 @@
 """Studies of several classes, and of listed images."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -43,3 +44,30 @@ def test_a_source_without_test_images_is_refused(tmp_path):
     source = dataclasses.replace(digits, test=digits.test.take([]))
     with quick_judge(), pytest.raises(ValueError, match=r"digits has no test images.*holdout"):
         run_study(tiny_config(), source, tmp_path / "out", methods=METHODS, seeds=1)
+
+
+def test_a_list_that_changed_under_its_name_is_another_study(tmp_path):
+    """As many images as before, but others: neither the rows nor the retrained models fit."""
+    (tmp_path / "list.txt").write_text("0 1 2")
+    arguments = {"forget": f"indices:@{tmp_path / 'list.txt'}", "methods": METHODS, "seeds": 1}
+    run_tiny(tmp_path / "out", **arguments)
+    (tmp_path / "list.txt").write_text("5 6 7")
+    with pytest.raises(ValueError, match="listed"):
+        run_tiny(tmp_path / "out", **arguments)
+    other = run_tiny(tmp_path / "other", models_from=tmp_path / "out", **arguments)
+    trained = {row["method"]: row["compile_seconds"] + row["seconds"] for row in other["rows"]}
+    assert trained["retrain"] > 0
+    log = (tmp_path / "other" / "log.jsonl").read_text()
+    assert "retrain" in [json.loads(line).get("name") for line in log.splitlines()]
+
+
+def test_listed_images_of_a_class_without_test_images_are_refused_at_once(tmp_path):
+    digits = load("digits")
+    others = digits.test.take(
+        digits.test.attributes["label"] != digits.train.attributes["label"][0]
+    )
+    source = dataclasses.replace(digits, test=others)
+    config = tiny_config(forget="indices:0")
+    with quick_judge(), pytest.raises(ValueError, match=r"forget.*class.*has none"):
+        run_study(config, source, tmp_path / "out", methods=METHODS, seeds=1)
+    assert not (tmp_path / "out").exists()

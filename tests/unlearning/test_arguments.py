@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from linear_autoencoder import MODEL, images
 
-from gsu_jax import FineTune, GenerativeModel, GradientSurgery, unlearn
+from gsu_jax import FineTune, GenerativeModel, GradientAscent, GradientSurgery, unlearn
+from gsu_jax.unlearning._arguments import count_shared
 
 FORGET, RETAIN = images(1, 6, offset=0.5), images(2, 9)
 
@@ -71,9 +72,29 @@ def test_examples_in_both_sets_are_counted_in_a_warning():
 
 
 def test_a_run_of_few_steps_is_warned_of(caplog):
-    run(batch_size=6, epochs=2)
-    assert "2 step(s)" in caplog.text
+    few = GradientAscent(label="of few steps")
+    for _ in range(2):
+        run(method=few, batch_size=6, epochs=2)
+    assert caplog.text.count("of few steps takes 2 step(s)") == 1
     assert "epochs=25" in caplog.text
     caplog.clear()
-    run(batch_size=1, epochs=2)
+    run(method=few, batch_size=1, epochs=2)
     assert not caplog.text
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+@pytest.mark.parametrize("tree", [False, True])
+def test_shared_examples_are_counted_bit_for_bit(dtype, tree):
+    """Borders are black, as in many images, and two examples differ in one byte alone."""
+    rng = np.random.default_rng(0)
+    x = np.zeros((60, 12, 12, 1), dtype)
+    x[:, 5:7, 5:7] = rng.integers(0, 200, (60, 2, 2, 1))
+    x[41] = x[40]
+    x[41, 11, 11] = 1
+    forget, retain = x[:41], x[np.r_[30:35, 41:60]]
+    if tree:
+        forget, retain = ({"x": some, "n": np.zeros(len(some), int)} for some in (forget, retain))
+    assert count_shared(forget, retain) == 5
+    one = jax.tree.map(lambda leaf: leaf[:1], forget)
+    assert count_shared(one, retain) == 0
+    assert count_shared(one, one) == 1

@@ -57,6 +57,29 @@ def test_an_endless_iterator_is_pulled_as_far_as_needed():
     assert next(pulled) == 20
 
 
+def test_an_iterator_that_refills_one_buffer_gives_different_batches():
+    def refilled():
+        buffer = np.empty((3, 2, 2, 1), np.float32)
+        for seed in range(20):
+            buffer[:] = images(seed, 3)
+            yield buffer
+
+    assert_trees_equal(run(refilled()).params, run(batches(20)).params)
+
+
+class Loader:
+    def __len__(self):
+        return 20
+
+    def __getitem__(self, i):
+        raise AssertionError("the whole set was read")
+
+
+def test_a_loader_is_not_read_as_an_array():
+    with pytest.raises(TypeError, match=r"retain.*Loader.*iter\(retain\)"):
+        run(Loader())
+
+
 def test_methods_that_prepare_see_the_first_batches():
     result = run(batches(4, 64), "synaptic_dampening")
     assert result.steps == 0

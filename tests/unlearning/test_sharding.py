@@ -126,7 +126,7 @@ def exchanged(mesh):
     order = jax.jit(epoch_order, static_argnums=3)(KEY, 0, sizes, shape)
     images, inputs = gather_images(order, joined, sets, sizes.steps, place)
     inputs = jax.tree.map(lambda x: x[0], inputs)
-    constants = RunConstants(*images, sizes.steps, prepared, KEY)
+    constants = RunConstants(images, sizes.steps, prepared, KEY)
     step = jax.jit(partial(take_step, *run)).lower(carry, inputs, constants)
     return collectives(step.compile()), [leaf.shape for leaf in jax.tree.leaves(params)]
 

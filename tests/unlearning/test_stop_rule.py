@@ -88,8 +88,9 @@ def test_callback_and_stop_rule_have_intervals_of_their_own():
     np.testing.assert_array_equal(checks, [3, 6])
 
 
-def test_callback_that_returns_true_ends_the_run():
-    result = count_steps(callback=lambda steps, *_: steps >= 3, callback_every=1, epochs=2)
+@pytest.mark.parametrize("kind", [bool, np.bool_, jnp.asarray])
+def test_callback_that_returns_true_ends_the_run(kind):
+    result = count_steps(callback=lambda steps, *_: kind(steps >= 3), callback_every=1, epochs=2)
     assert (result.steps, result.stopped) == (3, True)
     np.testing.assert_allclose(result.params, 3.0, rtol=1e-5)
     assert len(result.history["forget_loss"]) == 3
