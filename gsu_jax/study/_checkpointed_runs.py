@@ -194,19 +194,27 @@ def _train_group(
         state = start_training(network.init, recipe, keys)
     if mesh is None:
         data = jax.tree.map(jnp.asarray, data)
+
+    def save(state: TrainingState) -> None:
+        counts = dict(zip(state._fields[2:], state[2:], strict=True))
+        store.save(draft, state[:2], counts | {"seeds": list(seeds)}, network.made_with)
+
     saved_at = time.monotonic()
     with stage(f"train {name}", recipe.epochs) as advance:
         advance(state.epoch, f"seeds {', '.join(map(str, seeds))}")
         while state.epoch < recipe.epochs:
-            state, losses = train_epoch(network.loss, recipe, state, data, keys, mesh)
+            try:
+                state, losses = train_epoch(network.loss, recipe, state, data, keys, mesh)
+            except KeyboardInterrupt:
+                if jax.process_count() == 1 and state.epoch:
+                    save(state)
+                raise
             store.log(
                 "epoch", name=name, seeds=list(seeds), epoch=state.epoch, loss=losses.tolist()
             )
             advance(1, f"loss {float(losses.mean()):.4g}")
             if _is_due(saved_at) and state.epoch < recipe.epochs:
-                counts = dict(zip(state._fields[2:], state[2:], strict=True))
-                facts = counts | {"seeds": list(seeds)}
-                store.save(draft, state[:2], facts, network.made_with)
+                save(state)
                 saved_at = time.monotonic()
     return state
 

@@ -4,6 +4,7 @@ import functools
 import hashlib
 import logging
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -21,11 +22,11 @@ SAMPLE = 256  # examples of each set that show which bytes differ
 log = logging.getLogger(__name__)
 
 
-def check_run(model: Any, method: str | Method, key: Any, optimizer: Any) -> Method:
+def check_run(model: Any, params: Any, method: str | Method, key: Any, optimizer: Any) -> Method:
     """Returns the method of a run after checking that it can work on the model.
 
     Raises:
-        TypeError: The model, the key or the optimizer is something else.
+        TypeError: The model, the key or the optimizer is something else, or a value is traced.
         ValueError: The method is unknown, or needs a function that the model lacks.
     """
     if not isinstance(model, GenerativeModel):
@@ -40,6 +41,11 @@ def check_run(model: Any, method: str | Method, key: Any, optimizer: Any) -> Met
         )
     method = get_method(method)
     method.check(model)
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((params, key))):
+        raise TypeError(
+            "params and key must have values, got traced ones: unlearn compiles its own programs; "
+            "call it outside jax.jit, jax.grad and jax.vmap"
+        )
     if not _is_key(key):
         raise TypeError(
             f"key must be a JAX random key, got {key!r}; give jax.random.key(0), or another seed"
@@ -102,6 +108,17 @@ def warn_of_few_steps(method: Method, steps: int) -> None:
     """Logs a warning about a run that is too short to change anything, once for each method."""
     if method.visits == "forget" and 0 < steps < FEW_STEPS:
         _warn(method.title, steps)
+
+
+def warn_of_lost_run(method: Method, history: Mapping[str, np.ndarray]) -> None:
+    """Logs a warning if a loss is not finite at the end of a run."""
+    lost = [n for n, x in history.items() if n.endswith("_loss") and not np.isfinite(x[-1:]).all()]
+    if lost:
+        log.warning(
+            "%s ended with %s not finite: the parameters are lost. Lower the learning rate, or "
+            "check the loss on one batch",
+            method.title, " and ".join(lost),
+        )  # fmt: skip
 
 
 @functools.cache

@@ -19,7 +19,13 @@ from gsu_jax.data import (
 from gsu_jax.methods import Method, get_method
 from gsu_jax.models import GenerativeModel, Params
 from gsu_jax.runtime import Placement, Stopwatch, explain_out_of_memory, on_one_device
-from gsu_jax.unlearning._arguments import check_loss, check_run, check_sets, warn_of_few_steps
+from gsu_jax.unlearning._arguments import (
+    check_loss,
+    check_run,
+    check_sets,
+    warn_of_few_steps,
+    warn_of_lost_run,
+)
 from gsu_jax.unlearning._epoch import gather_images
 from gsu_jax.unlearning._program import program_of
 from gsu_jax.unlearning._recorder import Recorder
@@ -116,7 +122,7 @@ def unlearn(
         >>> result.steps, bool(result.params < 0.5)
         (2, True)
     """
-    method = _with_guide(check_run(model, method, key, optimizer), guide)
+    method = _with_guide(check_run(model, params, method, key, optimizer), guide)
     stream = None
     if is_stream(retain):
         check_stream(method, mesh, retain_batch_size)
@@ -162,8 +168,12 @@ def unlearn(
                 carry, history = stopwatch.run(program.steps, carry, inputs, constants, first, last)
                 recorder.record(carry[0], history, first, last)
                 if recorder.stopped:
-                    return recorder.result(carry[0])
-    return recorder.result(carry[0])
+                    break
+            if recorder.stopped:
+                break
+    result = recorder.result(carry[0])
+    warn_of_lost_run(method, result.history)
+    return result
 
 
 def compile_ahead(

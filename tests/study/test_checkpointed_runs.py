@@ -214,3 +214,20 @@ def test_keys_differ_between_names_and_seeds_and_never_change():
     assert len(set(keys.values())) == 9
     # Other words would change every published figure.
     assert keys["before", 0] == (4222350027, 1663223450)
+
+
+def test_ctrl_c_keeps_the_finished_epochs(store, unstopped, monkeypatch):
+    train, epochs = runs.train_epoch, []
+
+    def interrupted(*arguments):
+        if len(epochs) == 2:
+            raise KeyboardInterrupt
+        epochs.append(1)
+        return train(*arguments)
+
+    monkeypatch.setattr(runs, "train_epoch", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train_missing(store, NETWORK, DATA, range(3))
+    assert store.facts("net-in-training", NETWORK.made_with)["epoch"] == 2
+    monkeypatch.setattr(runs, "train_epoch", train)
+    assert_same_bits(train_missing(store, NETWORK, DATA, range(3)), unstopped[1])

@@ -1,6 +1,7 @@
 """What `unlearn` refuses, before anything is compiled."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from linear_autoencoder import MODEL, images
@@ -62,8 +63,18 @@ def test_a_loss_of_many_numbers_is_refused():
 
 
 def test_a_traced_call_is_refused():
+    params = MODEL.init(jax.random.key(0))
+    given = {"params": params, "key": jax.random.key(0)}  # made outside
     with pytest.raises(TypeError, match=r"forget.*jax\.jit"):
-        jax.jit(lambda forget: run(forget=forget).params)(FORGET)
+        jax.jit(lambda forget: run(forget=forget, **given).params)(FORGET)
+    with pytest.raises(TypeError, match=r"params and key.*jax\.jit"):
+        jax.jit(lambda key: run(key=key).params)(jax.random.key(0))
+
+
+def test_a_loss_that_is_not_finite_at_the_end_is_warned_of(caplog):
+    model = GenerativeModel(MODEL.init, lambda params, images, key: jnp.nan * images.mean(), None)
+    run(model=model, method=GradientAscent(label="lost"))
+    assert "lost ended with forget_loss not finite" in caplog.text
 
 
 def test_examples_in_both_sets_are_counted_in_a_warning():

@@ -3,50 +3,14 @@
 The study is that of mnist138.py with other rows: --models-from runs/mnist138 takes its models.
 """
 
+from dataclasses import replace
 from itertools import product
 
 from gsu_jax.cli import main as run_experiment
+from gsu_jax.cli.experiments import mnist138
 from gsu_jax.methods import Before, GradientAscent, GradientSurgery, Retrain
-from gsu_jax.models import MLPVAEConfig
-from gsu_jax.study import Recipe, StudyConfig
 
-PAPER = {
-    "before": {
-        "fratio": "0.343 (0.027)",
-        "inception_score": "2.053 (0.029)",
-        "fid": "0.030 (0.003)",
-        "seconds": "218.6",
-    },
-    "gradient_ascent": {
-        "fratio": "0.264 (0.141)",
-        "inception_score": "2.029 (0.018)",
-        "fid": "0.127 (0.059)",
-        "seconds": "1.010",
-    },
-    "feature_unlearning": {
-        "fratio": "0.344 (0.019)",
-        "inception_score": "2.048 (0.021)",
-        "fid": "0.031 (0.002)",
-        "seconds": "166.2",
-    },
-    "gradient_surgery": {
-        "fratio": "0.153 (0.057)",
-        "inception_score": "2.192 (0.076)",
-        "fid": "0.092 (0.030)",
-        "seconds": "13.12",
-    },
-}
-
-CONFIG = StudyConfig(
-    experiment="readings",
-    dataset="mnist",
-    classes=("1", "3", "8"),
-    forget="1",
-    model=MLPVAEConfig(),
-    pretraining=Recipe(epochs=60),
-    judge_gate=0.99,
-    published=PAPER,
-)
+CONFIG = replace(mnist138.CONFIG, experiment="readings")
 
 # Through the decoder the KL term is a constant, so that both losses are one reading.
 LOSSES = (("elbo", "model"), ("reconstruction", "model"), ("elbo", "decoder"))
