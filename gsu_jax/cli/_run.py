@@ -76,7 +76,8 @@ def run(arguments: Arguments) -> str:
     if arguments.pretraining_epochs is not None:
         changes["pretraining"] = replace(study.pretraining, epochs=arguments.pretraining_epochs)
     arguments = replace(arguments, out=arguments.out or Path("runs") / source.name)
-    return run_and_print(replace(study, **changes), source, arguments, known)
+    table = run_and_print(replace(study, **changes), source, arguments, known)
+    return f"{table}\n--quick: a smoke test, the figures mean nothing" if arguments.quick else table
 
 
 def main() -> None:

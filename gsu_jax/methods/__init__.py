@@ -14,7 +14,7 @@ from gsu_jax.methods._neg_grad_plus import NegGradPlus
 from gsu_jax.methods._pcgrad import PCGrad
 from gsu_jax.methods._project_retain import ProjectRetain
 from gsu_jax.methods._redirect_surgery import RedirectSurgery
-from gsu_jax.methods._registry import METHODS, get_method
+from gsu_jax.methods._registry import METHODS, check_method, get_method
 from gsu_jax.methods._salun import SalUn
 from gsu_jax.methods._scrub import SCRUB
 from gsu_jax.methods._selective_amnesia import SelectiveAmnesia
@@ -49,6 +49,7 @@ __all__ = [
     "StepGradients",
     "SurgeryInAdamMetric",
     "SynapticDampening",
+    "check_method",
     "get_method",
     "negative",
 ]

@@ -14,6 +14,7 @@ from gsu_jax.methods._selective_amnesia import SelectiveAmnesia
 from gsu_jax.methods._synaptic_dampening import SynapticDampening
 from gsu_jax.methods._uno import UNO, UNOS
 from gsu_jax.methods._vdu import VDU
+from gsu_jax.models import GenerativeModel
 
 METHODS: dict[str, type[Method]] = {
     method.name: method
@@ -57,3 +58,24 @@ def get_method(method: str | Method) -> Method:
     if not isinstance(method, str) or method not in METHODS:
         raise unknown("method", "method", method, METHODS)
     return METHODS[method]()
+
+
+def check_method(method: Method, model: GenerativeModel) -> None:
+    """Checks before the run that the model has what the method needs.
+
+    Raises:
+        ValueError: the model lacks a function, and then the message names the methods that can work
+            on it; or a setting does not fit the model.
+    """
+    try:
+        method.check(model)
+    except ValueError as error:
+        if not missing(method, model):
+            raise
+        able = [n for n, m in METHODS.items() if m.role == "method" and not missing(m, model)]
+        raise ValueError(f"{error}. Methods that can work on it: {', '.join(able)}") from None
+
+
+def missing(method: Method | type[Method], model: GenerativeModel) -> list[str]:
+    """Returns the functions that the method needs and the model lacks."""
+    return [field for field in method.needs if getattr(model, field) is None]

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gsu_jax import checks
+from gsu_jax.metrics._agreement import check_model, warn_of_range
 from gsu_jax.metrics._coverage import coverage_density
 from gsu_jax.metrics._feature_ratio import feature_ratio, mean_probability
 from gsu_jax.metrics._frechet import fit_gaussian, frechet_distance
@@ -80,20 +81,24 @@ def evaluate(
         `METRICS` and `diverged`, as plain Python numbers.
 
     Raises:
-        ValueError: `samples` is below 2.
+        ValueError: `samples` is below 2, the model draws images of another shape than those of
+            `reference`, or it cannot take `reference.examples`.
     """
     checks.at_least(2, samples=samples)
+    check_model(model, params, reference)
     row: dict[str, float | bool | None] = dict.fromkeys(METRICS)
     if reference.listed is not None:
         row["nelbo_gap"] = None
     if not _all_finite(params):
         return row | {"diverged": True}
     sample_key, elbo_key = jax.random.split(key)
-    finite, predictions = judge_samples(
+    judged = judge_samples(
         model, params, judge, judge_params, sample_key, samples, batch_size=batch_size
     )
+    finite, predictions = judged.finite, judged.predictions
     if not finite:
         return row | {"diverged": True}
+    warn_of_range(model, judged.least, judged.largest)
     row |= _of_samples(predictions, reference)
     if not has_elbo(model):
         return row | {"diverged": False}

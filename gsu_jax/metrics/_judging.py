@@ -1,7 +1,7 @@
 """A judge's predictions on images and on a model's samples, in compiled batches."""
 
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,21 @@ import numpy as np
 from gsu_jax.data import scale_images
 from gsu_jax.metrics._batching import padded_batches
 from gsu_jax.models import Classifier, GenerativeModel, Prediction
+
+
+class Judged(NamedTuple):
+    """A model's samples as a judge sees them.
+
+    Attributes:
+        finite: whether images, logits and features are all finite.
+        least, largest: of the values of the images.
+        predictions: of the judge.
+    """
+
+    finite: bool
+    least: float
+    largest: float
+    predictions: Prediction
 
 
 def judge_predictions(
@@ -55,13 +70,10 @@ def judge_samples(
     samples: int,
     *,
     batch_size: int = 1000,
-) -> tuple[bool, Prediction]:
+) -> Judged:
     """Draws `samples` images and judges them.
 
     The images stay on the device. One compilation serves each model, judge and batch size.
-
-    Returns:
-        Whether images, logits and features are all finite, and the predictions.
     """
     # Nothing waits for the device until all batches are queued.
     size = min(batch_size, samples)
@@ -69,16 +81,18 @@ def judge_samples(
         _sample_batch(model, params, judge, judge_params, jax.random.fold_in(key, start), size)
         for start in range(0, samples, size)
     ]
-    finite, predictions = zip(*jax.device_get(batches), strict=True)
+    finite, least, largest, predictions = zip(*jax.device_get(batches), strict=True)
     logits, features = _joined(predictions, samples)
     all_finite = all(finite) and np.isfinite(logits).all() and np.isfinite(features).all()
-    return bool(all_finite), Prediction(logits, features)
+    bounds = float(min(least)), float(max(largest))
+    return Judged(bool(all_finite), *bounds, Prediction(logits, features))
 
 
 @partial(jax.jit, static_argnames=("model", "judge", "size"))
 def _sample_batch(model, params, judge, judge_params, key, size):
-    images = model.sample(params, key, size)
-    return jnp.isfinite(images).all(), _predict(judge, judge_params, images)
+    images = scale_images(model.sample(params, key, size))
+    finite = jnp.isfinite(images).all()
+    return finite, images.min(), images.max(), _predict(judge, judge_params, images)
 
 
 @partial(jax.jit, static_argnames="judge")

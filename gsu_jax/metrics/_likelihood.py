@@ -64,7 +64,7 @@ def negative_elbo(
     # Nothing here waits for the device until the last batch is on its way.
     batches = [
         [
-            _batch_negative_elbo(model, params, batch, start, jax.random.fold_in(key, draw))
+            negative_elbo_of_batch(model, params, batch, start, jax.random.fold_in(key, draw))
             for draw in range(samples)
         ]
         for start, batch in padded_batches(images, batch_size)
@@ -79,7 +79,8 @@ def has_elbo(model: GenerativeModel) -> bool:
 
 
 @partial(jax.jit, static_argnames="model")
-def _batch_negative_elbo(model, params, images, start, key):
+def negative_elbo_of_batch(model, params, images, start, key):
+    """`[n]`, with one draw of z for each image; `start` is the place of the first one."""
     # Not `elbo_terms`, which draws a batch from one key: here each image has a key of its own.
     images = scale_examples(images)
     keys = jax.vmap(partial(jax.random.fold_in, key))(start + jnp.arange(number_of(images)))

@@ -65,6 +65,7 @@ class Reference:
         retained_features: `[r, d]`, for coverage and density.
         retained_radii: `[r]`, their `neighbor_radii` for `neighbors`.
         neighbors: k of coverage and density.
+        image_shape: Height, width and channels of the test images.
         examples: All test examples, for the negative ELBO: `[n, height, width, channels]` images,
             or a pytree of arrays `[n, ...]`.
         forgotten: `[n]` bool, true for the images that show what is forgotten.
@@ -80,6 +81,7 @@ class Reference:
     retained_features: np.ndarray
     retained_radii: np.ndarray
     neighbors: int
+    image_shape: tuple[int, ...]
     examples: Examples
     forgotten: np.ndarray
     feature: Feature | None
@@ -177,6 +179,7 @@ def make_reference(
         retained_features=retained_features,
         retained_radii=neighbor_radii(retained_features, neighbors),
         neighbors=neighbors,
+        image_shape=images.shape[1:],
         examples=images if examples is None else check_examples(examples, "examples"),
         forgotten=forgotten,
         feature=feature,

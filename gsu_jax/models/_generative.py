@@ -65,8 +65,7 @@ class GenerativeModel:
         if missing:
             raise ValueError(
                 f"{needed_by} needs a model with {', '.join(fields)}, but this GenerativeModel has "
-                f"no {', '.join(missing)}; give GenerativeModel({missing[0]}=...), or choose a "
-                "method that needs the loss alone, such as gradient_surgery"
+                f"no {', '.join(missing)}; give GenerativeModel({missing[0]}=...)"
             )
 
 

@@ -98,7 +98,7 @@ def _build(config: ConditionalVAEConfig) -> tuple[GenerativeModel, GenerativeMod
         if not isinstance(batch, dict) or set(batch) != {"image", "label"}:
             raise ValueError(
                 "examples of a conditional VAE must be {'image': images, 'label': labels}, got "
-                f"{sorted(batch) if isinstance(batch, dict) else type(batch).__name__}"
+                f"{sorted(batch) if isinstance(batch, dict) else 'images alone'}"
             )
         return params, _one_hot(batch["label"], config)
 

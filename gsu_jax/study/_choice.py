@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from gsu_jax.data import ClassRequest, Source, parse_request
+from gsu_jax.methods import Method
 from gsu_jax.models import AllCNNConfig, ConvVAEConfig, MLPVAEConfig, ResNetConfig
 from gsu_jax.study._config import StudyConfig
 from gsu_jax.study._pretraining import Recipe
@@ -12,6 +13,7 @@ SMALL = 28  # pixels up to which a gray image needs no convolutions
 LEAST_SIDE = 4  # pixels of the smallest layer of a convolutional VAE
 PRETRAINING_STEPS, JUDGING_STEPS, UNLEARNING_STEPS = 4000, 800, 50
 QUICK = {
+    "experiment": "smoke test, the figures mean nothing",
     "pretraining": Recipe(epochs=2),
     "judging": Recipe(epochs=2),
     "judge_gate": 0.0,
@@ -46,7 +48,7 @@ def choose_config(source: Source, forget: str, *, quick: bool = False) -> StudyC
         >>> from gsu_jax.data import load
         >>> config = choose_config(load("digits"), "1")
         >>> config.model.widths, config.pretraining.epochs, config.epochs
-        ((400, 400), 182, 17)
+        ((400, 400), 182, 25)
     """
     request = parse_request(forget, source)
     split, attribute, gate = request.split(source).train, source.label, 0.5
@@ -59,7 +61,7 @@ def choose_config(source: Source, forget: str, *, quick: bool = False) -> StudyC
         )
     images, batch = len(source.train), 64 if len(source.train) < 5000 else 128
     model, judge = _networks(source)
-    steps = -(-split.counts["forget"] // batch)
+    steps = -(-split.counts["forget"] // Method.batch_size)
     config = StudyConfig(
         experiment="own",
         dataset=source.name,

@@ -25,7 +25,8 @@ def build_model(config: StudyConfig, source: Source) -> GenerativeModel:
     """Returns the generative model of a study.
 
     Raises:
-        ValueError: the user's model draws images of another shape than the data.
+        ValueError: the user's model draws images of another shape than the data, or its examples
+            are not images alone.
     """
     model = config.model
     if not is_own(model):
@@ -41,6 +42,14 @@ def build_model(config: StudyConfig, source: Source) -> GenerativeModel:
             f"sample(params, key, 2) gives {list(drawn)}; change the model {model.name!r}, or load "
             "the images with another image_size"
         )
+    images = jax.ShapeDtypeStruct((2, *source.image_shape), jnp.float32)
+    try:
+        jax.eval_shape(model.loss, params, images, key)
+    except Exception as error:
+        raise ValueError(
+            f"the model {model.name!r} cannot take images alone, as a study gives them: {error}. "
+            "Use unlearn and evaluate for other examples, such as images with labels"
+        ) from error
     return model
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from gsu_jax.methods import Method
+from gsu_jax.methods import Method, check_method
 from gsu_jax.runtime import describe_environment
 from gsu_jax.storage import Artifacts
 from gsu_jax.study._given import digest
@@ -86,7 +86,7 @@ def open_study(
         ValueError: the folder holds another study, or a method of this release does not fit.
     """
     for method in methods:
-        method.check(setup.model)
+        check_method(method, setup.model)
     content: dict[str, Any] = {
         "schema": 1,
         "experiment": setup.config.experiment,

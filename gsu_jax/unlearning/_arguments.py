@@ -13,7 +13,7 @@ import numpy as np
 import optax
 
 from gsu_jax.data import Examples, check_examples, check_pair, is_images, number_of
-from gsu_jax.methods import METHODS, Method, get_method
+from gsu_jax.methods import METHODS, Method, check_method, get_method
 from gsu_jax.models import GenerativeModel, Params
 
 FEW_STEPS = 10
@@ -40,7 +40,7 @@ def check_run(model: Any, params: Any, method: str | Method, key: Any, optimizer
             f"{method.__name__}; give {method.__name__}()"
         )
     method = get_method(method)
-    method.check(model)
+    check_method(method, model)
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((params, key))):
         raise TypeError(
             "params and key must have values, got traced ones: unlearn compiles its own programs; "

@@ -16,7 +16,7 @@ from gsu_jax.data import (
     padded_size,
     scale_examples,
 )
-from gsu_jax.methods import Method, get_method
+from gsu_jax.methods import Method, check_method, get_method
 from gsu_jax.models import GenerativeModel, Params
 from gsu_jax.runtime import Placement, Stopwatch, explain_out_of_memory, on_one_device
 from gsu_jax.unlearning._arguments import (
@@ -217,7 +217,7 @@ def compile_ahead(
         OutOfMemory: The run does not fit on the device; says to what to lower the batch sizes.
     """
     method = get_method(method)
-    method.check(model)
+    check_method(method, model)
     images = jax.ShapeDtypeStruct((padded_size(n_forget + n_retain), *image_shape), dtype)
     sets, place, key = ForgetRetainSets(images, n_forget, n_retain), Placement(), jax.random.key(0)
     sizes, shape = epoch_sizes(method, sets, epochs, place, batch_size, retain_batch_size)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gsu_jax.data import Examples, concatenate
-from gsu_jax.methods import Method, get_method
+from gsu_jax.methods import Method, check_method, get_method
 from gsu_jax.models import GenerativeModel, Params
 from gsu_jax.runtime import (
     Compiled,
@@ -72,7 +72,7 @@ def sweep(
         OutOfMemory: The members do not fit on the device; says how many would.
     """
     method = get_method(method)
-    method.check(model)
+    check_method(method, model)
     forget, retain = check_sets(method, forget, retain)
     sets, place = concatenate(forget, retain), Placement()
     sizes, shape = epoch_sizes(method, sets, epochs, place)

@@ -39,7 +39,7 @@ def run(tmp_path):
             "GSU_JAX_CACHE_DIR": str(tmp_path / "cache"),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         }
-        del environment["JAX_COMPILATION_CACHE_DIR"]
+        environment.pop("JAX_COMPILATION_CACHE_DIR", None)
         done = subprocess.run(
             [sys.executable, "-c", SCRIPT, *words],
             capture_output=True,

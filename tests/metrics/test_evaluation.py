@@ -204,7 +204,7 @@ def test_many_models_compile_once(reference):
     counting = dataclasses.replace(MODEL, sample=sample)
     for seed in range(3):
         run(counting, random_params(seed), reference, batch_size=400)
-    assert traces == [400]
+    assert traces == [2, 400]  # a pair of images to check their shape, a batch to draw
 
 
 # Divergence

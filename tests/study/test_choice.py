@@ -56,6 +56,7 @@ def test_an_unlearning_run_has_at_least_fifty_steps():
     few, many = choose_config(source((8, 8, 1)), "files:1.png"), source((8, 8, 1), n=40_000)
     assert few.epochs == 50
     assert few.judge_gate == 0.5
+    assert choose_config(source((8, 8, 1), n=400), "cat").epochs == 25  # 200 images: two steps
     many = choose_config(many, "cat")
     assert many.epochs == 1
     assert many.pretraining.steps_per_epoch(40_000) * many.pretraining.epochs >= 4000

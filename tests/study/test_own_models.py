@@ -96,6 +96,16 @@ def test_model_of_other_images_is_refused_before_anything_is_written(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_model_of_labeled_examples_is_refused_before_anything_is_written(tmp_path):
+    def loss(params, batch, key):
+        return (batch["image"] * params).mean() + batch["label"].mean()
+
+    model = replace(own_models.MODEL, loss=loss, name="labeled")
+    with pytest.raises(ValueError, match=r"'labeled' cannot take images alone.*evaluate"):
+        run_own(tmp_path / "out", model=model)
+    assert not (tmp_path / "out").exists()
+
+
 def test_training_scales_images_and_leaves_other_arrays():
     data = {
         "images": np.full((8, 2, 2, 1), 255, np.uint8),

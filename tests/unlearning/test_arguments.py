@@ -21,7 +21,7 @@ FORGET, RETAIN = images(1, 6, offset=0.5), images(2, 9)
         ({"key": 0}, TypeError, r"key.*got 0.*jax\.random\.key"),
         ({"params": {"wrong": 0.0}}, ValueError, r"model\.loss.*params"),
         ({"callback_every": 0}, ValueError, "callback_every.*got 0"),
-        ({"method": "redirect_surgery"}, ValueError, "redirect_surgery.* encode"),
+        ({"method": "redirect_surgery"}, ValueError, "redirect_surgery.* encode.*uno_s, .*vdu"),
         ({"method": GradientSurgery(through="decoder")}, ValueError, "gradient_surgery.* encode"),
         ({"guide": object()}, ValueError, "guide.* gradient_ascent"),
         ({"forget": FORGET[:0]}, ValueError, "forget"),
