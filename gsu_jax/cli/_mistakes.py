@@ -2,7 +2,10 @@
 
 import argparse
 import sys
-from typing import NoReturn
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from gsu_jax.cli._options import unknown_option
 
 
 def report_mistake(message: str) -> int:
@@ -14,6 +17,13 @@ def report_mistake(message: str) -> int:
 class Parser(argparse.ArgumentParser):
     """A parser that ends in one line, without the usage."""
 
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
+        """Keeps the words, for the error."""
+        self.words = sys.argv[1:] if args is None else list(args)
+        return super().parse_known_args(args, namespace)
+
     def error(self, message: str) -> NoReturn:
         """Exits with that line."""
-        sys.exit(report_mistake(message))
+        option, question = unknown_option(self.words, self._option_string_actions)
+        # What is like no option may be one of a script that is launched.
+        sys.exit(report_mistake(f"unknown option {option}.{question}" if question else message))
