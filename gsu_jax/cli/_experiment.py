@@ -71,7 +71,8 @@ class Arguments:
     """Devices that share each batch, and maybe the parameters; by default one device. A run may
     resume on another mesh."""
     program_cache: bool = True
-    """Keep compiled programs on disk, so that the next run starts sooner."""
+    """Keep compiled programs on disk, so that the next run starts sooner; where, says
+    $JAX_COMPILATION_CACHE_DIR."""
 
 
 def main(

@@ -3,7 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from gsu_jax.cli._options import unknown_option
 
@@ -17,10 +17,12 @@ def report_mistake(message: str) -> int:
 class Parser(argparse.ArgumentParser):
     """A parser that ends in one line, without the usage."""
 
-    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
-        """Keeps the words, for the error."""
-        self.words = sys.argv[1:] if args is None else list(args)
-        return super().parse_known_args(args, namespace)
+    words: Sequence[str] = ()
+
+    def read(self, words: Sequence[str] | None = None) -> argparse.Namespace:
+        """Returns the arguments; like `parse_args`, but an error knows the nearest option."""
+        self.words = sys.argv[1:] if words is None else words
+        return self.parse_args(self.words)
 
     def error(self, message: str) -> NoReturn:
         """Exits with that line."""

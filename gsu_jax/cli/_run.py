@@ -48,7 +48,8 @@ class Arguments:
     mesh: Annotated[str | None, arg(metavar="data=N[,model=M]")] = None
     """Devices that share each batch, and maybe the parameters; by default one device."""
     program_cache: bool = True
-    """Keep compiled programs on disk, so that the next run starts sooner."""
+    """Keep compiled programs on disk, so that the next run starts sooner; where, says
+    $JAX_COMPILATION_CACHE_DIR."""
 
 
 def run(arguments: Arguments) -> str:
