@@ -16,7 +16,7 @@ def check_config(argument: str, kinds: tuple[type, ...], config: Any) -> None:
 def _check_sizes(**sizes: tuple[int, ...]) -> None:
     for name, values in sizes.items():
         if not isinstance(values, tuple | list):
-            raise TypeError(f"{name} must be a tuple of sizes such as (16, 32), got {values!r}")
+            raise TypeError(f"{name} must be a tuple of integers, got {values!r}")
         for value in values:
             checks.integer(**{f"each of {name}": value})
         if not values or min(values) < 1:
