@@ -50,9 +50,17 @@ def console(command: str | None = None) -> None:
     except ImportError as error:
         if os.environ.get("GSU_JAX_TRACEBACK"):
             raise
-        code = _mistake(f'{error}. Install what it needs: pip install "gsu-jax[experiments]"')
+        code = _mistake(say_how_to_install(error))
     if code:
         sys.exit(code)
+
+
+def say_how_to_install(error: ImportError) -> str:
+    """Returns the message of an error, with the line that installs what is missing."""
+    said = str(error)
+    if "pip install" in said:
+        return said
+    return f'{said}. Install what it needs: pip install "gsu-jax[experiments]"'
 
 
 @contextmanager

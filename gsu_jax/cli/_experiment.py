@@ -5,14 +5,16 @@ import io
 import os
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Any
 
 from gsu_jax.checks import import_extra, listing, unknown
+from gsu_jax.cli._console import say_how_to_install
 from gsu_jax.cli._mistakes import report_mistake
+from gsu_jax.cli._options import in_options, options_of, unknown_option
 from gsu_jax.cli._programs import keep_programs
 from gsu_jax.data import Source, load
 from gsu_jax.methods import METHODS, Method, get_method
@@ -69,7 +71,8 @@ class Arguments:
     """Devices that share each batch, and maybe the parameters; by default one device. A run may
     resume on another mesh."""
     program_cache: bool = True
-    """Keep compiled programs on disk, so that the next run starts sooner."""
+    """Keep compiled programs on disk, so that the next run starts sooner; where, says
+    $JAX_COMPILATION_CACHE_DIR."""
 
 
 def main(
@@ -165,7 +168,9 @@ def run_command(
             sys.exit(1)  # which waits for the runtime to name the lost process
         if os.environ.get("GSU_JAX_TRACEBACK") or not isinstance(error, MISTAKES):
             raise
-        sys.exit(report_mistake(str(error)))
+        # The library speaks of its own arguments; here they are options.
+        said = say_how_to_install(error) if isinstance(error, ImportError) else str(error)
+        sys.exit(report_mistake(in_options(said, defaults)))
 
 
 def read_images(study: StudyConfig, data_dir: Path | None) -> Source:
@@ -178,14 +183,29 @@ def read_images(study: StudyConfig, data_dir: Path | None) -> Source:
     Raises:
         ValueError: the images cannot be read; the message names the option.
     """
-    size, classes = study.image_size, study.classes
+    options = {"data_dir": data_dir, "classes": study.classes, "image_size": study.image_size}
+    return load_images("--dataset", study.dataset, options)
+
+
+def load_images(option: str, name: str, options: Mapping[str, Any]) -> Source:
+    """Returns `load(name, **options)`; an error says once, from which images it comes.
+
+    Args:
+        option: what sets the name: "--dataset", or "" for a positional argument.
+        name: of the images.
+        options: for `load`.
+
+    Raises:
+        ValueError: the images cannot be read.
+    """
     with stage("read images", 1, patience=1.0) as advance:
         try:
-            source = load(study.dataset, data_dir=data_dir, classes=classes, image_size=size)
+            source = load(name, **options)
         except (ValueError, TypeError) as error:
-            # The loader speaks of its own arguments; here they are options.
-            message = str(error).removeprefix("name: ")
-            raise ValueError(f"--dataset {study.dataset}: {message}") from error
+            path, message = str(Path(name).expanduser()), str(error).removeprefix("name: ")
+            if option or path not in message:
+                message = f"{option} {name}: {message.removeprefix(f'{path}: ')}".lstrip()
+            raise ValueError(message) from error
         advance(1)
     return source
 
@@ -204,6 +224,11 @@ def _parse(defaults: Any, description: str | None) -> Any:
     except SystemExit as end:
         if end.code != 2:  # --help
             raise
+        options = options_of(type(defaults))
+        option, question = unknown_option(sys.argv[1:], options)
+        if option:
+            listed = listing(options)
+            raise ValueError(f"unknown option {option}.{question} Known: {listed}") from None
         # A box of lines: a title, the message, a rule, a hint at --help.
         _, *lines = errors.getvalue().splitlines()
         message = takewhile(lambda line: "──" not in line, lines)

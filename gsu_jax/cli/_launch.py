@@ -133,7 +133,7 @@ def _arguments() -> argparse.Namespace:
     add("--heartbeat", default=HEARTBEAT, help="after which a silent one is lost (20)", **seconds)
     add("script", help="such as experiments/mnist138.py, or an experiment, such as mnist138")
     add("arguments", nargs=argparse.REMAINDER, help="of the script, such as --mesh data=8")
-    found = parser.parse_args()
+    found = parser.read()
     for name in ("processes", "wait", "heartbeat"):
         if getattr(found, name) < 1:
             parser.error(f"--{name} must be at least 1, got {getattr(found, name)}")

@@ -2,7 +2,10 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from typing import NoReturn
+
+from gsu_jax.cli._options import unknown_option
 
 
 def report_mistake(message: str) -> int:
@@ -14,6 +17,15 @@ def report_mistake(message: str) -> int:
 class Parser(argparse.ArgumentParser):
     """A parser that ends in one line, without the usage."""
 
+    words: Sequence[str] = ()
+
+    def read(self, words: Sequence[str] | None = None) -> argparse.Namespace:
+        """Returns the arguments; like `parse_args`, but an error knows the nearest option."""
+        self.words = sys.argv[1:] if words is None else words
+        return self.parse_args(self.words)
+
     def error(self, message: str) -> NoReturn:
         """Exits with that line."""
-        sys.exit(report_mistake(message))
+        option, question = unknown_option(self.words, self._option_string_actions)
+        # What is like no option may be one of a script that is launched.
+        sys.exit(report_mistake(f"unknown option {option}.{question}" if question else message))

@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--out", type=Path, metavar="FILE", help="where to write; by default standard output"
     )
-    options = parser.parse_args(arguments)
+    options = parser.read(arguments)
     path = options.results
     path = path / "results.json" if path.is_dir() else path
     try:

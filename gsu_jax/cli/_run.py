@@ -7,10 +7,8 @@ from typing import Annotated, Any
 from tyro import MISSING
 from tyro.conf import Positional, arg
 
-from gsu_jax.cli._experiment import check_rows, run_and_print, run_command
-from gsu_jax.data import load
+from gsu_jax.cli._experiment import check_rows, load_images, run_and_print, run_command
 from gsu_jax.methods import METHODS, get_method
-from gsu_jax.runtime import stage
 from gsu_jax.study import choose_config
 
 
@@ -50,21 +48,20 @@ class Arguments:
     mesh: Annotated[str | None, arg(metavar="data=N[,model=M]")] = None
     """Devices that share each batch, and maybe the parameters; by default one device."""
     program_cache: bool = True
-    """Keep compiled programs on disk, so that the next run starts sooner."""
+    """Keep compiled programs on disk, so that the next run starts sooner; where, says
+    $JAX_COMPILATION_CACHE_DIR."""
 
 
 def run(arguments: Arguments) -> str:
     """Chooses networks and recipes for the images and runs the study."""
     known = [get_method(name) for name in METHODS]
     check_rows(arguments, known)
-    options = {"data_dir": arguments.data_dir, "holdout": arguments.holdout}
-    with stage("read images", 1, patience=1.0) as advance:
-        try:
-            source = load(arguments.images, image_size=arguments.size, **options)
-        except (ValueError, TypeError) as error:
-            message = str(error).removeprefix("name: ")
-            raise ValueError(f"{arguments.images}: {message}") from error
-        advance(1)
+    options = {
+        "data_dir": arguments.data_dir,
+        "holdout": arguments.holdout,
+        "image_size": arguments.size,
+    }
+    source = load_images("", arguments.images, options)
     study = choose_config(source, arguments.forget, quick=arguments.quick)
     given: dict[str, Any] = {
         "ensemble": None if arguments.quick else arguments.ensemble,

@@ -34,7 +34,7 @@ def check_examples(examples: Examples, argument: str) -> Examples:
         forget: all leaves must have one leading axis of examples,
     """
     if is_images(examples) or isinstance(examples, list):  # a list of images is stacked
-        return check_images(examples, argument)
+        return check_images(_stack(examples, argument), argument)
     leaves, structure = jax.tree.flatten(examples)
     arrays = [leaf if isinstance(leaf, jax.Array) else np.asarray(leaf) for leaf in leaves]
     if not arrays or any(np.ndim(x) == 0 for x in arrays) or len({len(x) for x in arrays}) != 1:
@@ -52,6 +52,31 @@ def check_examples(examples: Examples, argument: str) -> Examples:
                 "token numbers first"
             )
     return structure.unflatten(arrays)
+
+
+def _stack(images: Any, argument: str) -> Any:
+    """Returns images as an array; raises ValueError for what is none, and says what to give."""
+    if isinstance(images, list):
+        first = images[0] if images else None
+        is_tree = isinstance(first, dict | tuple) and any(map(is_images, jax.tree.leaves(first)))
+        if is_tree or (is_images(first) and np.ndim(first) == 4):
+            raise ValueError(
+                f"{argument} must be one array or one pytree of arrays, got a list of "
+                f"{len(images)} {type(first).__name__}s. Of batches give iter(batches) as the "
+                "retain of unlearn, or join them, as np.concatenate does"
+            )
+        if len(shapes := {np.shape(image): None for image in images if is_images(image)}) > 1:
+            first, second, *_ = shapes
+            raise ValueError(f"{argument}: images must have one shape, got {first} and {second}")
+        images = np.asarray(images)
+    if np.ndim(images) != 4:
+        gray = " Gray images need a last axis of 1: images[..., None]." * (np.ndim(images) == 3)
+        raise ValueError(
+            f"{argument} must be images with four axes [n, height, width, channels], got shape "
+            f"{np.shape(images)}.{gray} Examples that are not images are given as a pytree, such "
+            "as {'latents': array}; the model's loss gets a batch of it"
+        )
+    return images
 
 
 def check_pair(forget: Examples, retain: Examples) -> None:

@@ -153,8 +153,10 @@ class ForgetFiles(Request):
         if held_out:
             raise ValueError(
                 f"forget: {_quoted(held_out)} {'is' if len(held_out) == 1 else 'are'} among the "
-                f"test images of {source.name}, on which no model is trained. If load held them "
-                "out, load(..., holdout=0) makes every image a training image"
+                f"{len(test):,} test images of {source.name}, on which no model is trained: "
+                f"{listing(test)}. Name training images. If load held them out, a smaller holdout= "
+                "holds out fewer of them. A study needs some; unlearn alone takes "
+                "load(..., holdout=0)"
             )
         return tuple(sorted(found))
 

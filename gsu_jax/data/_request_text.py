@@ -107,9 +107,12 @@ def _entries(text: str, split: Callable[[str], list[str]]) -> list[str]:
 def _read(name: str) -> str:
     path = Path(name).expanduser()
     try:
-        return path.read_text(encoding="utf-8-sig")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"forget: cannot read the list {path} ({error})") from error
+    if not text.strip(" ,\n\r\t"):
+        raise ValueError(f"forget: the list {path} is empty; expected one image a line")
+    return text
 
 
 def _words(text: str) -> list[str]:

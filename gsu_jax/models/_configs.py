@@ -15,6 +15,10 @@ def check_config(argument: str, kinds: tuple[type, ...], config: Any) -> None:
 
 def _check_sizes(**sizes: tuple[int, ...]) -> None:
     for name, values in sizes.items():
+        if not isinstance(values, tuple | list):
+            raise TypeError(f"{name} must be a tuple of integers, got {values!r}")
+        for value in values:
+            checks.integer(**{f"each of {name}": value})
         if not values or min(values) < 1:
             raise ValueError(f"{name} must hold positive sizes, got {values}")
 
@@ -32,6 +36,7 @@ class AllCNNConfig:
             the network is better without (99.8 % against 99.7 % on the digits 1, 3 and 8).
 
     Raises:
+        TypeError: Sizes are not integers in a tuple.
         ValueError: A setting is out of its range.
 
     Example:
@@ -48,6 +53,11 @@ class AllCNNConfig:
         checks.at_least(2, classes=self.classes)
         checks.at_least(1, channels=self.channels)
         _check_sizes(widths=self.widths)
+        if len(self.widths) != 2:
+            raise ValueError(
+                "widths must be two sizes such as (16, 32), of the first three convolutions and of "
+                f"the later ones, got {self.widths}"
+            )
         checks.in_range(0, 1, dropout=self.dropout)
 
 
@@ -65,6 +75,7 @@ class VAEConfig:
         dtype: Type of the computation; parameters, losses and latents are float32.
 
     Raises:
+        TypeError: Sizes are not integers in a tuple.
         ValueError: A setting is out of its range.
     """
 
@@ -112,6 +123,7 @@ class ConditionalVAEConfig(MLPVAEConfig):
         classes: Number of classes.
 
     Raises:
+        TypeError: Sizes are not integers in a tuple.
         ValueError: A setting is out of its range.
 
     Example:

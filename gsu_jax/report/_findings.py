@@ -68,11 +68,12 @@ class Findings:
         return (self.places.get((method, metric)) or {}).get("ratio")
 
     def ratio_text(self, method: str, metric: str) -> str:
-        """Returns the ratio as "1.04×", for seconds as "2 %", or an empty string."""
+        """Returns the ratio as "1.04×", for seconds as "2 %" up to 999 %, or an empty string."""
         ratio = self.ratio(method, metric)
         if ratio is None:
             return ""
-        return f"{100 * ratio:.3g} %" if metric == "seconds" else times(ratio)
+        percent = metric == "seconds" and ratio < 9.995
+        return f"{100 * ratio:.3g} %" if percent else times(ratio)
 
     def worst_bound(self, method: str) -> float | None:
         """Returns the largest binomial 95 % upper bound of fratio among the seeds."""

@@ -91,7 +91,7 @@ def save(path: str | os.PathLike, tree: Any, *, metadata: dict | None = None) ->
     except BaseException as error:
         if data is not None:
             _remove_all(path.glob(f"{data.name}*"))
-        if isinstance(error, Exception):
+        if isinstance(error, Exception) and not isinstance(error, ImportError):
             raise _cannot_write(path, error) from error
         raise
     _remove_all(p for p in _leftovers(path) if p != data)
@@ -128,7 +128,7 @@ def load(path: str | os.PathLike, like: Any = None) -> Any:
             raise damaged(path, f"{manifest['data']}/{changed[0]} is missing or changed")
         empty = {name: _empty(leaf) for name, leaf in saved.items()}
         restored = read_arrays(path / manifest["data"], empty)
-    except CheckpointError:
+    except (CheckpointError, ImportError):
         raise
     except Exception as error:
         raise damaged(path, f"its arrays cannot be read ({_first_line(error)})") from error

@@ -10,6 +10,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from gsu_jax.checks import import_extra
+
 # Orbax is imported where it is used: it costs 0.4 s, and a finished run reads results without it.
 
 
@@ -68,9 +70,7 @@ def _not_empty(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _orbax() -> Any:
-    from orbax.checkpoint import v1
-
-    return v1
+    return import_extra("orbax.checkpoint", "orbax-checkpoint", "a checkpoint").v1
 
 
 def _this_process(options: Any) -> Any:

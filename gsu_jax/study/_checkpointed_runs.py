@@ -201,7 +201,8 @@ def _train_group(
 
     saved_at = time.monotonic()
     with stage(f"train {name}", recipe.epochs) as advance:
-        advance(state.epoch, f"seeds {', '.join(map(str, seeds))}")
+        plural = "s" if len(seeds) > 1 else ""
+        advance(state.epoch, f"seed{plural} {', '.join(map(str, seeds))}")
         while state.epoch < recipe.epochs:
             try:
                 state, losses = train_epoch(network.loss, recipe, state, data, keys, mesh)

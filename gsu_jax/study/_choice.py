@@ -92,7 +92,7 @@ def _networks(source: Source) -> tuple[Any, Any]:
     if not halvings or max(height, width) >> halvings >= 4 * LEAST_SIDE:
         raise ValueError(
             f"{source.name}: the convolutional VAE halves images down to {LEAST_SIDE} pixels or a "
-            f"little more, got {height}x{width}; crop and resize them, for example with --size "
+            f"little more, got {height}x{width}; crop and resize them, for example with image_size="
             f"{max(16, 2 ** (min(height, width).bit_length() - 1))}"
         )
     widths = tuple(16 * 2**i for i in range(halvings))

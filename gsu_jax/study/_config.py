@@ -45,7 +45,8 @@ class StudyConfig:
         published: figures to print beside the study's own: method -> metric -> text.
 
     Raises:
-        TypeError: `model` or `judge` is neither a config of this package nor a model.
+        TypeError: `model` or `judge` is neither a config of this package nor a model, or `forget`
+            is no text.
         ValueError: a model has no name; a number is out of range.
 
     Example:
@@ -71,6 +72,11 @@ class StudyConfig:
     published: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.forget, str):  # results.json records it
+            raise TypeError(
+                'forget must be text, as for --forget: "1", "Bag,Sandal", "shape=heart", '
+                f'"indices:0,5" or "files:a.png", got {self.forget!r:.80}'
+            )
         _check_network("model", GENERATOR_CONFIGS, GenerativeModel, self.model)
         _check_network("judge", CLASSIFIER_CONFIGS, Classifier, self.judge)
         at_least(0, epochs=self.epochs, ensemble=self.ensemble)

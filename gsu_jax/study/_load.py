@@ -41,15 +41,15 @@ class StudyModel:
 
 
 def load(
-    run: str | os.PathLike, method: str | Method, seed: int, *, like: Any = None
+    run: str | os.PathLike, method: str | Method, seed: int | None = None, *, like: Any = None
 ) -> StudyModel:
     """Reads one model of a study; needs neither the model's code nor the study's config.
 
     Args:
         run: The study's folder, the `out` of `run_study`.
         method: The label of its row: "before", "retrain", a name of a method; or the method itself.
-            "judge" with seed 0 is the study's judge.
-        seed: Its seed.
+            "judge" is the study's judge, of seed 0.
+        seed: Its seed; may be left out if the study has one seed of this model.
         like: Parameters of the same structure, or their shapes from `jax.eval_shape(model.init,
             key)`. Without it the parameters come back as nested dicts of NumPy arrays, as the
             shipped networks have them; a list, a tuple or an `nnx.State` becomes a dict too.
@@ -70,8 +70,9 @@ def load(
         >>> images = model.sample(unlearned.params, key, 16)  # doctest: +SKIP
     """
     label = method.title if isinstance(method, Method) else method
-    integer(seed=seed)
-    path = _find(Path(run), label, seed)
+    if seed is not None:
+        integer(seed=seed)
+    path, seed = _find(Path(run), label, seed)
     try:
         facts = storage.read_metadata(path)["facts"]
         history = {name: np.zeros(facts["steps"], np.float32) for name in facts.get("history", ())}
@@ -86,11 +87,11 @@ def load(
     params = tree["params"] if "history" in facts else tree
     if "history" in facts:
         history = tree.get("history", {})
-    return StudyModel(label, int(seed), params, history, facts["steps"], facts["seconds"])
+    return StudyModel(label, seed, params, history, facts["steps"], facts["seconds"])
 
 
-def _find(run: Path, label: str, seed: int) -> Path:
-    """Returns the checkpoint of a model; raises an error that names what the study has."""
+def _find(run: Path, label: str, seed: int | None) -> tuple[Path, int]:
+    """Returns a model's checkpoint and seed; raises an error that names what the study has."""
     models = _models(run)
     if not models:
         what = "holds no checkpoints" if run.is_dir() else "does not exist"
@@ -98,10 +99,12 @@ def _find(run: Path, label: str, seed: int) -> Path:
     name = _checkpoint_names(run).get(label, label)
     if name not in models:
         raise unknown("method", f"model of the study {run}", label, models)
+    if seed is None and len(models[name]) == 1:
+        (seed,) = models[name]
     if seed not in models[name]:
         seeds = listing(map(str, sorted(models[name])))
         raise ValueError(f"seed must be one of {seeds} for {label!r} in {run}, got {seed}")
-    return run / CHECKPOINTS / f"{name}-{seed}"
+    return run / CHECKPOINTS / f"{name}-{seed}", int(seed)
 
 
 def _models(run: Path) -> dict[str, list[int]]:

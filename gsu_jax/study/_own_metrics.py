@@ -37,18 +37,34 @@ def check_metrics(metrics: Mapping[str, Metric]) -> None:
 def measure(
     metrics: Mapping[str, Metric], model: GenerativeModel, params: Any, seed: int
 ) -> dict[str, float | None]:
-    """Returns the value of each metric for one model: a finite number, or None."""
-    return {
-        name: _number(name, metric(model, params, named_key(f"metric {name}", seed)))
-        for name, metric in metrics.items()
-    }
+    """Returns the value of each metric for one model: a finite number, or None.
+
+    Raises:
+        RuntimeError: A metric failed; the error names it, and its cause is what the metric raised.
+        TypeError: A metric returned something else than one number, or None.
+    """
+    return {name: _value(name, metric, model, params, seed) for name, metric in metrics.items()}
 
 
-def _number(name: str, value: Any) -> float | None:
+def _value(
+    name: str, metric: Metric, model: GenerativeModel, params: Any, seed: int
+) -> float | None:
+    try:
+        value = metric(model, params, named_key(f"metric {name}", seed))
+    except Exception as error:
+        raise RuntimeError(
+            f"metrics[{name!r}] failed for seed {seed}: {type(error).__name__}: {error}. Mend it; "
+            "the same call again resumes the study from here"
+        ) from error
     if value is None:
         return None
-    array = np.asarray(value)
+    got = type(value).__name__
+    try:
+        array = np.asarray(value)
+    except Exception as error:
+        raise TypeError(f"metrics[{name!r}] must return one number, got a {got}") from error
     if array.shape != () or array.dtype.kind not in "biufV":  # V: bfloat16
-        raise TypeError(f"metrics[{name!r}] must return one number, got {value!r}")
+        shape = f" of shape {array.shape}; return its mean" if array.shape else ""
+        raise TypeError(f"metrics[{name!r}] must return one number, got a {got}{shape}")
     number = float(array)
     return number if math.isfinite(number) else None

@@ -53,7 +53,8 @@ def resolve(config: StudyConfig, source: Source) -> Setup:
     """
     if not len(source.test):
         raise ValueError(
-            f"{source.name} has no test images, which every metric needs; load it without holdout=0"
+            f"{source.name} has no test images, which every metric of a study needs; leave "
+            "holdout=0 out"
         )
     request = parse_request(config.forget, source)
     attribute, feature, listed = source.label, None, None

@@ -42,6 +42,9 @@ def multi_steps(
     the retain gradient, so it must see the mean. `optax.MultiSteps` accumulates the updates only:
     in it, a projection sees the retain gradient of the last call.
 
+    In one accumulation, give either one retain gradient at every call, or a set of the same size at
+    every call. A single one before a set is added to each gradient of the set.
+
     The sums are kept in float32 at least, which costs the memory of two gradients. `tx` gets the
     means in the dtypes of the gradients, and `params` and other extra arguments of the k-th call.
     Under `shard_map`, average both gradients over the devices first, or use `check_vma=False` and

@@ -70,5 +70,9 @@ class UnlearningResult:
             for name, values in self.history.items()
             if name.endswith("_loss") and values.ndim == 1 and values.size  # `sweep` has two axes
         ]
-        seconds = f"{self.seconds:.2g} s + {self.compile_seconds:.2g} s compiling"
+        steps, compiling = (
+            f"{seconds:.2g}" if seconds < 99.5 else f"{seconds:,.0f}"
+            for seconds in (self.seconds, self.compile_seconds)
+        )
+        seconds = f"{steps} s + {compiling} s compiling"
         return f"{type(self).__name__}({self.steps} steps, {seconds}{''.join(ends)})"

@@ -8,6 +8,7 @@ import tomllib
 
 import pytest
 import tiny_study
+from PIL import Image
 
 import gsu_jax
 from gsu_jax.cli import _console as command
@@ -148,3 +149,40 @@ def test_missing_package_is_named_with_the_extra_that_has_it(run, monkeypatch):
 def test_console_script_is_this_function():
     project = tomllib.loads((tiny_study.ROOT / "pyproject.toml").read_text())["project"]
     assert project["scripts"] == {"gsu-jax": "gsu_jax.cli:console"}
+
+
+WITHOUT = """
+import sys
+
+missing = sys.argv.pop(1)
+
+class Forbidden:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == missing:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Forbidden())
+from gsu_jax.cli import console
+console()
+"""
+
+
+@pytest.mark.parametrize("missing", ["tyro", "flax", "PIL", "rich"])
+def test_missing_package_is_named_with_the_line_that_installs_it(tmp_path, missing):
+    for name in ("dark", "bright"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for i in range(5):
+            Image.new("L", (8, 8), 50 * i).save(tmp_path / "photos" / name / f"{i}.png")
+    words = ["run", "photos", "--forget", "dark", "--no-program-cache"]
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT, missing, *words],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=tiny_study.ENVIRONMENT | {"GSU_JAX_CACHE_DIR": str(tmp_path)},
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[-1].startswith("error: ")
+    assert "Traceback" not in done.stderr
+    assert f"'{missing}" in done.stderr
+    assert done.stderr.count('pip install "gsu-jax[experiments]"') == 1

@@ -120,7 +120,10 @@ def test_log_is_named_before_the_first_stage_of_a_study(run, monkeypatch):
         ("--mesh data=3", ["judging", "64", "3"]),
         ("--seeds two", ["--seeds", "'two'"]),
         ("--out", ["--out"]),
-        ("--nonsense 3", ["--nonsense"]),
+        ("--nonsense 3", ["unknown option --nonsense. Known: ", "--epochs"]),
+        ("--epoch=3 --feature 1", ["unknown option --epoch. Did you mean '--epochs'"]),
+        ("--feature 1 --seeds two", ["--seeds", "'two'"]),
+        ("--dataset nonsense --size 0", ["error: --dataset nonsense: --size must be"]),
     ],
 )
 def test_mistake_ends_in_one_line_and_status_2(run, tmp_path, words, parts):

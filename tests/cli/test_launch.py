@@ -42,6 +42,8 @@ def run(monkeypatch, capsys, tmp_path):
         ("--processes 2 --process 2 --coordinator a:1", "--process must be 0 to 1, got 2"),
         ("--processes 2 --process 1 --coordinator a", "--coordinator must be HOST:PORT, got 'a'"),
         ("--processes 2 nothing.py", "nothing.py"),
+        ("--proceses 2 digits", "unknown option --proceses. Did you mean '--processes'"),
+        ("digits --mesh data=2", "--processes"),
     ],
 )
 def test_mistake_ends_in_one_line_and_status_2(run, words, message):

@@ -68,13 +68,18 @@ def test_options_change_what_was_chosen(run, study):
     [
         ("photos", ["--forget"]),
         ("--forget dark", ["required"]),
-        ("./photo --forget dark", ["./photo", "does not exist"]),
+        ("./photo --forget dark", ["error: photo does not exist"]),
+        ("photo --forget dark", ["error: there is no file or folder 'photo'", "mnist"]),
+        ("photos/dark/dark1.png --forget dark", ["dark1.png is a file"]),
         ("photos --forget drak", ["'drak'", "'dark'"]),
         ("photos --forget files:dark99.png", ["'dark99.png'"]),
         ("photos --forget dark --holdout 2", ["holdout", "2"]),
         ("photos --forget dark --methods surgery", ["--methods", "'surgery'"]),
         ("photos --forget dark --mesh eight", ["--mesh", "'eight'"]),
-        ("photos --forget dark --holdout 0", ["no test images", "holdout"]),
+        ("photos --forget dark --holdout 0", ["no test images", "leave --holdout 0 out"]),
+        ("photos --forgot dark", ["unknown option --forgot.", "'--forget'"]),
+        ("photos --forget dark --sedes=3", ["unknown option --sedes.", "'--seeds'"]),
+        ("photos --forget dark --no_quik", ["unknown option --no-quik.", "'--no-quick'"]),
     ],
 )
 def test_mistake_ends_in_one_line_and_status_2(run, words, parts):
@@ -83,6 +88,31 @@ def test_mistake_ends_in_one_line_and_status_2(run, words, parts):
     assert errors.splitlines()[-1].startswith("error: ")
     assert "Traceback" not in errors
     assert all(part in errors for part in parts)
+
+
+def test_a_held_out_file_is_refused_with_advice_that_works(run, study):
+    held_out = [name for name in (f"dark/dark{i}.png" for i in range(30))
+                if "holdout" in run(f"photos --forget files:{name}")[2]]  # fmt: skip
+    assert len(held_out) == 6
+    status, _, errors = run(f"photos --forget files:{held_out[0]}")
+    assert status == 2
+    assert all(name in errors for name in held_out)
+    assert "smaller --holdout" in errors
+    assert "unlearn alone takes load(..., holdout=0)" in errors
+    free = [name for name in held_out
+            if "stop here" in run(f"photos --forget files:{name} --holdout 0.1")[2]]  # fmt: skip
+    assert len(free) == 3
+
+
+def test_an_error_names_the_folder_once(run, tmp_path):
+    Image.new("L", (9, 9)).save(tmp_path / "photos" / "dark" / "large.png")
+    (tmp_path / "empty" / "dark").mkdir(parents=True)
+    for given in ("photos", "./photos/", str(tmp_path / "photos")):
+        _, _, errors = run(f"{given} --forget dark")
+        assert errors.count("photos") == 1
+        assert "Give --size to crop" in errors
+    _, _, errors = run("empty --forget dark")
+    assert errors.startswith("error: empty: no images")
 
 
 @pytest.mark.slow

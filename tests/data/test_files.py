@@ -61,8 +61,8 @@ def test_a_name_or_its_end_picks_the_image(photos, names, positions):
         (["2.png"], "'2.png' is the end of 2 names: 'Bag/2.png', 'Coat/2.png'"),
         (["elsewhere/Bag/1.png"], "'elsewhere/Bag/1.png'"),
         (["ag/1.png"], "'ag/1.png'"),
-        (["Bag/7.png"], "'Bag/7.png' is among the test images.*holdout=0"),
-        (["7.png", "Coat/2.png"], "'7.png', 'Coat/2.png' are among the test images"),
+        (["Bag/7.png"], "'Bag/7.png' is among the 2 test images.*: Bag/7.png, Coat/2.png"),
+        (["7.png", "Coat/2.png"], "'7.png', 'Coat/2.png' are among the 2 test images"),
     ],
 )
 def test_a_name_of_no_training_image_or_of_several_is_refused(photos, names, message):
@@ -98,12 +98,16 @@ def test_text_names_files_and_lists_of_files(photos, tmp_path):
         ("files:", "names must"),
         ("files:9.png", "no image '9.png'"),
         ("files:@nowhere.txt", "nowhere.txt"),
+        ("files:@{empty}", "the list .*empty.txt is empty"),
+        ("files:3.png,@{empty}", "the list .*empty.txt is empty"),
+        ("indices:@{empty}", "the list .*empty.txt is empty"),
         ("nothing", "files:Bag/1.png"),
     ],
 )
-def test_meaningless_text_is_refused(photos, text, message):
+def test_meaningless_text_is_refused(photos, tmp_path, text, message):
+    (tmp_path / "empty.txt").write_text("\ufeff\n \n", encoding="utf-8")
     with pytest.raises(ValueError, match=message):
-        parse_request(text, photos)
+        parse_request(text.format(empty=tmp_path / "empty.txt"), photos)
 
 
 paths = st.lists(st.sampled_from("abc"), min_size=1, max_size=3).map("/".join)

@@ -1,6 +1,7 @@
 """`.npz` files and folders of images: what is read, what is refused."""
 
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -195,7 +196,7 @@ def test_images_of_several_sizes_need_image_size(folder, tmp_path):
     wide = np.zeros((4, 9), np.uint8)
     wide[:, 2:6] = 255
     path = folder({**gray_pictures(), "cat/wide.png": wide})
-    with pytest.raises(ValueError, match=r"got 5x6 .* 9x4 .*image_size= \(--size\)"):
+    with pytest.raises(ValueError, match=r"got 5x6 .* 9x4 .*image_size= to"):
         load(path, cache_dir=tmp_path)
     source = load(path, cache_dir=tmp_path, image_size=4)
     images = np.concatenate([source.train.images, source.test.images])
@@ -203,7 +204,7 @@ def test_images_of_several_sizes_need_image_size(folder, tmp_path):
 
 
 def test_unusable_folders_are_refused(folder, tmp_path):
-    with pytest.raises(ValueError, match=r"name.*gone"):
+    with pytest.raises(ValueError, match=r"name.*gone does not exist"):
         load(tmp_path / "gone")
     path = folder({"cat.png": GRAY[0, :, :, 0]})
     with pytest.raises(ValueError, match=r"own: no images"):
@@ -219,6 +220,21 @@ def test_unusable_folders_are_refused(folder, tmp_path):
     Image.fromarray(np.zeros((6, 5), np.uint16)).save(path / "cat" / "9.png")
     with pytest.raises(TypeError, match=r"9\.png.*got mode"):
         load(path, cache_dir=tmp_path)
+
+
+def test_a_path_to_another_file_is_called_a_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("own.py", "photos"):
+        Path(name).write_text("x = 1")
+        with pytest.raises(ValueError, match=rf"name: {name} is a file.*folder of images.*\.npz"):
+            load(name, data_dir=tmp_path / "tfds")
+
+
+def test_a_path_that_does_not_exist_is_named_before_the_folder_of_tfds(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for data_dir in (tmp_path, tmp_path / "gone"):
+        with pytest.raises(ValueError, match=r"name: there is no file or folder 'nope'.*mnist"):
+            load("nope", data_dir=data_dir)
 
 
 def test_a_folder_needs_pillow(folder, tmp_path, monkeypatch):

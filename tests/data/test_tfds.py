@@ -170,14 +170,14 @@ def test_a_data_set_that_is_not_prepared_says_how_to_prepare(prepared):
 
 def test_an_unknown_data_set_gets_a_suggestion(prepared):
     root = prepared("mnist")
-    with pytest.raises(ValueError, match=r"'mnits'\. Did you mean 'mnist'"):
+    with pytest.raises(ValueError, match=r"'mnits'.* Did you mean 'mnist'"):
         load("mnits", data_dir=root)
 
 
 def test_a_missing_data_folder_is_named(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"data_dir.*gone.*mnist") as error:
         load("mnist", data_dir=tmp_path / "gone")
-    for words in ("--data-dir", "TFDS_DATA_DIR", 'tfds.builder("mnist"', "docs/guide/data.md"):
+    for words in ("data_dir=", "TFDS_DATA_DIR", 'tfds.builder("mnist"', "docs/guide/data.md"):
         assert words in str(error.value)
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "elsewhere"))
     with pytest.raises(ValueError, match=r"data_dir.*elsewhere"):

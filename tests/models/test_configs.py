@@ -29,6 +29,8 @@ def test_vae_config_refuses(config, settings, message):
     [
         (AllCNNConfig, {"classes": 1}, "classes.*got 1"),
         (AllCNNConfig, {"widths": (0, 4)}, r"widths.*got \(0, 4\)"),
+        (AllCNNConfig, {"widths": (8,)}, r"widths must be two sizes.*got \(8,\)"),
+        (AllCNNConfig, {"widths": (8, 8, 8)}, r"widths must be two sizes.*got \(8, 8, 8\)"),
         (AllCNNConfig, {"dropout": 1.0}, "dropout.*got 1.0"),
         (ResNetConfig, {"width": 0}, "width.*got 0"),
         (ResNetConfig, {"halvings": -1}, "halvings.*got -1"),
@@ -38,3 +40,13 @@ def test_vae_config_refuses(config, settings, message):
 def test_classifier_config_refuses(config, settings, message):
     with pytest.raises(ValueError, match=message):
         config(**settings)
+
+
+@pytest.mark.parametrize("config", [AllCNNConfig, MLPVAEConfig, ConvVAEConfig])
+@pytest.mark.parametrize(
+    ("widths", "got"),
+    [(8, "got 8"), ("88", "got '88'"), ((8.5, 8), "got 8.5"), ((8, None), "got None")],
+)
+def test_widths_are_integers_in_a_tuple(config, widths, got):
+    with pytest.raises(TypeError, match=f"widths must be.*{got}"):
+        config(widths=widths)

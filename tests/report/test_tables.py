@@ -176,6 +176,9 @@ def test_the_command_names_a_format_and_a_place_that_it_cannot_write(tmp_path, c
     with pytest.raises(SystemExit, match="2"):
         command.main([str(tmp_path), "--format", "xml"])
     assert "'xml'" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        command.main([str(tmp_path), "--fromat", "csv"])
+    assert "unknown option --fromat. Did you mean '--format'?" in capsys.readouterr().err
     out = tmp_path / "results.json" / "inside"
     assert command.main([str(tmp_path), "--out", str(out)]) == 2
     assert str(out) in capsys.readouterr().err
@@ -204,3 +207,11 @@ def test_the_command_names_an_unusable_file(tmp_path, capsys, name, content, mes
     printed = capsys.readouterr()
     assert printed.out == ""
     assert re.match(f"error: .*{message}", printed.err)
+
+
+@pytest.mark.parametrize(("share", "text"), [(0.02, "2 %"), (9.99, "999 %"), (23.3, "23.30×")])
+def test_a_share_of_the_seconds_is_a_percentage_up_to_a_thousand(share, text):
+    rows = ensemble(("ours", 1.0))
+    for one in rows:
+        one["seconds"] = 50.0 * (share if one["method"] == "ours" else 1)
+    assert f"({text})" in report.markdown_table(study(rows))

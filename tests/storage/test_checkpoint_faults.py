@@ -24,6 +24,15 @@ def flip_one_bit(data, random):
     return bytes(flipped)
 
 
+def test_missing_orbax_is_no_damage_and_no_full_disk(tmp_path, monkeypatch):
+    storage.save(tmp_path / "c", {"w": jnp.ones(3)})
+    monkeypatch.setitem(sys.modules, "orbax.checkpoint", None)
+    with pytest.raises(ImportError, match=r"orbax-checkpoint.*pip install"):
+        storage.load(tmp_path / "c", {"w": jnp.ones(3)})
+    with pytest.raises(ImportError, match=r"orbax-checkpoint.*pip install"):
+        storage.save(tmp_path / "d", {"w": jnp.ones(3)})
+
+
 # Damage
 
 

@@ -231,3 +231,16 @@ def test_ctrl_c_keeps_the_finished_epochs(store, unstopped, monkeypatch):
     assert store.facts("net-in-training", NETWORK.made_with)["epoch"] == 2
     monkeypatch.setattr(runs, "train_epoch", train)
     assert_same_bits(train_missing(store, NETWORK, DATA, range(3)), unstopped[1])
+
+
+@pytest.mark.parametrize(("seeds", "said"), [([0], "seed 0"), ([0, 2], "seeds 0, 2")])
+def test_progress_names_one_seed_or_several(store, monkeypatch, seeds, said):
+    notes = []
+
+    @contextmanager
+    def stage(*_, **__):
+        yield lambda done, note="": notes.append(note)
+
+    monkeypatch.setattr(runs, "stage", stage)
+    train_missing(store, NETWORK, DATA, seeds)
+    assert notes[0] == said

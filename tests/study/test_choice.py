@@ -41,8 +41,8 @@ def test_networks_fit_the_images(shape, model, judge, halvings):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (source((15, 15, 3)), "15x15.*--size 16"),
-        (source((100, 100, 3)), "100x100.*--size 64"),
+        (source((15, 15, 3)), "15x15.*image_size=16"),
+        (source((100, 100, 3)), "100x100.*image_size=64"),
         (source((8, 8, 2)), "channels.*got 2"),
         (source((8, 8, 1), classes=("cat",)), "one class, 'cat'"),
     ],

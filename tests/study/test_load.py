@@ -84,6 +84,12 @@ def test_missing_folder_method_and_seed_are_named(finished, tmp_path):
         load(finished, "before", "0")
 
 
+def test_seed_may_be_left_out_where_there_is_one_alone(finished):
+    assert load(finished, "judge").seed == 0
+    with pytest.raises(ValueError, match=r"seed must be one of 0, 1 for 'before' .*got None"):
+        load(finished, "before")
+
+
 def test_like_of_another_model_is_refused_without_advice_to_delete(finished):
     other = networks.generator(MLPVAEConfig((8, 8, 1), widths=(17,), latent_size=4))
     like = jax.eval_shape(other.init, jax.random.key(0))

@@ -102,9 +102,20 @@ def test_bad_metrics_are_refused_before_anything_is_written(tmp_path, metrics, m
     assert not (tmp_path / "out").exists()
 
 
-def test_metric_that_is_no_number_is_refused(copy):
-    with pytest.raises(TypeError, match=r"metrics\['many'\] must return one number"):
-        run_tiny(copy, metrics={"many": lambda model, params, key: [1, 2]})
+@pytest.mark.parametrize(
+    ("value", "got"),
+    [([1, 2], r"list of shape \(2,\)"), ([[1], [2, 3]], "list"), ("0.5", "str"), ({}, "dict")],
+)
+def test_metric_that_is_no_number_is_refused(copy, value, got):
+    with pytest.raises(TypeError, match=rf"metrics\['many'\] must return one number, got a {got}"):
+        run_tiny(copy, metrics={"many": lambda model, params, key: value})
+
+
+def test_metric_that_fails_is_named_and_the_study_resumes(copy):
+    with pytest.raises(RuntimeError, match=r"metrics\['mine'\] failed.*ZeroDivisionError") as error:
+        run_tiny(copy, metrics={"mine": lambda *_: 1 / 0})
+    assert isinstance(error.value.__cause__, ZeroDivisionError)
+    assert {row["mine"] for row in run_tiny(copy, metrics={"mine": lambda *_: 1})["rows"]} == {1}
 
 
 def test_logger_gets_every_step_and_the_row(finished, tmp_path):

@@ -8,6 +8,7 @@ import pytest
 from tiny_study import DIVERGING, read, run_tiny, tiny_config
 
 from gsu_jax import GradientAscent
+from gsu_jax.data import ForgetClass, ForgetIndices
 from gsu_jax.models import AllCNNConfig
 from gsu_jax.storage import exclusive
 from gsu_jax.study import Recipe
@@ -94,3 +95,10 @@ def test_unknown_network_configs_are_refused():
         tiny_config(model=AllCNNConfig())
     with pytest.raises(TypeError, match=r"judge .*tuple"):
         tiny_config(judge=(4, 8))
+
+
+@pytest.mark.parametrize("forget", [ForgetClass("1"), ForgetIndices([0, 5]), 1, None])
+def test_request_that_is_no_text_is_refused_when_the_config_is_made(forget):
+    with pytest.raises(TypeError, match=r'forget must be text.*"1".*got') as error:
+        tiny_config(forget=forget)
+    assert repr(forget) in str(error.value)

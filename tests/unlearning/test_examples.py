@@ -122,3 +122,26 @@ def test_sets_of_trees_are_joined_leaf_by_leaf():
 def test_a_list_of_images_is_an_array_of_images():
     assert_trees_equal(check_examples(list(FORGET), "forget"), np.stack(list(FORGET)))
     assert_trees_equal(scale_examples(FORGET), jnp.asarray(FORGET))
+
+
+@pytest.mark.parametrize(
+    "batches",
+    [[RETAIN[:4], RETAIN[4:8]], [labeled(RETAIN[:4]), labeled(RETAIN[4:])], [(RETAIN[:4],)]],
+    ids=["arrays", "dicts", "tuples"],
+)
+def test_a_list_of_batches_is_refused_with_what_to_give(batches):
+    with pytest.raises(ValueError, match=rf"retain must.*list of {len(batches)} .*iter\(batches\)"):
+        run(MODEL, FORGET, batches, "gradient_surgery")
+
+
+@pytest.mark.parametrize("shape", [(5,), (5, 10), (5, 7, 10), (5, 2, 2, 2, 2)])
+def test_an_array_that_is_no_image_is_refused_with_the_pytree_to_give(shape):
+    with pytest.raises(
+        ValueError, match=r"forget must be images.*got shape .*\{'latents': array\}"
+    ):
+        run(MODEL, np.zeros(shape, np.float32), RETAIN, "gradient_surgery")
+
+
+def test_a_list_of_images_of_two_shapes_names_both():
+    with pytest.raises(ValueError, match=r"retain: .*\(2, 2, 1\) and \(3, 2, 1\)"):
+        check_examples([np.zeros((2, 2, 1)), np.zeros((3, 2, 1))], "retain")

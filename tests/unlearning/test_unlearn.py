@@ -1,5 +1,6 @@
 """`unlearn` against loops by hand, and what it does with the caller's arrays and keys."""
 
+import dataclasses
 from typing import NamedTuple
 
 import jax
@@ -166,6 +167,8 @@ def test_result_prints_as_one_line_without_its_parameters(params, key):
     assert f"forget_loss {first:.4g} -> {last:.4g}" in repr(result)
     assert len(repr(result)) < 150
     assert "0 steps" in repr(run(params, key, "before"))
+    long = dataclasses.replace(result, seconds=2330.4, compile_seconds=123.4)
+    assert "2,330 s + 123 s compiling" in repr(long)
 
 
 def test_numpy_parameters_are_accepted(params, key):

@@ -143,7 +143,7 @@ def _common_mode(pillow: Any, files: list[Path], image_size: int | None) -> str:
             raise ValueError(
                 f"{file.parent.parent}: images must have one size, got "
                 f"{first_size[0]}x{first_size[1]} ({files[0].name}) and {size[0]}x{size[1]} "
-                f"({file.name}). Give image_size= (--size) to crop and resize them"
+                f"({file.name}). Give image_size= to crop and resize them"
             )
     return mode
 

@@ -37,7 +37,8 @@ def hold_out(dataset: Dataset, label: str, share: float = HOLDOUT_SHARE) -> tupl
     if share and not test.any():
         raise ValueError(
             f"images: {len(labels)} images are too few to hold out a test set ({share:g} of every "
-            "class). Give test images, or holdout=0 for none"
+            "class). Give test images, or a larger holdout=. A study needs some; unlearn "
+            "alone takes load(..., holdout=0)"
         )
     return dataset.take(~test), dataset.take(test)
 

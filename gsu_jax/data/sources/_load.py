@@ -18,7 +18,7 @@ from gsu_jax.data.sources._folder import folder_key, read_folder
 from gsu_jax.data.sources._holdout import HOLDOUT_SHARE, check_no_holdout
 from gsu_jax.data.sources._npz import read_npz
 from gsu_jax.data.sources._tfds import read_tfds
-from gsu_jax.data.sources._tfds_folder import data_folder, locate
+from gsu_jax.data.sources._tfds_folder import ACCEPTED, data_folder, locate
 
 TFDS_NAME = re.compile(r"\w+(/[\w.-]+)?")
 Progress = Callable[[int, int], None]
@@ -101,8 +101,10 @@ def load(
         key = folder_key(path, holdout)
         build = partial(read_folder, path, image_size, progress, share)
         text = path.resolve().name
+    elif path.is_file() and not _is_prepared(name, text, data_dir):
+        raise ValueError(f"name: {path} is a file, but no .npz; expected {ACCEPTED}")
     elif not TFDS_NAME.fullmatch(text):
-        raise ValueError(f"name: the folder {path} does not exist")
+        raise ValueError(f"name: {path} does not exist; expected {ACCEPTED}")
     else:
         located = locate(text, data_dir)
         if located.test_split is not None:
@@ -160,10 +162,12 @@ def clear_cache(
 
 
 def _is_own_folder(name: Any, text: str, path: Path, data_dir: str | os.PathLike | None) -> bool:
-    if not path.is_dir():
-        return False
+    return path.is_dir() and not _is_prepared(name, text, data_dir)
+
+
+def _is_prepared(name: Any, text: str, data_dir: str | os.PathLike | None) -> bool:
     is_name = isinstance(name, str) and TFDS_NAME.fullmatch(text) is not None
-    return not (is_name and (data_folder(data_dir) / text).is_dir())
+    return is_name and (data_folder(data_dir) / text).is_dir()
 
 
 def _finish(source: Source, classes: Sequence[str] | None, image_size: int | None) -> Source:

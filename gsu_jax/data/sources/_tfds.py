@@ -167,8 +167,7 @@ def _decode(
         elif image.shape != images.shape[1:]:
             raise ValueError(
                 f"name: the images of {located.name} must have one size, got "
-                f"{images.shape[1:3]} and {image.shape[:2]}. Give image_size= (--size) to resize "
-                "them"
+                f"{images.shape[1:3]} and {image.shape[:2]}. Give image_size= to resize them"
             )
         images[count] = image
         count += 1

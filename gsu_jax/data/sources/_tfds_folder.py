@@ -15,6 +15,7 @@ from gsu_jax.checks import listing, near
 BUILT_IN = ("digits",)
 KNOWN = ("celeb_a", "dsprites", "fairface64", "fashion_mnist", "mnist", "sprites64")
 INFO = "dataset_info.json"
+ACCEPTED = "a folder of images, a .npz file, or the name of a data set"
 
 
 @dataclass(frozen=True)
@@ -59,15 +60,16 @@ def locate(name: str, data_dir: str | os.PathLike | None) -> Located:
         ValueError: The folder or the data set does not exist, or has no array_record files.
     """
     root = data_folder(data_dir)
-    if not root.is_dir():
-        fill = (
-            f". If it is prepared nowhere: {_how_to_prepare(name, root)}" if name in KNOWN else ""
-        )
+    if not root.is_dir() and name not in KNOWN:
         raise ValueError(
-            f"data_dir: the folder {root} does not exist, so the data set {name!r} cannot be read."
-            f"{_hint(name, ())} Give data_dir= (--data-dir) or the environment variable "
-            "TFDS_DATA_DIR: the folder in which TFDS prepared it"
-            f"{fill}"
+            f"{_no_path(name, ())} The data sets that TFDS prepared are in data_dir= or "
+            f"TFDS_DATA_DIR; the folder {root} does not exist"
+        )
+    if not root.is_dir():
+        raise ValueError(
+            f"data_dir: the folder {root} does not exist, so the data set {name!r} cannot be read. "
+            "Give data_dir= or the environment variable TFDS_DATA_DIR: the folder in which TFDS "
+            f"prepared it. If it is prepared nowhere: {_how_to_prepare(name, root)}"
         )
     versions = _versions(root / name)
     if not versions:
@@ -99,19 +101,18 @@ def _not_prepared(name: str, root: Path) -> ValueError:
             f"{_how_to_prepare(name, root)}"
         )
     return ValueError(
-        f"name: unknown data set {name!r}.{_hint(name, prepared)} Prepared in {root}: "
-        f"{listing(prepared)}; prepare any other data set of TFDS there first, as array_record"
+        f"{_no_path(name, prepared)} Prepared in {root}: {listing(prepared)}; prepare any other "
+        "data set of TFDS there first, as array_record"
     )
 
 
-def _hint(name: str, prepared: Iterable[str]) -> str:
+def _no_path(name: str, prepared: Iterable[str]) -> str:
+    """What is said of a name that is no known data set, and so may be meant as a path."""
     known = sorted({*BUILT_IN, *KNOWN, *prepared})
-    if name in known:
-        return ""
-    return (
-        f"{near(name, known)} Known: {listing(known)}; also a path to a .npz file or to a folder "
-        "of images."
-    )
+    said = f"there is no file or folder {name!r}, and no data set of that name"
+    if Path(name).exists():  # and `root` has a folder of that name, which is no data set
+        said = f"unknown data set {name!r}"
+    return f"name: {said}.{near(name, known)} Expected {ACCEPTED}, such as {listing(known)}."
 
 
 def _read_info(folder: Path) -> dict[str, Any]:
