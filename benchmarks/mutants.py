@@ -54,6 +54,7 @@ TESTS = {
     "rules/_cagrad.py": "rules/test_cagrad test_contract",
     "rules/_combining.py": "rules/test_pcgrad test_contract",
     "rules/_gru.py": "rules/test_gru test_contract",
+    "rules/_nash.py": "rules/test_nash test_contract",
     "rules/_pcgrad.py": "rules/test_pcgrad",
     "rules/_project_retain.py": "rules/test_project_retain",
     "rules/_projected_adam.py": "rules/test_projected_adam test_contract",

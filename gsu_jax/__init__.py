@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         GradientAscent,
         GradientSurgery,
         Method,
+        MUNBa,
         NegGradPlus,
         RedirectSurgery,
         Retrain,
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
         project_conflicting,
         project_subspace,
     )
-    from gsu_jax.surgery.rules import cagrad, gru, pcgrad, project_retain, projected_adam
+    from gsu_jax.surgery.rules import cagrad, gru, nash, pcgrad, project_retain, projected_adam
     from gsu_jax.unlearning import StopRule, UnlearningResult, unlearn
 
 __version__ = "0.1.0.dev0"
@@ -61,6 +62,7 @@ __all__ = [
     "GenerativeModel",
     "GradientAscent",
     "GradientSurgery",
+    "MUNBa",
     "Method",
     "NegGradPlus",
     "Prediction",
@@ -77,6 +79,7 @@ __all__ = [
     "gru",
     "measure_conflict",
     "multi_steps",
+    "nash",
     "pcgrad",
     "project",
     "project_cone",

@@ -6,6 +6,7 @@ from gsu_jax.methods._feature_unlearning import FeatureUnlearning
 from gsu_jax.methods._gradient_ascent import GradientAscent
 from gsu_jax.methods._gradient_surgery import GradientSurgery
 from gsu_jax.methods._method import Method
+from gsu_jax.methods._munba import MUNBa
 from gsu_jax.methods._neg_grad_plus import NegGradPlus
 from gsu_jax.methods._redirect_surgery import RedirectSurgery
 from gsu_jax.methods._salun import SalUn
@@ -25,6 +26,7 @@ METHODS: dict[str, type[Method]] = {
         GradientSurgery,
         RedirectSurgery,
         NegGradPlus,
+        MUNBa,
         UNO,
         UNOS,
         FeatureUnlearning,

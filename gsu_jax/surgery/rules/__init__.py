@@ -2,6 +2,7 @@
 
 from gsu_jax.surgery.rules._cagrad import cagrad
 from gsu_jax.surgery.rules._gru import GRUState, gru
+from gsu_jax.surgery.rules._nash import nash
 from gsu_jax.surgery.rules._pcgrad import pcgrad
 from gsu_jax.surgery.rules._project_retain import project_retain
 from gsu_jax.surgery.rules._projected_adam import ProjectedAdamState, projected_adam
@@ -11,6 +12,7 @@ __all__ = [
     "ProjectedAdamState",
     "cagrad",
     "gru",
+    "nash",
     "pcgrad",
     "project_retain",
     "projected_adam",
