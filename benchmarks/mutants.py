@@ -51,6 +51,7 @@ TESTS = {
     "_retain_grads.py": "test_transforms test_chains test_devices test_contract",
     "_span.py": "test_span",
     "_tree_checks.py": "test_tree_checks test_modules test_projection",
+    "rules/_barrier.py": "rules/test_barrier test_contract",
     "rules/_cagrad.py": "rules/test_cagrad test_contract",
     "rules/_combining.py": "rules/test_pcgrad test_contract",
     "rules/_gru.py": "rules/test_gru test_contract",

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         UNOS,
         VDU,
         Before,
+        EraseDiff,
         FeatureUnlearning,
         FineTune,
         GradientAscent,
@@ -42,7 +43,15 @@ if TYPE_CHECKING:
         project_conflicting,
         project_subspace,
     )
-    from gsu_jax.surgery.rules import cagrad, gru, nash, pcgrad, project_retain, projected_adam
+    from gsu_jax.surgery.rules import (
+        barrier,
+        cagrad,
+        gru,
+        nash,
+        pcgrad,
+        project_retain,
+        projected_adam,
+    )
     from gsu_jax.unlearning import StopRule, UnlearningResult, unlearn
 
 __version__ = "0.1.0.dev0"
@@ -56,6 +65,7 @@ __all__ = [
     "Before",
     "Classifier",
     "Conflict",
+    "EraseDiff",
     "FeatureUnlearning",
     "FineTune",
     "ForgetRetainGrads",
@@ -74,6 +84,7 @@ __all__ = [
     "SynapticDampening",
     "UnlearningResult",
     "add_retain_gradient",
+    "barrier",
     "cagrad",
     "forget_retain_grads",
     "gru",

@@ -5,6 +5,7 @@
 
 from gsu_jax.methods._baselines import Before, FineTune, Retrain
 from gsu_jax.methods._cagrad import CAGrad
+from gsu_jax.methods._erasediff import EraseDiff
 from gsu_jax.methods._feature_unlearning import FeatureUnlearning
 from gsu_jax.methods._gradient_ascent import GradientAscent
 from gsu_jax.methods._gradient_surgery import GradientSurgery
@@ -35,6 +36,7 @@ __all__ = [
     "Batch",
     "Before",
     "CAGrad",
+    "EraseDiff",
     "FeatureUnlearning",
     "FineTune",
     "GradientAscent",

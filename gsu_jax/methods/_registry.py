@@ -2,6 +2,7 @@
 
 from gsu_jax.checks import unknown
 from gsu_jax.methods._baselines import Before, FineTune, Retrain
+from gsu_jax.methods._erasediff import EraseDiff
 from gsu_jax.methods._feature_unlearning import FeatureUnlearning
 from gsu_jax.methods._gradient_ascent import GradientAscent
 from gsu_jax.methods._gradient_surgery import GradientSurgery
@@ -31,6 +32,7 @@ METHODS: dict[str, type[Method]] = {
         UNOS,
         FeatureUnlearning,
         SelectiveAmnesia,
+        EraseDiff,
         SalUn,
         SynapticDampening,
         SCRUB,

@@ -26,7 +26,15 @@ from gsu_jax.surgery import (
     multi_steps,
     project_conflicting,
 )
-from gsu_jax.surgery.rules import cagrad, gru, nash, pcgrad, project_retain, projected_adam
+from gsu_jax.surgery.rules import (
+    barrier,
+    cagrad,
+    gru,
+    nash,
+    pcgrad,
+    project_retain,
+    projected_adam,
+)
 
 TRANSFORMS = {
     "always": project_conflicting,
@@ -40,6 +48,8 @@ TRANSFORMS = {
     "cagrad": cagrad,
     "gru": gru,
     "nash": nash,
+    "barrier": barrier,
+    "bome": partial(barrier, form="bome"),
     "project_retain": project_retain,
     "projected_adam": partial(projected_adam, 0.1),
     "careful_adam": partial(projected_adam, 0.1, when="conflict"),
@@ -166,6 +176,7 @@ def test_zero_retain_gradient_projects_nothing(name):
     adam = optax.adam(0.1)
     expected = {
         "cagrad": vector(u) / 2,
+        **dict.fromkeys(("barrier", "bome"), 0.1 * vector(u)),
         "nash": np.sqrt(2) * vector(u) / np.linalg.norm(vector(u)),
         "project_retain": 0 * vector(u),
         **dict.fromkeys(ADAMS, vector(adam.update(u, adam.init(u))[0]) if name in ADAMS else None),
@@ -190,7 +201,7 @@ def test_updates_scale_with_both_gradients(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["measure", "add", "pcgrad", "cagrad", "gru", "nash", "project_retain"]
+    "name", ["measure", "add", "pcgrad", "cagrad", "gru", "nash", "barrier", "project_retain"]
 )
 def test_a_set_counts_as_its_mean(name):
     u, rs = tree(0), tree(1, k=3)

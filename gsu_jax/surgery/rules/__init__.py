@@ -1,5 +1,6 @@
 """Rules that combine a forget and a retain gradient, one per file."""
 
+from gsu_jax.surgery.rules._barrier import barrier
 from gsu_jax.surgery.rules._cagrad import cagrad
 from gsu_jax.surgery.rules._gru import GRUState, gru
 from gsu_jax.surgery.rules._nash import nash
@@ -10,6 +11,7 @@ from gsu_jax.surgery.rules._projected_adam import ProjectedAdamState, projected_
 __all__ = [
     "GRUState",
     "ProjectedAdamState",
+    "barrier",
     "cagrad",
     "gru",
     "nash",
