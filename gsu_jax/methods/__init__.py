@@ -17,6 +17,7 @@ from gsu_jax.methods._pcgrad import PCGrad
 from gsu_jax.methods._project_retain import ProjectRetain
 from gsu_jax.methods._redirect_surgery import RedirectSurgery
 from gsu_jax.methods._registry import METHODS, get_method
+from gsu_jax.methods._retrack import ReTrack
 from gsu_jax.methods._salun import SalUn
 from gsu_jax.methods._scrub import SCRUB
 from gsu_jax.methods._selective_amnesia import SelectiveAmnesia
@@ -46,6 +47,7 @@ __all__ = [
     "NegGradPlus",
     "PCGrad",
     "ProjectRetain",
+    "ReTrack",
     "RedirectSurgery",
     "Retrain",
     "SalUn",

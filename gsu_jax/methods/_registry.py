@@ -10,6 +10,7 @@ from gsu_jax.methods._method import Method
 from gsu_jax.methods._munba import MUNBa
 from gsu_jax.methods._neg_grad_plus import NegGradPlus
 from gsu_jax.methods._redirect_surgery import RedirectSurgery
+from gsu_jax.methods._retrack import ReTrack
 from gsu_jax.methods._salun import SalUn
 from gsu_jax.methods._scrub import SCRUB
 from gsu_jax.methods._selective_amnesia import SelectiveAmnesia
@@ -26,6 +27,7 @@ METHODS: dict[str, type[Method]] = {
         GradientAscent,
         GradientSurgery,
         RedirectSurgery,
+        ReTrack,
         NegGradPlus,
         MUNBa,
         UNO,
