@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from gsu_jax.methods import (
         METHODS,
         SCRUB,
+        SISS,
         UNO,
         UNOS,
         VDU,
@@ -60,6 +61,7 @@ __version__ = "0.1.0.dev0"
 __all__ = [
     "METHODS",
     "SCRUB",
+    "SISS",
     "UNO",
     "UNOS",
     "VDU",

@@ -21,6 +21,7 @@ from gsu_jax.methods._retrack import ReTrack
 from gsu_jax.methods._salun import SalUn
 from gsu_jax.methods._scrub import SCRUB
 from gsu_jax.methods._selective_amnesia import SelectiveAmnesia
+from gsu_jax.methods._siss import SISS
 from gsu_jax.methods._surgery_in_adam_metric import SurgeryInAdamMetric
 from gsu_jax.methods._synaptic_dampening import SynapticDampening
 from gsu_jax.methods._uno import UNO, UNOS
@@ -31,6 +32,7 @@ __all__ = [
     "GRU",
     "METHODS",
     "SCRUB",
+    "SISS",
     "UNO",
     "UNOS",
     "VDU",

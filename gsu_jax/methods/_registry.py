@@ -14,6 +14,7 @@ from gsu_jax.methods._retrack import ReTrack
 from gsu_jax.methods._salun import SalUn
 from gsu_jax.methods._scrub import SCRUB
 from gsu_jax.methods._selective_amnesia import SelectiveAmnesia
+from gsu_jax.methods._siss import SISS
 from gsu_jax.methods._synaptic_dampening import SynapticDampening
 from gsu_jax.methods._uno import UNO, UNOS
 from gsu_jax.methods._vdu import VDU
@@ -28,6 +29,7 @@ METHODS: dict[str, type[Method]] = {
         GradientSurgery,
         RedirectSurgery,
         ReTrack,
+        SISS,
         NegGradPlus,
         MUNBa,
         UNO,
