@@ -10,6 +10,7 @@ from gsu_jax.methods._feature_unlearning import FeatureUnlearning
 from gsu_jax.methods._gradient_ascent import GradientAscent
 from gsu_jax.methods._gradient_surgery import GradientSurgery
 from gsu_jax.methods._gru import GRU
+from gsu_jax.methods._influence import InfluenceStep
 from gsu_jax.methods._method import Batch, Method, StepGradients
 from gsu_jax.methods._munba import MUNBa
 from gsu_jax.methods._neg_grad_plus import NegGradPlus
@@ -44,6 +45,7 @@ __all__ = [
     "FineTune",
     "GradientAscent",
     "GradientSurgery",
+    "InfluenceStep",
     "MUNBa",
     "Method",
     "NegGradPlus",

@@ -6,6 +6,7 @@ from gsu_jax.methods._erasediff import EraseDiff
 from gsu_jax.methods._feature_unlearning import FeatureUnlearning
 from gsu_jax.methods._gradient_ascent import GradientAscent
 from gsu_jax.methods._gradient_surgery import GradientSurgery
+from gsu_jax.methods._influence import InfluenceStep
 from gsu_jax.methods._method import Method
 from gsu_jax.methods._munba import MUNBa
 from gsu_jax.methods._neg_grad_plus import NegGradPlus
@@ -39,6 +40,7 @@ METHODS: dict[str, type[Method]] = {
         EraseDiff,
         SalUn,
         SynapticDampening,
+        InfluenceStep,
         SCRUB,
         VDU,
     )
