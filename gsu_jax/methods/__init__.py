@@ -5,6 +5,7 @@
 
 from gsu_jax.methods._baselines import Before, FineTune, Retrain
 from gsu_jax.methods._cagrad import CAGrad
+from gsu_jax.methods._dimum import DiMUM
 from gsu_jax.methods._erasediff import EraseDiff
 from gsu_jax.methods._feature_unlearning import FeatureUnlearning
 from gsu_jax.methods._gradient_ascent import GradientAscent
@@ -40,6 +41,7 @@ __all__ = [
     "Batch",
     "Before",
     "CAGrad",
+    "DiMUM",
     "EraseDiff",
     "FeatureUnlearning",
     "FineTune",

@@ -2,6 +2,7 @@
 
 from gsu_jax.checks import unknown
 from gsu_jax.methods._baselines import Before, FineTune, Retrain
+from gsu_jax.methods._dimum import DiMUM
 from gsu_jax.methods._erasediff import EraseDiff
 from gsu_jax.methods._feature_unlearning import FeatureUnlearning
 from gsu_jax.methods._gradient_ascent import GradientAscent
@@ -39,6 +40,7 @@ METHODS: dict[str, type[Method]] = {
         SelectiveAmnesia,
         EraseDiff,
         SalUn,
+        DiMUM,
         SynapticDampening,
         InfluenceStep,
         SCRUB,
