@@ -147,4 +147,4 @@ def curvature_along(direction: Params, product: Any) -> jax.Array:
     """|<g, H g>| / <g, g>, with g the direction; 1 if it is zero."""
     square = optax.tree.vdot(direction, direction)
     bend = jnp.abs(optax.tree.vdot(direction, product(direction)))
-    return jnp.where(square > 0, bend / jnp.where(square > 0, square, 1), 1)
+    return jnp.where(square == 0, 1, bend / jnp.where(square == 0, 1, square))
