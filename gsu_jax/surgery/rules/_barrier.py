@@ -3,6 +3,7 @@
 from functools import partial
 from typing import Literal
 
+import jax
 import jax.numpy as jnp
 import optax
 
@@ -66,11 +67,11 @@ def _with_margin(updates: Tree, retain_grads: Tree, eta: float, form: Form) -> T
     us, rs = widened(updates, retain_grads)
     if not us:
         return updates
-    products = inner_products(us, rs, (0,) * len(us))
-    u_norm, r_norm = jnp.sqrt(products.update_square[0]), jnp.sqrt(products.retain_square[0])
+    products = jax.tree.map(jnp.squeeze, inner_products(us, rs, (0,) * len(us)))
+    u_norm, r_norm = jnp.sqrt(products.update_square), jnp.sqrt(products.retain_square)
     both = u_norm * (r_norm if form == "cosine" else u_norm)
-    share = products.dot[0] / jnp.where(both == 0, 1, both)
+    share = products.dot / jnp.where(both == 0, 1, both)
     if form == "bome":
-        share *= products.update_scale[0] / products.retain_scale[0]
+        share *= products.update_scale / products.retain_scale
     weight = jnp.maximum(eta - share, 0)
     return like_updates(updates, [r + weight * u for u, r in zip(us, rs, strict=True)])

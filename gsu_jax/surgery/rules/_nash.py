@@ -1,5 +1,6 @@
 """Nash: the bisector of both gradients, where two players bargain for the step."""
 
+import jax
 import jax.numpy as jnp
 import optax
 
@@ -63,9 +64,9 @@ def _bisector(updates: Tree, retain_grads: Tree) -> Tree:
     us, rs = widened(updates, retain_grads)
     if not us:
         return updates
-    products = inner_products(us, rs, (0,) * len(us))
-    u_norm, r_norm = jnp.sqrt(products.update_square[0]), jnp.sqrt(products.retain_square[0])
-    u_scale, r_scale = products.update_scale[0], products.retain_scale[0]
+    products = jax.tree.map(jnp.squeeze, inner_products(us, rs, (0,) * len(us)))
+    u_norm, r_norm = jnp.sqrt(products.update_square), jnp.sqrt(products.retain_square)
+    u_scale, r_scale = products.update_scale, products.retain_scale
     u_norm, r_norm = jnp.where(u_norm == 0, 1, u_norm), jnp.where(r_norm == 0, 1, r_norm)
     both = [u * u_scale / u_norm + r * r_scale / r_norm for u, r in zip(us, rs, strict=True)]
     # Its own norm: 1 + cos would lose its digits where the gradients are nearly opposite.

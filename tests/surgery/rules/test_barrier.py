@@ -65,12 +65,15 @@ def test_zero_gradients_leave_the_other(form):
     np.testing.assert_array_equal(update(zero, u, form=form)[0], u)
 
 
-@pytest.mark.parametrize("exponent", [-15, 15])
-def test_bome_holds_where_the_squares_leave_float32(exponent):
-    u, r = np.float32([3, 4]), np.float32([-5, 0])
-    large = np.float32(10.0**exponent)
-    found = update(large * u, large * r, form="bome")[0] / large
-    np.testing.assert_allclose(found, update(u, r, form="bome")[0], rtol=1e-5)
+@pytest.mark.parametrize("form", ["cosine", "bome"])
+@pytest.mark.parametrize(("e", "f"), [(62, 66), (66, 62), (-70, -66)])
+def test_formula_holds_where_the_squares_leave_float32(form, e, f):
+    u, r = np.float32([3, 4]) * np.float32(2.0**e), np.float32([-5, 0]) * np.float32(2.0**f)
+    a, b = np.float64(u), np.float64(r)
+    size = np.linalg.norm(a) * np.linalg.norm(b) if form == "cosine" else a @ a
+    expected = b + (0.1 - a @ b / size) * a
+    found = update(u, r, form=form)[0]
+    np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("settings", [{"eta": -0.1}, {"form": "cos"}])
