@@ -61,4 +61,9 @@ EQUIVALENT = [
     ("rules/_cagrad.py", "inside = (square > 0)", "> -> >=", 1, "a positive bend needs a line"),
     ("rules/_cagrad.py", "where(inside, square, 1)", "1 -> 2", 0, GUARD),
     ("rules/_cagrad.py", "where(slope > 0, 0, 1)", "> -> >=", 0, "then any weight gives d"),
+    ("rules/_barrier.py", "where(both == 0, 1, both)", "1 -> 2", 0, GUARD),
+    ("rules/_nash.py", "where(u_norm == 0, 1, u_norm)", "1 -> 2", 0, GUARD),
+    ("rules/_nash.py", "where(u_norm == 0, 1, u_norm)", "1 -> 2", 1, GUARD),
+    ("rules/_nash.py", "rounding = 8", "8 -> 9", 0, TUNED),
+    ("rules/_nash.py", "factor = jnp.where", "<= -> <", 0, BOUNDARY),
 ]

@@ -2,15 +2,21 @@
 
 from gsu_jax.checks import unknown
 from gsu_jax.methods._baselines import Before, FineTune, Retrain
+from gsu_jax.methods._dimum import DiMUM
+from gsu_jax.methods._erasediff import EraseDiff
 from gsu_jax.methods._feature_unlearning import FeatureUnlearning
 from gsu_jax.methods._gradient_ascent import GradientAscent
 from gsu_jax.methods._gradient_surgery import GradientSurgery
+from gsu_jax.methods._influence import InfluenceStep
 from gsu_jax.methods._method import Method
+from gsu_jax.methods._munba import MUNBa
 from gsu_jax.methods._neg_grad_plus import NegGradPlus
 from gsu_jax.methods._redirect_surgery import RedirectSurgery
+from gsu_jax.methods._retrack import ReTrack
 from gsu_jax.methods._salun import SalUn
 from gsu_jax.methods._scrub import SCRUB
 from gsu_jax.methods._selective_amnesia import SelectiveAmnesia
+from gsu_jax.methods._siss import SISS
 from gsu_jax.methods._synaptic_dampening import SynapticDampening
 from gsu_jax.methods._uno import UNO, UNOS
 from gsu_jax.methods._vdu import VDU
@@ -25,13 +31,19 @@ METHODS: dict[str, type[Method]] = {
         GradientAscent,
         GradientSurgery,
         RedirectSurgery,
+        ReTrack,
+        SISS,
         NegGradPlus,
+        MUNBa,
         UNO,
         UNOS,
         FeatureUnlearning,
         SelectiveAmnesia,
+        EraseDiff,
         SalUn,
+        DiMUM,
         SynapticDampening,
+        InfluenceStep,
         SCRUB,
         VDU,
     )

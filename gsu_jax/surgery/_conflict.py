@@ -26,8 +26,8 @@ class Conflict(NamedTuple):
         update_norm: |u|.
         retain_norm: |r|. For a set of retain gradients, r is their mean (in `cosine` too).
         projected: Whether the projection removed a component (with a `scope`, from at least one
-            group). For `pcgrad`, `cagrad` and `project_retain`, which combine two gradients:
-            whether the two conflict, that is, `cosine` < 0.
+            group). For `pcgrad`, `cagrad`, `nash`, `barrier` and `project_retain`, which
+            combine two gradients: whether the two conflict, that is, `cosine` < 0.
     """
 
     cosine: jax.Array

@@ -110,8 +110,11 @@ def warn_of_few_steps(method: Method, steps: int) -> None:
         _warn(method.title, steps)
 
 
-def warn_of_lost_run(method: Method, history: Mapping[str, np.ndarray]) -> None:
-    """Logs a warning if a loss is not finite at the end of a run."""
+def warn_of_lost_run(method: Method, history: Mapping[str, np.ndarray], params: Params) -> None:
+    """Logs a warning if a loss is not finite at the end of a run, or what a run without steps made.
+
+    Parameters that are spread over several processes are not checked.
+    """
     lost = [n for n, x in history.items() if n.endswith("_loss") and not np.isfinite(x[-1:]).all()]
     if lost:
         log.warning(
@@ -119,6 +122,18 @@ def warn_of_lost_run(method: Method, history: Mapping[str, np.ndarray]) -> None:
             "check the loss on one batch",
             method.title, " and ".join(lost),
         )  # fmt: skip
+    if not history and not all(map(_is_finite, jax.tree.leaves(params))):
+        log.warning(
+            "%s ended with parameters that are not finite: they are lost. Check the loss on one "
+            "batch; if the method has a damping, raise it",
+            method.title,
+        )
+
+
+def _is_finite(leaf: jax.Array) -> bool:
+    whole = getattr(leaf, "is_fully_addressable", True)
+    floating = jnp.issubdtype(leaf.dtype, jnp.floating)
+    return not (whole and floating) or bool(np.isfinite(np.asarray(leaf)).all())
 
 
 @functools.cache

@@ -172,7 +172,7 @@ def unlearn(
             if recorder.stopped:
                 break
     result = recorder.result(carry[0])
-    warn_of_lost_run(method, result.history)
+    warn_of_lost_run(method, result.history, result.params)
     return result
 
 

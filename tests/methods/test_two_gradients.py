@@ -6,7 +6,7 @@ from helpers import cosine, vector
 from linear_autoencoder import MODEL, gradient, images
 from method_steps import batch_of, first_step
 
-from gsu_jax.methods import GRU, CAGrad, PCGrad, ProjectRetain, SurgeryInAdamMetric
+from gsu_jax.methods import GRU, CAGrad, MUNBa, PCGrad, ProjectRetain, SurgeryInAdamMetric
 
 RETAIN = images(2, 6)
 # Ascending the loss of the first raises the retained loss, that of the second lowers it.
@@ -38,9 +38,15 @@ def cagrad_by_search(a, r, c=0.5):
     return mean + reach * mixed[best] / norms[best]
 
 
+def bisector(a, r):
+    units = a / np.linalg.norm(a), r / np.linalg.norm(r)
+    return sum(units) / np.sqrt(1 + units[0] @ units[1])
+
+
 FORMULAS = {
     PCGrad: lambda a, r: on_conflict(a, r) + on_conflict(r, a),
     CAGrad: cagrad_by_search,
+    MUNBa: bisector,
     GRU: on_conflict,  # the first running mean is r
     ProjectRetain: lambda a, r: r - (r @ a) / (a @ a) * a,
 }

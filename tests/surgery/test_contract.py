@@ -26,7 +26,15 @@ from gsu_jax.surgery import (
     multi_steps,
     project_conflicting,
 )
-from gsu_jax.surgery.rules import cagrad, gru, pcgrad, project_retain, projected_adam
+from gsu_jax.surgery.rules import (
+    barrier,
+    cagrad,
+    gru,
+    nash,
+    pcgrad,
+    project_retain,
+    projected_adam,
+)
 
 TRANSFORMS = {
     "always": project_conflicting,
@@ -39,6 +47,9 @@ TRANSFORMS = {
     "pcgrad": pcgrad,
     "cagrad": cagrad,
     "gru": gru,
+    "nash": nash,
+    "barrier": barrier,
+    "bome": partial(barrier, form="bome"),
     "project_retain": project_retain,
     "projected_adam": partial(projected_adam, 0.1),
     "careful_adam": partial(projected_adam, 0.1, when="conflict"),
@@ -165,6 +176,8 @@ def test_zero_retain_gradient_projects_nothing(name):
     adam = optax.adam(0.1)
     expected = {
         "cagrad": vector(u) / 2,
+        **dict.fromkeys(("barrier", "bome"), 0.1 * vector(u)),
+        "nash": np.sqrt(2) * vector(u) / np.linalg.norm(vector(u)),
         "project_retain": 0 * vector(u),
         **dict.fromkeys(ADAMS, vector(adam.update(u, adam.init(u))[0]) if name in ADAMS else None),
     }.get(name, vector(u))
@@ -181,13 +194,15 @@ def test_zero_updates_are_finite(name):
     assert_finite(one_update(name, zero, zero))
 
 
-@pytest.mark.parametrize("name", [name for name in TRANSFORMS if name not in ADAMS])
+@pytest.mark.parametrize("name", [name for name in TRANSFORMS if name not in (*ADAMS, "nash")])
 def test_updates_scale_with_both_gradients(name):
     for factor in (1e-12, 1e12):
         assert_scale_equivariant(lambda u, r: one_update(name, u, r)[0], tree(0), tree(12), factor)
 
 
-@pytest.mark.parametrize("name", ["measure", "add", "pcgrad", "cagrad", "gru", "project_retain"])
+@pytest.mark.parametrize(
+    "name", ["measure", "add", "pcgrad", "cagrad", "gru", "nash", "barrier", "project_retain"]
+)
 def test_a_set_counts_as_its_mean(name):
     u, rs = tree(0), tree(1, k=3)
     expected = one_update(name, u, jax.tree.map(lambda r: r.mean(0), rs))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from linear_autoencoder import MODEL, images
 
-from gsu_jax import FineTune, GenerativeModel, GradientAscent, GradientSurgery, unlearn
+from gsu_jax import Before, FineTune, GenerativeModel, GradientAscent, GradientSurgery, unlearn
 from gsu_jax.unlearning._arguments import count_shared
 
 FORGET, RETAIN = images(1, 6, offset=0.5), images(2, 9)
@@ -75,6 +75,15 @@ def test_a_loss_that_is_not_finite_at_the_end_is_warned_of(caplog):
     model = GenerativeModel(MODEL.init, lambda params, images, key: jnp.nan * images.mean(), None)
     run(model=model, method=GradientAscent(label="lost"))
     assert "lost ended with forget_loss not finite" in caplog.text
+
+
+def test_a_method_without_steps_that_loses_the_parameters_is_warned_of(caplog):
+    run(method=Before())
+    assert not caplog.text
+    params = MODEL.init(jax.random.key(0))
+    lost = params | {"encoder": jax.tree.map(lambda x: x * jnp.nan, params["encoder"])}
+    run(params=lost, method=Before(label="of no steps"))
+    assert "of no steps ended with parameters that are not finite" in caplog.text
 
 
 def test_examples_in_both_sets_are_counted_in_a_warning():

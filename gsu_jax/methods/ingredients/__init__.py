@@ -1,5 +1,6 @@
 """What several methods share: masked losses, guides, optimal transport, SSIM."""
 
+from gsu_jax.methods.ingredients._densities import log_density
 from gsu_jax.methods.ingredients._guide import resolve_guide
 from gsu_jax.methods.ingredients._losses import (
     MaskedBatch,
@@ -18,6 +19,7 @@ __all__ = [
     "find_neighbors",
     "fit_transport",
     "imitation_loss",
+    "log_density",
     "masked_mean",
     "ms_ssim",
     "negative",
