@@ -117,7 +117,7 @@ def test_a_model_without_a_needed_field_is_refused(method):
         method.check(LOSS_ALONE)
 
 
-@pytest.mark.parametrize("name", ["redirect_surgery", "salun", "uno_s"])
+@pytest.mark.parametrize("name", ["redirect_surgery", "retrack", "salun", "uno_s"])
 def test_eight_devices_give_the_result_of_one(name, params, sets):
     mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
     given = jax.device_put((params, sets, KEY), NamedSharding(mesh, PartitionSpec()))
