@@ -1,7 +1,8 @@
-"""What several methods share: masked losses, guides, optimal transport, SSIM."""
+"""What several methods share: masked losses, guides, maps of latents, SSIM."""
 
 from gsu_jax.methods.ingredients._densities import log_density
 from gsu_jax.methods.ingredients._guide import resolve_guide
+from gsu_jax.methods.ingredients._heat_flow import LatentGuide, heat_flow, train_latent_guide
 from gsu_jax.methods.ingredients._losses import (
     MaskedBatch,
     masked_mean,
@@ -14,10 +15,12 @@ from gsu_jax.methods.ingredients._teacher import imitation_loss
 from gsu_jax.methods.ingredients._transport import Transport, find_neighbors, fit_transport
 
 __all__ = [
+    "LatentGuide",
     "MaskedBatch",
     "Transport",
     "find_neighbors",
     "fit_transport",
+    "heat_flow",
     "imitation_loss",
     "log_density",
     "masked_mean",
@@ -25,5 +28,6 @@ __all__ = [
     "negative",
     "over_masked",
     "resolve_guide",
+    "train_latent_guide",
     "training_loss",
 ]
