@@ -245,7 +245,6 @@ def test_overflowing_nelbo_keeps_sample_metrics(reference, row):
     found = run(MODEL, broken, reference)
     # The decoder is whole, so its evidence is too.
     assert found["phi_forget"] == pytest.approx(row["phi_forget"], abs=0.02)
-    assert found["encoder_gap"] > row["encoder_gap"] + 0.3
     evidence = {name: found[name] for name in EVIDENCE_METRICS}
     overflowed = {"nelbo_retain": None, "nelbo_forget": None, "diverged": True}
     assert found == row | evidence | overflowed

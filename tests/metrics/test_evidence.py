@@ -22,12 +22,28 @@ def images(n: int) -> np.ndarray:
 
 
 def log_evidence(x: np.ndarray) -> np.ndarray:
-    """log N(x; b, W^T W + NOISE^2 I)."""
+    """Returns log N(x; b, W^T W + NOISE^2 I)."""
     decoder, bias = (PARAMS[name].astype(np.float64) for name in ("decoder", "bias"))
     covariance = decoder.T @ decoder + NOISE**2 * np.eye(6)
     away = x.reshape(len(x), -1) - bias
     squared = np.einsum("ni,ij,nj->n", away, np.linalg.inv(covariance), away)
     return -0.5 * (squared + np.linalg.slogdet(2 * np.pi * covariance)[1])
+
+
+def true_posterior(params, x):
+    """Of the mean exactly; the covariance is nearly diagonal."""
+    precision = np.eye(2) + PARAMS["decoder"] @ PARAMS["decoder"].T / NOISE**2
+    away = x.reshape(len(x), -1) - params["bias"]
+    mean = away @ params["decoder"].T @ jnp.linalg.inv(precision) / NOISE**2
+    return mean, jnp.broadcast_to(-jnp.log(jnp.diag(precision)), mean.shape)
+
+
+def far_away(params, x):
+    mean, log_variance = true_posterior(params, x)
+    return mean + 30, log_variance
+
+
+TRUE_POSTERIOR = dataclasses.replace(MODEL, encode=true_posterior)
 
 
 @pytest.fixture(scope="module")
@@ -53,29 +69,22 @@ def test_phi_lies_above_the_elbo(found):
     assert (found.phi > elbo).all()
 
 
-def test_a_broken_encoder_moves_its_own_evidence_alone(found):
-    broken = decoder_evidence(MODEL, BROKEN, images(70), KEY)
-    np.testing.assert_allclose(broken.phi, found.phi, atol=0.05)
-    assert broken.phi.mean() == pytest.approx(found.phi.mean(), abs=0.005)
-    assert broken.encoder_gap.mean() > 0.2 + abs(found.encoder_gap.mean())
+def test_a_broken_encoder_moves_its_own_evidence_alone():
+    # With few draws, since in two dimensions 51 of the prior are enough for any encoder.
+    true, broken = (
+        decoder_evidence(m, PARAMS, images(70), KEY, samples=64)
+        for m in (TRUE_POSTERIOR, dataclasses.replace(MODEL, encode=far_away))
+    )
+    np.testing.assert_allclose(broken.phi, true.phi, atol=0.1)
+    assert broken.phi.mean() == pytest.approx(true.phi.mean(), abs=0.01)
+    assert abs(true.encoder_gap.mean()) < 0.02
+    assert broken.encoder_gap.mean() > 1
 
 
 def test_an_encoder_that_overflows_leaves_phi():
     wild = PARAMS | {"encoder": np.float32(1e38) * PARAMS["encoder"]}
     found = decoder_evidence(MODEL, wild, images(5), KEY)
     np.testing.assert_allclose(found.phi, log_evidence(images(5)), atol=0.1)
-
-
-def test_a_posterior_as_good_as_the_true_one_has_no_gap():
-    precision = np.eye(2) + PARAMS["decoder"] @ PARAMS["decoder"].T / NOISE**2
-
-    def encode(params, x):
-        away = x.reshape(len(x), -1) - params["bias"]
-        mean = away @ params["decoder"].T @ jnp.linalg.inv(precision) / NOISE**2
-        return mean, jnp.broadcast_to(-jnp.log(jnp.diag(precision)), mean.shape)
-
-    found = decoder_evidence(dataclasses.replace(MODEL, encode=encode), PARAMS, images(20), KEY)
-    assert abs(found.encoder_gap.mean()) < 0.02
 
 
 def test_noise_is_that_of_the_image_and_not_of_the_model(found):
@@ -143,7 +152,7 @@ def test_row_has_the_means_of_both_kinds():
     exact = log_evidence(x)
     assert row["phi_retain"] == pytest.approx(exact[~forgotten].mean(), abs=0.05)
     assert row["phi_forget"] == pytest.approx(exact[forgotten].mean(), abs=0.05)
-    assert row["encoder_gap"] < evidence_metrics(MODEL, BROKEN, x, forgotten)["encoder_gap"]
+    assert row["encoder_gap"] == pytest.approx(0, abs=0.2)
     assert row["phi_flagged"] == 0
     assert all(type(value) is float for value in row.values())
 
