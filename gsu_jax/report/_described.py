@@ -72,7 +72,7 @@ def descriptions(results: Mapping[str, Any]) -> list[Description]:
         if verdict == AS_RETRAINED:
             figures += f"; {_equality(results, entry['method'])}"
         elif verdict == OPEN:
-            figures += f"; more seeds tell it from ±{LIMIT}"
+            figures += f"; crosses ±{LIMIT}, run more seeds"
         found.append(Description(entry["method"], verdict, figures))
     return found
 
@@ -112,7 +112,7 @@ def _equality(results: Mapping[str, Any], method: str) -> str:
 
 
 def _figures(results: Mapping[str, Any], method: str) -> tuple[Sequence[float], ...] | None:
-    """Returns phi of the method and of the model before at common seeds, and of the retrained models."""
+    """Returns phi of the method and the model before at common seeds, and of retrained models."""
     own, before, retrained = (
         by_seed(results["rows"], name, PHI) if name else {}
         for name in (method, with_role("baseline", results), with_role("yardstick", results))
