@@ -28,16 +28,17 @@ def add_evidence(study: Study, unlearn_row: Unlearn) -> None:
 
 def _lacking(study: Study) -> list[tuple[Method, int]]:
     by_label = {method.title: method for method in study.methods}
-    rows = [
+    lacking = [
         (by_label[row["method"]], row["seed"])
         for row in study.results.content["rows"]
         if row.get("fid") is not None and not row.keys() >= {*EVIDENCE_METRICS}
     ]
-    return [
-        (method, seed)
-        for method, seed in rows
-        if study.store.has(f"{GENERATORS.get(method.role, method.title)}-{seed}")
-    ]
+    return [(method, seed) for method, seed in lacking if _has_checkpoint(study, method, seed)]
+
+
+def _has_checkpoint(study: Study, method: Method, seed: int) -> bool:
+    name = method.name if method.role in GENERATORS else method.title
+    return study.store.has(f"{name}-{seed}")
 
 
 @on_first_process

@@ -1,6 +1,7 @@
 """The evidence of the decoder in the rows of a study, also where an earlier release wrote them."""
 
 import json
+import os
 import shutil
 
 import pytest
@@ -24,7 +25,8 @@ def old(copy):
         entry for entry in results["summary"] if entry["metric"] not in (*EVIDENCE_METRICS, "rho")
     ]
     (copy / "results.json").write_text(json.dumps(results))
-    (copy / "report.html").touch()
+    later = (copy / "results.json").stat().st_mtime + 1
+    os.utime(copy / "report.html", (later, later))
     return copy
 
 
