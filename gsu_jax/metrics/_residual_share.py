@@ -57,7 +57,7 @@ def residual_share(
     Example:
         >>> found = residual_share([-22.4, -22.6], [-20.0, -20.1], [-24.6, -24.4, -24.5])
         >>> round(found.rho, 2), round(found.low, 2), round(found.high, 2)
-        (0.45, 0.41, 0.48)
+        (0.45, 0.42, 0.48)
     """
     unlearned, before = checked(unlearned, "unlearned"), checked(before, "before")
     retrained = checked(retrained, "retrained")
