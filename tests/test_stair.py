@@ -18,7 +18,7 @@ BELOW = {
     "models": "data checks",
     "networks": "models data checks",
     "curvature": "surgery models data checks",
-    "metrics": "models data checks",
+    "metrics": "models data runtime checks",
     "methods": "surgery curvature models data runtime checks",
     "report": "metrics storage checks",
     "unlearning": "methods models data runtime checks",

@@ -2,7 +2,10 @@
 
 from gsu_jax.metrics._best import LARGER_IS_BETTER, best, by_seed
 from gsu_jax.metrics._coverage import coverage_density, neighbor_radii
+from gsu_jax.metrics._equivalence import Equivalence, equivalence_test
 from gsu_jax.metrics._evaluation import METRICS, evaluate
+from gsu_jax.metrics._evidence import DecoderEvidence, decoder_evidence
+from gsu_jax.metrics._evidence_metrics import EVIDENCE_METRICS, evidence_metrics
 from gsu_jax.metrics._feature_ratio import (
     Feature,
     FeatureRatio,
@@ -10,11 +13,13 @@ from gsu_jax.metrics._feature_ratio import (
     mean_probability,
 )
 from gsu_jax.metrics._frechet import GaussianFit, fit_gaussian, frechet_distance
+from gsu_jax.metrics._image_residuals import ImageResiduals, image_residuals
 from gsu_jax.metrics._inception_score import inception_score
 from gsu_jax.metrics._judging import judge_predictions
 from gsu_jax.metrics._likelihood import negative_elbo
 from gsu_jax.metrics._paired import paired_test
 from gsu_jax.metrics._reference import Listed, Reference, listed_images, make_reference
+from gsu_jax.metrics._residual_share import ResidualShare, residual_share
 from gsu_jax.metrics._seeds import (
     Interval,
     bootstrap_interval,
@@ -23,22 +28,31 @@ from gsu_jax.metrics._seeds import (
 )
 
 __all__ = [
+    "EVIDENCE_METRICS",
     "LARGER_IS_BETTER",
     "METRICS",
+    "DecoderEvidence",
+    "Equivalence",
     "Feature",
     "FeatureRatio",
     "GaussianFit",
+    "ImageResiduals",
     "Interval",
     "Listed",
     "Reference",
+    "ResidualShare",
     "best",
     "bootstrap_interval",
     "by_seed",
     "coverage_density",
+    "decoder_evidence",
+    "equivalence_test",
     "evaluate",
+    "evidence_metrics",
     "feature_ratio",
     "fit_gaussian",
     "frechet_distance",
+    "image_residuals",
     "inception_score",
     "judge_predictions",
     "listed_images",
@@ -49,4 +63,5 @@ __all__ = [
     "paired_test",
     "position",
     "prediction_interval",
+    "residual_share",
 ]

@@ -9,6 +9,7 @@ import numpy as np
 from gsu_jax import checks
 from gsu_jax.metrics._agreement import check_model, warn_of_range
 from gsu_jax.metrics._coverage import coverage_density
+from gsu_jax.metrics._evidence_metrics import EVIDENCE_METRICS, IMAGES, evidence_metrics
 from gsu_jax.metrics._feature_ratio import feature_ratio, mean_probability
 from gsu_jax.metrics._frechet import fit_gaussian, frechet_distance
 from gsu_jax.metrics._inception_score import inception_score
@@ -28,6 +29,7 @@ METRICS = (
     "nelbo_forget",
     "coverage",
     "density",
+    *EVIDENCE_METRICS,
 )
 
 
@@ -41,6 +43,7 @@ def evaluate(
     *,
     samples: int = 10_000,
     batch_size: int = 1000,
+    phi_images: int = IMAGES,
 ) -> dict[str, float | bool | None]:
     """Measures one model: every metric in `METRICS`, and whether the model diverged.
 
@@ -48,7 +51,8 @@ def evaluate(
     `fratio_probability` the mean probability that it gives this class; both are None if single
     images are forgotten. `fid` compares with all test
     images; `fid_retain`, `coverage` and `density` compare with the retained ones. `nelbo_retain`
-    and `nelbo_forget` are means over test images, in nats at beta = 1.
+    and `nelbo_forget` are means over test images, in nats at beta = 1. The last four metrics are
+    those of `evidence_metrics`: what the decoder alone knows.
 
     If single images are forgotten, `nelbo_forget` is their own mean, and `nelbo_gap` is this mean
     minus that of test images of the same classes. A model that knows the listed images describes
@@ -61,7 +65,8 @@ def evaluate(
       because what the model draws is evidence. A large finite mean, such as 1e13, is a number.
 
     A model with neither encode, decode and log_likelihood nor elbo has no ELBO. Its two means are
-    None, and it has not diverged. The ELBO is that of `reference.examples`.
+    None, and it has not diverged. The ELBO is that of `reference.examples`. phi that overflows is
+    None and no divergence.
 
     The samples depend on `key` and `batch_size` alone, so that models evaluated with one key draw
     the same latents. One compilation serves all parameters of one shape, if `model` and `judge` are
@@ -76,6 +81,7 @@ def evaluate(
         key: A PRNG key.
         samples: Images to draw, at least 2.
         batch_size: Images at a time.
+        phi_images: Retained and forgotten images each for phi; 0 leaves phi out.
 
     Returns:
         `METRICS` and `diverged`, as plain Python numbers.
@@ -100,6 +106,8 @@ def evaluate(
         return row | {"diverged": True}
     warn_of_range(model, judged.least, judged.largest)
     row |= _of_samples(predictions, reference)
+    tested = (reference.examples, reference.forgotten, reference.listed)
+    row |= evidence_metrics(model, params, *tested, images=phi_images)
     if not has_elbo(model):
         return row | {"diverged": False}
     nelbo = negative_elbo(model, params, reference.examples, elbo_key, batch_size=batch_size)

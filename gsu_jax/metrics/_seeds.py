@@ -82,11 +82,11 @@ def bootstrap_interval(
     """
     values = checked(values, "values")
     n = len(values)
-    tail = ndtr(-math.sqrt(n / (n - 1)) * _student(n - 1, level))
+    tail = widened_tail(n, level)
     shares, weights = _resamples(n, resamples, seed)
     # Rounding must not move the mean of equal values past them.
     means = np.clip(shares @ values, values.min(), values.max())
-    return Interval(_quantile(means, weights, tail), -_quantile(-means, weights, tail))
+    return Interval(quantile(means, weights, tail), -quantile(-means, weights, tail))
 
 
 def prediction_interval(values: ArrayLike, level: float = 0.95) -> Interval:
@@ -174,6 +174,11 @@ def separated(a: ArrayLike, b: ArrayLike, level: float = 0.95) -> bool:
     return one.low > other.high or other.low > one.high
 
 
+def widened_tail(n: int, level: float) -> float:
+    """The tail that `bootstrap_interval` cuts off on each side of the resamples of n values."""
+    return float(ndtr(-math.sqrt(n / (n - 1)) * _student(n - 1, level)))
+
+
 def _error_of_one_more(values: np.ndarray) -> float:
     return float(values.std(ddof=1)) * math.sqrt(1 + 1 / len(values))
 
@@ -184,7 +189,7 @@ def _student(freedom: int, level: float) -> float:
     return float(stdtrit(freedom, (1 + level) / 2))
 
 
-def _quantile(values: np.ndarray, weights: np.ndarray, tail: float) -> float:
+def quantile(values: np.ndarray, weights: np.ndarray, tail: float) -> float:
     """The smallest value such that a share of at least `tail` is at or below it."""
     order = values.argsort()
     reached = np.searchsorted(weights[order].cumsum(), tail)

@@ -6,6 +6,7 @@ rich, Jinja2, matplotlib and Pillow when they are needed.
 
 from gsu_jax.report._comma_separated import csv_table
 from gsu_jax.report._comparison import compare
+from gsu_jax.report._described import residual_shares
 from gsu_jax.report._figures import drawing
 from gsu_jax.report._grids import image_grid, save_grid
 from gsu_jax.report._latex import latex_table
@@ -32,6 +33,7 @@ __all__ = [
     "pareto",
     "points",
     "read_results",
+    "residual_shares",
     "save_grid",
     "summarize",
     "sweep_front",

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from gsu_jax.report._described import PHI, RHO
+
 INSIDE, ABOVE, BELOW = "inside", "above", "below"
 MARKS = {INSIDE: "●", ABOVE: "▲", BELOW: "▼", None: ""}
 
@@ -43,14 +45,20 @@ COLUMNS = (
     Column("coverage", "coverage", better="↑"),
     Column("seconds", "seconds", better="↓"),
 )
+# Only where rows have phi: results of earlier releases do not.
+DESCRIBED = (Column(RHO, "rho", "forgotten"), Column("encoder_gap", "encoder gap"))
 
 
 def columns_of(results: Mapping[str, Any]) -> list[Column]:
     """Returns the columns of a study: `COLUMNS`, and before the costs the metrics of its own.
 
-    Where listed images are forgotten, `nelbo_gap` stands in the place of fratio.
+    Where listed images are forgotten, `nelbo_gap` stands in the place of fratio. Where a row has
+    `phi_forget`, `DESCRIBED` stands beside the nelbo.
     """
     *metrics, seconds = COLUMNS
+    if any(row.get(PHI) is not None for row in results["rows"]):
+        after = [column.metric for column in metrics].index("nelbo_forget") + 1
+        metrics[after:after] = DESCRIBED
     if any("nelbo_gap" in row for row in results["rows"]):
         metrics[0] = Column("nelbo_gap", "nelbo", "listed - like")
     return [*metrics, *(Column(name, name) for name in results.get("metrics", ())), seconds]

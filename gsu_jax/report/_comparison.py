@@ -5,7 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from gsu_jax.metrics import by_seed, paired_test, position, prediction_interval
+from gsu_jax.metrics import (
+    EVIDENCE_METRICS,
+    by_seed,
+    paired_test,
+    position,
+    prediction_interval,
+)
 from gsu_jax.report._results import methods_of, with_role
 from gsu_jax.report._summary import metrics_of
 
@@ -25,7 +31,7 @@ def compare(results: Mapping[str, Any]) -> list[dict]:
 
         - "method", "metric".
         - "ratio": the mean over the mean of the retrained models; None if the mean is negative or
-          the mean of the retrained models is not positive.
+          the mean of the retrained models is not positive, and for log p(x) and its differences.
         - "predicted_low", "predicted_high": the 95 % prediction interval for one more retrained
           model. "z", "inside": the place of the method's mean in it. "seeds_inside": how many of
           its seeds lie inside. All None for costs and with fewer than two retrained models.
@@ -57,7 +63,8 @@ def _entry(results: Mapping[str, Any], method: str, metric: str, yardstick: str 
     )
     if own and ensemble:
         mean, base = np.mean([*own.values()]), np.mean(ensemble)
-        place["ratio"] = float(mean / base) if base > 0 and mean >= 0 else None
+        comparable = base > 0 and mean >= 0 and metric not in EVIDENCE_METRICS
+        place["ratio"] = float(mean / base) if comparable else None
     if own and len(ensemble) > 1 and metric not in COSTS:
         z, inside, _ = position(mean, ensemble)
         place["predicted_low"], place["predicted_high"] = prediction_interval(ensemble)

@@ -6,6 +6,7 @@ from typing import Any
 from gsu_jax.metrics import LARGER_IS_BETTER, best, by_seed
 from gsu_jax.report._columns import ABOVE, BELOW, COLUMNS, INSIDE, columns_of
 from gsu_jax.report._comparison import compare
+from gsu_jax.report._described import RHO, descriptions, interval_text, residual_shares
 from gsu_jax.report._numbers import times
 from gsu_jax.report._results import methods_of, roles_of, with_role
 from gsu_jax.report._summary import summarize
@@ -21,7 +22,8 @@ class Findings:
         roles: The role of each method.
         yardstick: The method that is the retrained ensemble, or None.
         retrained: The number of retrained models, without diverged ones.
-        means: (method, metric) -> the entry of `summarize`.
+        means: (method, metric) -> the entry of `summarize`; for rho that of `residual_shares`.
+        described: What rho says of each method that has one.
         places: (method, metric) -> the entry of `compare`.
         best: Metric -> the unlearning method that is separately best, or None.
     """
@@ -33,7 +35,9 @@ class Findings:
         self.roles = roles_of(results)
         self.yardstick = with_role("yardstick", results)
         self.retrained = len(by_seed(self.rows, self.yardstick, "fid"))
-        self.means = {(e["method"], e["metric"]): e for e in summarize(self.rows)}
+        entries = [*summarize(self.rows), *residual_shares(results)]
+        self.means = {(e["method"], e["metric"]): e for e in entries}
+        self.described = descriptions(results)
         self.places = {(e["method"], e["metric"]): e for e in compare(results)}
         candidates = [row for row in self.rows if self.roles[row["method"]] == "method"]
         self.best = {c.metric: best(candidates, c.metric) for c in COLUMNS if c.better}
@@ -74,6 +78,12 @@ class Findings:
             return ""
         percent = metric == "seconds" and ratio < 9.995
         return f"{100 * ratio:.3g} %" if percent else times(ratio)
+
+    def share_text(self, method: str, metric: str) -> str:
+        """Returns what follows a mean: the ratio of seconds, the interval of rho."""
+        if metric == RHO:
+            return interval_text(self.mean(method, metric))
+        return self.ratio_text(method, metric) if metric == "seconds" else ""
 
     def worst_bound(self, method: str) -> float | None:
         """Returns the largest binomial 95 % upper bound of fratio among the seeds."""

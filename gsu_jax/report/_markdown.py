@@ -15,7 +15,8 @@ def markdown_table(results: Mapping[str, Any]) -> str:
 
     Cells are mean ± sample deviation over seeds; ● inside, ▲ above, ▼ below the 95 % prediction
     interval of the retrained models; bold if the interval of a method lies apart from all others on
-    the better side. Date, hardware, commit and versions are those of the results.
+    the better side. Date, hardware, commit and versions are those of the results. Where the results
+    have phi, a list says how each method's models describe the forgotten images.
 
     Args:
         results: As in results.json.
@@ -45,7 +46,9 @@ def markdown_table(results: Mapping[str, Any]) -> str:
         cells[1:1] = [number(found.worst_bound(method))] * bounded
         name = method if found.roles[method] == "method" else f"**{method}**"
         lines.append(f"| {name} | {' | '.join(cells)} | {found.seeds(method)} |")
-    return "\n".join([made_with(results), "", *lines, "", legend(results, found), ""])
+    says = [f"- {method}: {verdict} ({figures})." for method, verdict, figures in found.described]
+    says[:0] = ["", "Forgotten images:", ""] if says else []
+    return "\n".join([made_with(results), "", *lines, "", legend(results, found), *says, ""])
 
 
 def shown_columns(found: Findings) -> list[Column]:
@@ -74,7 +77,7 @@ def parts(found: Findings, method: str, column: Column) -> Parts:
     mean, deviation = mean_and_deviation(found.mean(method, metric))
     if mean == NONE:
         return Parts("diverged" if column == found.columns[0] and found.diverged(method) else NONE)
-    share = found.ratio_text(method, metric) if metric == "seconds" else ""
+    share = found.share_text(method, metric)
     return Parts(
         mean,
         method == found.best.get(metric),
@@ -116,6 +119,8 @@ def legend(results: Mapping[str, Any], found: Findings) -> str:
             "● inside, ▲ above, ▼ below the 95 % prediction interval of "
             f"{found.retrained} retrained models"
         )
+    if found.described:
+        lines.append("rho: 0 as retrained, 1 as before, with its 95 % bootstrap interval")
     if any(found.best.values()):
         lines.append("bold: best, if 95 % bootstrap intervals over seeds separate")
     if reference.get("samples"):

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from gsu_jax.metrics import LARGER_IS_BETTER, by_seed, prediction_interval
 from gsu_jax.report._columns import ABOVE, BELOW, COLUMNS, INSIDE
 from gsu_jax.report._comparison import COSTS, RIVALS
+from gsu_jax.report._described import AS_RETRAINED, OPEN, RHO, verdict_of
 from gsu_jax.report._findings import Findings
 from gsu_jax.report._numbers import NONE, mean_and_deviation, number, plus_minus
 
@@ -118,11 +119,14 @@ def _note(found: Findings, method: str, metric: str) -> str:
     if metric == "fratio":
         high = found.means[method, metric]["high"]
         return "" if high is None else f"mean ≤ {number(high)}"
-    return found.ratio_text(method, metric)
+    return found.share_text(method, metric) or found.ratio_text(method, metric)
 
 
 def _grade(found: Findings, method: str, metric: str) -> str:
     """A color beside the mark: as retrained or better, near, or neither."""
+    if metric == RHO:
+        verdict = verdict_of(found.means[method, metric])
+        return {AS_RETRAINED: "good", OPEN: ""}.get(verdict, "poor")
     place = found.place(method, metric)
     if place is None or found.roles[method] != "method":
         return ""

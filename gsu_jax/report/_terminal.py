@@ -1,11 +1,13 @@
 """The results as plain text."""
 
 import io
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gsu_jax.checks import import_extra
 from gsu_jax.report._columns import MARKS
+from gsu_jax.report._described import RHO
 from gsu_jax.report._findings import Findings
 from gsu_jax.report._numbers import number, plus_minus
 
@@ -55,7 +57,8 @@ def terminal_table(results: Mapping[str, Any], *, width: int | None = None) -> s
         if not blocks or (width and _width([names, *blocks[-1], *group]) > width):
             blocks.append([])
         blocks[-1] += group
-    return "\n\n".join([*(_text([names, *block]) for block in blocks), *_legend(found, width)])
+    tables = [_text([names, *block]) for block in blocks]
+    return "\n\n".join([*tables, *_legend(found, width), *_described(found, width)])
 
 
 def _groups(found: Findings) -> list[list[Column]]:
@@ -65,10 +68,7 @@ def _groups(found: Findings) -> list[list[Column]]:
         entries = [found.mean(method, metric) for method in found.methods]
         if not any((method, metric) in found.means for method in found.methods):
             continue
-        places = [
-            f"{found.ratio_text(method, metric)} {MARKS[found.place(method, metric)]}".strip()
-            for method in found.methods
-        ]
+        places = [_beside(found, method, metric) for method in found.methods]
         means = Column(title, [*map(plus_minus, entries)])
         groups.append([means, Column("", places)] if any(places) else [means])
         if metric == "fratio":
@@ -76,6 +76,21 @@ def _groups(found: Findings) -> list[list[Column]]:
             worst = [number(found.worst_bound(method)) for method in found.methods]
             groups += [[Column("mean up to", bounds)], [Column("worst 95%", worst)]]
     return [*groups, [Column("seeds", [*map(found.seeds, found.methods)])]]
+
+
+def _beside(found: Findings, method: str, metric: str) -> str:
+    """The ratio and the mark of a mean, or the interval of rho."""
+    if metric == RHO:
+        return found.share_text(method, metric)
+    return f"{found.ratio_text(method, metric)} {MARKS[found.place(method, metric)]}".strip()
+
+
+def _described(found: Findings, width: int | None) -> list[str]:
+    lines = [f"{method}: {verdict} ({figures})" for method, verdict, figures in found.described]
+    wrapped = [textwrap.fill(f"  {x}", width or UNLIMITED, subsequent_indent="    ") for x in lines]
+    return ["\n".join(["forgotten images (rho: 0 as retrained, 1 as before):", *wrapped])] * bool(
+        lines
+    )
 
 
 def _table(columns: Sequence[Column]) -> "Table":

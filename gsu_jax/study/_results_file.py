@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from gsu_jax.report import compare, read_results, summarize, write_results
+from gsu_jax.report import compare, read_results, residual_shares, summarize, write_results
 from gsu_jax.runtime import all_gather_json, on_first_process
 from gsu_jax.storage import differences
 from gsu_jax.study._method_records import without_retired
@@ -36,7 +36,8 @@ class ResultsFile:
 
     def save(self) -> None:
         """Writes the content, with its summary and comparison, whole or not at all."""
-        self.content["summary"] = summarize(self.content["rows"])
+        shares = residual_shares(self.content)
+        self.content["summary"] = [*summarize(self.content["rows"]), *shares]
         self.content["comparison"] = compare(self.content)
         self._write()
 

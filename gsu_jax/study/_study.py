@@ -15,6 +15,7 @@ from gsu_jax.runtime import check_processes, on_first_process, stage
 from gsu_jax.storage import check_lender, exclusive
 from gsu_jax.study._checkpointed_runs import named_key
 from gsu_jax.study._config import StudyConfig
+from gsu_jax.study._evidence import add_evidence
 from gsu_jax.study._given import check_given
 from gsu_jax.study._judge import Judge, check_gate, train_judge
 from gsu_jax.study._logger import Logger, check_loggers, send
@@ -50,7 +51,8 @@ def run_study(
 
     Every model is kept as a checkpoint. A run that was killed resumes when it is started again,
     with the results of a run that never stopped; a finished study returns at once. More seeds or
-    methods, or a larger ensemble of retrained models, extend a study.
+    methods, or a larger ensemble of retrained models, extend a study. Rows of an earlier release
+    get phi where their checkpoint is there.
 
     Args:
         config: what the study is.
@@ -144,6 +146,7 @@ def complete(study: Study, unlearn_row: Unlearn) -> None:
                 values = measure(metrics, study.setup.model, params, seed)
                 study.results.add_to_row(method.title, seed, values)
                 advance(1)
+    add_evidence(study, unlearn_row)
     report = study.store.folder / "report.html"
     if study.results.is_newer_than(report):
         _write_report(report, study, unlearn_row)

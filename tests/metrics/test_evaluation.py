@@ -10,6 +10,7 @@ from linear_gaussian import JUDGE, JUDGE_PARAMS, MODEL, PARAMS, SHAPE, images, r
 from linear_gaussian import negative_elbo as closed_form
 
 from gsu_jax.metrics import (
+    EVIDENCE_METRICS,
     METRICS,
     evaluate,
     feature_ratio,
@@ -19,6 +20,7 @@ from gsu_jax.metrics import (
 )
 
 NOTHING = dict.fromkeys(METRICS) | {"diverged": True}
+NO_LIKELIHOOD = dict.fromkeys(("nelbo_retain", "nelbo_forget", *EVIDENCE_METRICS))
 DARKER = PARAMS | {"bias": PARAMS["bias"] - 5}
 
 
@@ -191,7 +193,7 @@ def test_no_forgotten_test_image_gives_no_nelbo_forget(test_set):
 
 def test_model_without_elbo_has_not_diverged(reference, row):
     sampler = dataclasses.replace(MODEL, encode=None, decode=None, log_likelihood=None)
-    assert run(sampler, PARAMS, reference) == row | {"nelbo_retain": None, "nelbo_forget": None}
+    assert run(sampler, PARAMS, reference) == row | NO_LIKELIHOOD
 
 
 def test_many_models_compile_once(reference):
@@ -240,8 +242,17 @@ def test_large_finite_values_are_numbers(reference):
 def test_overflowing_nelbo_keeps_sample_metrics(reference, row):
     # The posterior mean is finite, its square is not.
     broken = PARAMS | {"encoder": np.float32(1e25) * PARAMS["encoder"]}
+    found = run(MODEL, broken, reference)
+    # The decoder is whole, so its evidence is too.
+    assert found["phi_forget"] == pytest.approx(row["phi_forget"], abs=0.02)
+    evidence = {name: found[name] for name in EVIDENCE_METRICS}
     overflowed = {"nelbo_retain": None, "nelbo_forget": None, "diverged": True}
-    assert run(MODEL, broken, reference) == row | overflowed
+    assert found == row | evidence | overflowed
+
+
+def test_rows_without_phi_are_the_same_but_for_it(reference, row):
+    found = run(MODEL, PARAMS, reference, phi_images=0)
+    assert found == row | dict.fromkeys(EVIDENCE_METRICS)
 
 
 def test_too_few_samples_are_refused(reference):
