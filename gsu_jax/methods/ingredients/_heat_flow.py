@@ -109,9 +109,7 @@ def train_latent_guide(
         )
     )
     guide = LatentGuide(kernels, tuple(map(jnp.zeros, sizes[1:])), jnp.zeros(()))
-    (guide, _), _ = jax.lax.scan(
-        step, (guide, optimizer.init(guide)), jax.random.split(key, steps)
-    )
+    (guide, _), _ = jax.lax.scan(step, (guide, optimizer.init(guide)), jax.random.split(key, steps))
     return guide.harder(jnp.log(odds))
 
 

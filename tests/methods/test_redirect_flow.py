@@ -1,0 +1,146 @@
+"""Redirect along the heat flow: its map against closed forms, and where its gradients go."""
+
+import gaussian_vae
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import assert_trees_close, vector
+from linear_autoencoder import images
+from method_steps import KEY, batch_of
+
+from gsu_jax import RedirectFlow, unlearn
+from gsu_jax.data import ImageSet
+from gsu_jax.methods.ingredients import heat_flow, train_latent_guide
+from gsu_jax.models import Posteriors
+
+MODEL = gaussian_vae.MODEL
+FORGET, RETAIN = images(2, 10, offset=0.3), images(3, 90)
+SMALL = RedirectFlow(latents=256, drawn=16, guide_steps=20)
+
+
+@pytest.fixture(scope="module")
+def params():
+    return MODEL.init(jax.random.key(1))
+
+
+@pytest.fixture(scope="module")
+def prepared(params):
+    sets = ImageSet.of(FORGET), ImageSet.of(RETAIN)
+    return jax.jit(lambda params: SMALL.prepare(MODEL, params, *sets, KEY))(params)
+
+
+def affine_guide(slope, offset):
+    """Log odds that grow along the first axis and fade with the time."""
+
+    def guide(z, t):
+        return slope * jnp.exp(-t) * z[..., 0] + offset
+
+    return guide
+
+
+@pytest.mark.parametrize("offset", [-2.0, 0.0])
+def test_the_heat_flow_carries_a_mixture_to_its_retained_half(offset):
+    """Of pi N(m, s^2) + (1 - pi) N(-m, s^2) with variance 1 in all, the map leaves the second."""
+    m, share = 0.8, 1 / (1 + np.exp(-offset))
+    variance = 1 - 4 * share * (1 - share) * m**2  # so that the mixture has variance 1
+
+    def guide(z, t):  # both halves stay Gaussian: means m e^-t, variance 1 - e^-2t (1 - variance)
+        spread = 1 - jnp.exp(-2 * t) * (1 - variance)
+        shrunk = 2 * m * jnp.exp(-t) / spread
+        return shrunk * z[..., 0] + offset
+
+    rng = np.random.default_rng(0)
+    forgotten = rng.random(20_000) < share
+    z = np.where(forgotten, m, -m) + np.sqrt(variance) * rng.standard_normal(20_000)
+    z = np.stack([z, rng.standard_normal(20_000)], axis=1).astype(np.float32)
+    moved = np.asarray(heat_flow(guide, jnp.asarray(z), steps=64))
+    np.testing.assert_allclose(moved[:, 0].mean(), -m, atol=0.06)
+    np.testing.assert_allclose(moved[:, 0].var(), variance, atol=0.08)
+    np.testing.assert_array_equal(moved[:, 1], z[:, 1])  # the guide does not see this axis
+
+
+def test_a_harder_guide_moves_latents_further():
+    z = jax.random.normal(jax.random.key(0), (512, 2))
+    lengths = [
+        float(jnp.abs(heat_flow(affine_guide(2.0, offset), z) - z).mean()) for offset in (-3, 0, 3)
+    ]
+    assert lengths == sorted(lengths)
+    assert lengths[0] < 0.5 * lengths[2]
+
+
+def test_the_guide_learns_the_log_odds_and_the_prior_of_the_data():
+    """Latents N(+-1, 1) in one of three axes: h_0(z) = 2 z + log odds."""
+    zeros = jnp.zeros((4096, 3))
+    forget = Posteriors(zeros.at[:, 0].set(1.0), zeros)
+    retain = Posteriors(zeros.at[:, 0].set(-1.0), zeros)
+    guide = train_latent_guide(forget, retain, 0.1, KEY, steps=400)
+    z = jnp.zeros((3, 3)).at[:, 0].set(jnp.array([-1.0, 0.0, 1.0]))
+    expected = 2 * z[:, 0] + np.log(0.1)
+    np.testing.assert_allclose(guide(z, jnp.zeros(())), expected, atol=0.4)
+    far = guide(z, jnp.full((), 3.0)) - np.log(0.1)
+    assert float(jnp.abs(far).max()) < 0.5  # noise has hidden which set a latent is of
+
+
+def test_a_margin_is_added_to_the_log_odds(prepared):
+    z = jnp.ones((2, prepared.z.shape[1]))
+    harder = prepared.guide.harder(1.5)(z, jnp.zeros(()))
+    np.testing.assert_allclose(harder, prepared.guide(z, jnp.zeros(())) + 1.5, rtol=1e-5)
+
+
+def test_latents_that_move_are_drawn_more_often(prepared):
+    probabilities = np.diff(np.asarray(prepared.cumulative), prepend=0.0)
+    distances = np.linalg.norm(np.asarray(prepared.moved - prepared.z), axis=1)
+    assert np.corrcoef(probabilities, distances)[0, 1] > 0.99
+    np.testing.assert_allclose(prepared.cumulative[-1], 1.0, rtol=1e-5)
+
+
+def test_what_is_described_gets_no_gradient_from_padding(params, prepared):
+    def updates(mask):
+        batch = batch_of(FORGET, RETAIN[:8])
+        visited = batch.visited._replace(mask=jnp.asarray(mask, jnp.float32))
+        return SMALL.gradients(MODEL, prepared, params, batch._replace(visited=visited), KEY)
+
+    kept = [1.0] * 6 + [0.0] * 4
+    darker = FORGET.copy()
+    darker[6:] = 0.0
+    batch = batch_of(darker, RETAIN[:8])
+    visited = batch.visited._replace(mask=jnp.asarray(kept, jnp.float32))
+    other = SMALL.gradients(MODEL, prepared, params, batch._replace(visited=visited), KEY)
+    assert_trees_close(updates(kept).updates, other.updates, rtol=1e-5)
+
+
+def test_without_the_described_terms_the_encoder_gets_no_gradient(params, prepared):
+    drawn_alone = RedirectFlow(latents=256, drawn=16, guide_steps=20, described_weight=0.0)
+    step = drawn_alone.gradients(MODEL, prepared, params, batch_of(FORGET, RETAIN[:8]), KEY)
+    np.testing.assert_array_equal(vector(step.updates["encoder"]), 0.0)
+    assert np.abs(vector(step.updates["decoder"])).max() > 0.0
+    both = SMALL.gradients(MODEL, prepared, params, batch_of(FORGET, RETAIN[:8]), KEY)
+    assert np.abs(vector(both.updates["encoder"])).max() > 0.0
+
+
+def test_a_trained_decoder_that_draws_along_the_flow_has_nothing_left_to_learn(params, prepared):
+    """Where T is the identity, the loss at the trained parameters is at its minimum."""
+    still = prepared._replace(moved=prepared.z)
+    alone = RedirectFlow(latents=256, drawn=16, guide_steps=20, described_weight=0.0)
+    step = alone.gradients(MODEL, still, params, batch_of(FORGET, RETAIN[:8]), KEY)
+    assert np.abs(vector(step.updates)).max() < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"described_weight": -1.0}, "described_weight.*-1"),
+        ({"drawn": 0}, "drawn.*0"),
+        ({"when": "allways"}, "when.*'always'"),
+    ],
+)
+def test_settings_outside_their_range_are_named(settings, message):
+    with pytest.raises(ValueError, match=message):
+        RedirectFlow(**settings)
+
+
+def test_one_image_can_be_forgotten(params):
+    result = unlearn(MODEL, params, FORGET[:1], RETAIN, method=SMALL, key=KEY, epochs=12)
+    assert result.steps == 12
+    assert all(np.isfinite(x).all() for x in result.history.values())
