@@ -45,10 +45,10 @@ def test_digits_prints_its_table_and_where_the_report_is(digits):
     assert rows == [
         "before",
         "retrain",
-        "fine_tune",
         "gradient_ascent",
         "gradient_surgery",
         "redirect_surgery",
+        "redirect_flow",
     ]
     assert printed.splitlines()[-1] == f"report: {out / 'report.html'}"
 
@@ -71,6 +71,19 @@ def test_redirect_surgery_forgets_a_digit_and_keeps_the_others(digits):
     retained = mean(results, "retrain", "nelbo_retain")
     assert mean(results, "redirect_surgery", "nelbo_retain") < 1.15 * retained
     assert mean(results, "redirect_surgery", "fid_retain") < mean(results, "before", "fid_retain")
+
+
+def test_redirect_flow_draws_and_describes_a_forgotten_digit_as_rarely_as_a_retrained_model(digits):
+    results = tiny_study.read(digits[0])
+    # Three seeds: fratio 0.002 to 0.007 (retrained 0.005), rho -0.11 to 0.11.
+    assert mean(results, "redirect_flow", "fratio") < 0.015
+    assert mean(results, "redirect_flow", "nelbo_retain") < 1.03 * mean(
+        results, "retrain", "nelbo_retain"
+    )
+    before, retrained, flow = (
+        mean(results, method, "phi_forget") for method in ("before", "retrain", "redirect_flow")
+    )
+    assert -0.4 < (flow - retrained) / (before - retrained) < 0.4
 
 
 def test_surgery_costs_the_retained_digits_less_than_ascent(digits):

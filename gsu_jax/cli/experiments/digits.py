@@ -17,10 +17,10 @@ CONFIG = StudyConfig(
 ROWS = (
     "before",
     "retrain",
-    "fine_tune",
     "gradient_ascent",
     "gradient_surgery",
     "redirect_surgery",
+    "redirect_flow",
 )
 
 
