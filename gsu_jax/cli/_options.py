@@ -50,14 +50,18 @@ def in_options(message: str, arguments: Any) -> str:
         >>> from gsu_jax.cli._run import Arguments
         >>> in_options("Give image_size= to resize them, and leave holdout=0 out", Arguments)
         'Give --size to resize them, and leave --holdout 0 out'
+        >>> in_options('tfds.builder("mnist", data_dir="here")', Arguments)
+        'tfds.builder("mnist", data_dir="here")'
     """
     known = {field.name for field in fields(arguments)}
     for argument, field in FIELDS.items():
         if field in known:
             option = _option(field)
             # Python is quoted as it is: load(..., holdout=0).
-            message = re.sub(rf"(?<!\.\.\., )\b{argument}=(?=\w)", f"{option} ", message)
-            message = re.sub(rf"\b{argument}=(?!\w)|(?:^|(?<=: )){argument}\b", option, message)
+            message = re.sub(rf"(?<!, )\b{argument}=(?=\w)", f"{option} ", message)
+            message = re.sub(
+                rf"(?<!, )\b{argument}=(?!\w)|(?:^|(?<=: )){argument}\b", option, message
+            )
     return message
 
 

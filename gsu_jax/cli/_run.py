@@ -22,7 +22,8 @@ class Arguments:
     """What to forget: a class ("cat"), several ("cat,dog"), an attribute ("indoors"), or single
     images ("files:cat/17.png,@LIST", "indices:0,5")."""
     out: Annotated[Path | None, arg(metavar="DIR")] = None
-    """Where results go; by default runs/ and the name of the images. The same command resumes."""
+    """Where results go; by default runs/ and the name of the images, and "-quick" for a smoke
+    test. The same command resumes."""
     methods: tuple[str, ...] = ("before", "retrain", "gradient_surgery", "redirect_surgery")
     """Rows of the table: "all", or names."""
     seeds: int = 1
@@ -72,9 +73,12 @@ def run(arguments: Arguments) -> str:
     changes = {name: value for name, value in given.items() if value is not None}
     if arguments.pretraining_epochs is not None:
         changes["pretraining"] = replace(study.pretraining, epochs=arguments.pretraining_epochs)
-    arguments = replace(arguments, out=arguments.out or Path("runs") / source.name)
+    folder = f"{source.name}-quick" if arguments.quick else source.name
+    arguments = replace(arguments, out=arguments.out or Path("runs") / folder)
     table = run_and_print(replace(study, **changes), source, arguments, known)
-    return f"{table}\n--quick: a smoke test, the figures mean nothing" if arguments.quick else table
+    return (
+        f"--quick: a smoke test, the figures mean nothing\n\n{table}" if arguments.quick else table
+    )
 
 
 def main() -> None:

@@ -101,7 +101,13 @@ def _judge_batch(judge, judge_params, images):
 
 
 def _predict(judge, judge_params, images):
-    logits, features = judge.apply(judge_params, scale_images(images))
+    found = judge.apply(judge_params, scale_images(images))
+    if not (isinstance(found, tuple) and len(found) == 2):
+        raise TypeError(
+            f"judge.apply must return Prediction(logits, features), got {type(found).__name__}; "
+            "a judge without features of its own may give its logits for both"
+        )
+    logits, features = found
     return Prediction(logits.astype(jnp.float32), features.astype(jnp.float32))
 
 

@@ -13,14 +13,17 @@ def check_config(argument: str, kinds: tuple[type, ...], config: Any) -> None:
         raise TypeError(f"{argument} must be one of {known}, got {type(config).__name__}")
 
 
-def _check_sizes(**sizes: tuple[int, ...]) -> None:
-    for name, values in sizes.items():
+def _check_sizes(config: Any, *names: str) -> None:
+    """Checks fields that hold sizes, and makes tuples of lists, since configs are hashed."""
+    for name in names:
+        values = getattr(config, name)
         if not isinstance(values, tuple | list):
             raise TypeError(f"{name} must be a tuple of integers, got {values!r}")
         for value in values:
             checks.integer(**{f"each of {name}": value})
         if not values or min(values) < 1:
             raise ValueError(f"{name} must hold positive sizes, got {values}")
+        object.__setattr__(config, name, tuple(values))
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class AllCNNConfig:
     def __post_init__(self) -> None:
         checks.at_least(2, classes=self.classes)
         checks.at_least(1, channels=self.channels)
-        _check_sizes(widths=self.widths)
+        _check_sizes(self, "widths")
         if len(self.widths) != 2:
             raise ValueError(
                 "widths must be two sizes such as (16, 32), of the first three convolutions and of "
@@ -88,7 +91,7 @@ class VAEConfig:
     dtype: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
-        _check_sizes(image_shape=self.image_shape, widths=self.widths)
+        _check_sizes(self, "image_shape", "widths")
         if len(self.image_shape) != 3:
             raise ValueError(
                 f"image_shape must be (height, width, channels), got {self.image_shape}"

@@ -72,7 +72,8 @@ def descriptions(results: Mapping[str, Any]) -> list[Description]:
         if verdict == AS_RETRAINED:
             figures += f"; {_equality(results, entry['method'])}"
         elif verdict == OPEN:
-            figures += f"; crosses ±{LIMIT}, run more seeds"
+            crosses = "" if entry["low"] is None else f"crosses ±{LIMIT}, "
+            figures += f"; {crosses}run more seeds"
         found.append(Description(entry["method"], verdict, figures))
     return found
 

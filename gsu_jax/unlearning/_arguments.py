@@ -139,7 +139,8 @@ def _is_finite(leaf: jax.Array) -> bool:
 @functools.cache
 def _warn(method: str, steps: int) -> None:
     log.warning(
-        "%s takes %d step(s) in all, which changes little. Give a smaller batch_size, or epochs=%d",
+        "%s takes %d step(s) in all, which changes little. Give epochs=%d; with several examples a "
+        "smaller batch_size makes more steps too",
         method, steps, -(-50 // steps),
     )  # fmt: skip
 

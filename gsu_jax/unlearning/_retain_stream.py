@@ -97,11 +97,12 @@ def is_stream(retain: Any) -> bool:
     if (
         is_leaf
         and not is_images(retain)
-        and (hasattr(retain, "__iter__") or hasattr(retain, "__getitem__"))
+        and (hasattr(retain, "__iter__") or hasattr(retain, "__getitem__") or callable(retain))
     ):
+        fix = "the iterator that it returns" if callable(retain) else "iter(retain)"
         raise TypeError(
             f"retain must be arrays or an iterator of batches, got {type(retain).__name__}; give "
-            "iter(retain)"
+            f"{fix}"
         )
     return False
 

@@ -119,6 +119,7 @@ def test_an_error_names_the_folder_once(run, tmp_path):
 def test_a_smoke_test_of_a_folder_runs_from_files_to_report(run, tmp_path):
     status, printed, _ = run("photos --forget bright --quick --methods before gradient_surgery")
     assert status == 0
-    assert printed.splitlines()[-1] == "report: runs/photos/report.html"
-    results = json.loads((tmp_path / "runs/photos/results.json").read_text())
+    assert printed.splitlines()[-1] == "report: runs/photos-quick/report.html"
+    assert "the figures mean nothing" in printed
+    results = json.loads((tmp_path / "runs/photos-quick/results.json").read_text())
     assert [row["method"] for row in results["rows"]] == ["before", "gradient_surgery"]

@@ -65,3 +65,11 @@ def test_uint8_samples_are_judged_as_the_floats_they_stand_for(caplog):
     as_floats = drawing(lambda n: jnp.broadcast_to(level / np.float32(255), (n, *image)))
     assert run(as_bytes) == pytest.approx(run(as_floats), rel=1e-6)
     assert not caplog.records
+
+
+def test_a_judge_that_returns_one_array_is_named():
+    judge = dataclasses.replace(JUDGE, apply=lambda params, x: x.mean((1, 2)))
+    x = images(60)
+    labels = np.zeros(60, int)
+    with pytest.raises(TypeError, match=r"judge\.apply.*Prediction\(logits, features\)"):
+        make_reference(judge, JUDGE_PARAMS, x, labels, labels == 1, feature=1)

@@ -50,3 +50,9 @@ def test_classifier_config_refuses(config, settings, message):
 def test_widths_are_integers_in_a_tuple(config, widths, got):
     with pytest.raises(TypeError, match=f"widths must be.*{got}"):
         config(widths=widths)
+
+
+def test_sizes_given_as_a_list_become_a_tuple():
+    config = MLPVAEConfig(image_shape=[8, 8, 1], widths=[16])
+    assert config == MLPVAEConfig(image_shape=(8, 8, 1), widths=(16,))
+    assert hash(config) == hash(MLPVAEConfig(image_shape=(8, 8, 1), widths=(16,)))

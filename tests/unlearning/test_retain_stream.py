@@ -80,6 +80,11 @@ def test_a_loader_is_not_read_as_an_array():
         run(Loader())
 
 
+def test_a_function_that_makes_batches_is_to_be_called():
+    with pytest.raises(TypeError, match=r"retain.*function.*the iterator that it returns"):
+        run(lambda: batches(4))
+
+
 def test_methods_that_prepare_see_the_first_batches():
     result = run(batches(4, 64), "synaptic_dampening")
     assert result.steps == 0
