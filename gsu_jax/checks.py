@@ -60,6 +60,19 @@ def integer(**values: Any) -> None:
             raise TypeError(f"{name} must be an integer, got {value!r}")
 
 
+def random_key(**values: Any) -> None:
+    """Raises TypeError for a value that is no JAX random key."""
+    for name, value in values.items():
+        is_array = isinstance(value, jax.Array | np.ndarray)
+        if not is_array or not (
+            jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key) or value.dtype == np.uint32
+        ):
+            raise TypeError(
+                f"{name} must be a JAX random key, got {value!r}; give jax.random.key(0), or "
+                "another seed"
+            )
+
+
 def choice(choices: Collection[str], otherwise: str = "", /, **values: Any) -> None:
     """Raises ValueError for a value that is not in `choices`, with the nearest of them.
 

@@ -91,6 +91,7 @@ def evaluate(
             `reference`, or it cannot take `reference.examples`.
     """
     checks.at_least(2, samples=samples)
+    checks.random_key(key=key)
     check_model(model, params, reference)
     row: dict[str, float | bool | None] = dict.fromkeys(METRICS)
     if reference.listed is not None:

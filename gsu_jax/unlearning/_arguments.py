@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from gsu_jax.checks import random_key
 from gsu_jax.data import Examples, check_examples, check_pair, is_images, number_of
 from gsu_jax.methods import METHODS, Method, check_method, get_method
 from gsu_jax.models import GenerativeModel, Params
@@ -46,10 +47,7 @@ def check_run(model: Any, params: Any, method: str | Method, key: Any, optimizer
             "params and key must have values, got traced ones: unlearn compiles its own programs; "
             "call it outside jax.jit, jax.grad and jax.vmap"
         )
-    if not _is_key(key):
-        raise TypeError(
-            f"key must be a JAX random key, got {key!r}; give jax.random.key(0), or another seed"
-        )
+    random_key(key=key)
     if not isinstance(optimizer, optax.GradientTransformation | None):
         raise TypeError(f"optimizer must be an optax transform, got {optimizer!r}")
     return method
@@ -186,9 +184,3 @@ def _digest(leaves: list[np.ndarray], row: int) -> bytes:
     for x in leaves:
         digest.update(x[row].data)
     return digest.digest()
-
-
-def _is_key(key: Any) -> bool:
-    if not isinstance(key, jax.Array | np.ndarray):
-        return False
-    return jnp.issubdtype(key.dtype, jax.dtypes.prng_key) or key.dtype == np.uint32

@@ -73,3 +73,11 @@ def test_a_judge_that_returns_one_array_is_named():
     labels = np.zeros(60, int)
     with pytest.raises(TypeError, match=r"judge\.apply.*Prediction\(logits, features\)"):
         make_reference(judge, JUDGE_PARAMS, x, labels, labels == 1, feature=1)
+
+
+def test_a_seed_in_place_of_a_key_is_named():
+    x = images(60)
+    labels = (x.mean((1, 2, 3)) > 0.5).astype(int)
+    reference = make_reference(JUDGE, JUDGE_PARAMS, x, labels, labels == 1, feature=1)
+    with pytest.raises(TypeError, match=r"key must be a JAX random key, got 1; give jax\.random"):
+        evaluate(MODEL, PARAMS, JUDGE, JUDGE_PARAMS, reference, 1, samples=20)
