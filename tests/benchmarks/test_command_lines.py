@@ -27,7 +27,7 @@ from benchmark_program import FOLDER, run_benchmark
         ("cold.py", "--method ascend", "unknown method 'ascend'"),
         ("cold.py", "--rounds 0", "rounds must be at least 1"),
         ("data.py", "--rounds 0", "rounds must be at least 1"),
-        ("data.py", "--datasets mnist --data-dir none", "Give data_dir= (--data-dir)"),
+        ("data.py", "--datasets mnist --data-dir none", "Give data_dir= or"),
         ("peers.py", "--rounds 0", "rounds must be at least 1"),
         ("run.py", "--only speed", "no benchmark 'speed'"),
     ],
