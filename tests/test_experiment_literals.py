@@ -33,8 +33,9 @@ def test_script_can_take_the_models_of_another(scripts, name, lender):
     assert (borrower.dataset, borrower.epochs) == (config.dataset, config.epochs)
 
 
-def test_record_of_mnist138_is_that_of_earlier_releases(scripts):
-    assert scripts["mnist138"]["CONFIG"].record() == {
+def test_record_of_mnist138_without_a_second_judge_is_that_of_earlier_releases(scripts):
+    config = replace(scripts["mnist138"]["CONFIG"], second_judge=None)
+    assert config.record() == {
         "experiment": "mnist138",
         "dataset": "mnist",
         "forget": "1",
@@ -69,6 +70,16 @@ def test_record_of_mnist138_is_that_of_earlier_releases(scripts):
         "ensemble": 8,
         "samples": 10_000,
     }
+
+
+@pytest.mark.parametrize("name", ["digits", "mnist", "fashion", "mnist138", "faces"])
+def test_second_judge_is_of_another_architecture(scripts, name):
+    script = scripts[name]
+    configs = [script["CONFIG"]] if name != "faces" else [script["CELEB_A"], script["FAIRFACE"]]
+    for config in configs:
+        assert config.second_judge is not None
+        assert type(config.second_judge) is not type(config.judge)
+        assert config.second_judge_gate > 0.5
 
 
 def test_readings_are_rows_of_different_settings(scripts):

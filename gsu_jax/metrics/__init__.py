@@ -1,6 +1,12 @@
 """Metrics of samples and of likelihoods, and statistics over seeds."""
 
 from gsu_jax.metrics._best import LARGER_IS_BETTER, best, by_seed
+from gsu_jax.metrics._corrected_share import (
+    CorrectedShare,
+    Count,
+    JudgeErrors,
+    corrected_share,
+)
 from gsu_jax.metrics._coverage import coverage_density, neighbor_radii
 from gsu_jax.metrics._equivalence import Equivalence, equivalence_test
 from gsu_jax.metrics._evaluation import METRICS, evaluate
@@ -20,6 +26,12 @@ from gsu_jax.metrics._likelihood import negative_elbo
 from gsu_jax.metrics._paired import paired_test
 from gsu_jax.metrics._reference import Listed, Reference, listed_images, make_reference
 from gsu_jax.metrics._residual_share import ResidualShare, residual_share
+from gsu_jax.metrics._sample_metrics import (
+    CORRECTED_METRICS,
+    SECOND_METRICS,
+    corrected_fratio,
+    sample_metrics,
+)
 from gsu_jax.metrics._seeds import (
     Interval,
     bootstrap_interval,
@@ -28,9 +40,13 @@ from gsu_jax.metrics._seeds import (
 )
 
 __all__ = [
+    "CORRECTED_METRICS",
     "EVIDENCE_METRICS",
     "LARGER_IS_BETTER",
     "METRICS",
+    "SECOND_METRICS",
+    "CorrectedShare",
+    "Count",
     "DecoderEvidence",
     "Equivalence",
     "Feature",
@@ -38,12 +54,15 @@ __all__ = [
     "GaussianFit",
     "ImageResiduals",
     "Interval",
+    "JudgeErrors",
     "Listed",
     "Reference",
     "ResidualShare",
     "best",
     "bootstrap_interval",
     "by_seed",
+    "corrected_fratio",
+    "corrected_share",
     "coverage_density",
     "decoder_evidence",
     "equivalence_test",
@@ -64,4 +83,5 @@ __all__ = [
     "position",
     "prediction_interval",
     "residual_share",
+    "sample_metrics",
 ]

@@ -8,15 +8,12 @@ import numpy as np
 
 from gsu_jax import checks
 from gsu_jax.metrics._agreement import check_model, warn_of_range
-from gsu_jax.metrics._coverage import coverage_density
 from gsu_jax.metrics._evidence_metrics import EVIDENCE_METRICS, IMAGES, evidence_metrics
-from gsu_jax.metrics._feature_ratio import feature_ratio, mean_probability
-from gsu_jax.metrics._frechet import fit_gaussian, frechet_distance
-from gsu_jax.metrics._inception_score import inception_score
 from gsu_jax.metrics._judging import judge_samples
 from gsu_jax.metrics._likelihood import has_elbo, negative_elbo
 from gsu_jax.metrics._reference import Reference
-from gsu_jax.models import Classifier, GenerativeModel, Prediction
+from gsu_jax.metrics._sample_metrics import CORRECTED_METRICS, metrics_of_predictions
+from gsu_jax.models import Classifier, GenerativeModel
 
 METRICS = (
     "fratio",
@@ -30,6 +27,7 @@ METRICS = (
     "coverage",
     "density",
     *EVIDENCE_METRICS,
+    *CORRECTED_METRICS,
 )
 
 
@@ -51,8 +49,10 @@ def evaluate(
     `fratio_probability` the mean probability that it gives this class; both are None if single
     images are forgotten. `fid` compares with all test
     images; `fid_retain`, `coverage` and `density` compare with the retained ones. `nelbo_retain`
-    and `nelbo_forget` are means over test images, in nats at beta = 1. The last four metrics are
-    those of `evidence_metrics`: what the decoder alone knows.
+    and `nelbo_forget` are means over test images, in nats at beta = 1. `phi_retain` to
+    `phi_flagged` are those of `evidence_metrics`: what the decoder alone knows. The last three are
+    the `corrected_share` of fratio and its interval, for the errors that the judge makes on test
+    images; None if these do not show the class, or the judge does not tell it apart.
 
     If single images are forgotten, `nelbo_forget` is their own mean, and `nelbo_gap` is this mean
     minus that of test images of the same classes. A model that knows the listed images describes
@@ -106,7 +106,7 @@ def evaluate(
     if not finite:
         return row | {"diverged": True}
     warn_of_range(model, judged.least, judged.largest)
-    row |= _of_samples(predictions, reference)
+    row |= metrics_of_predictions(predictions, reference)
     tested = (reference.examples, reference.forgotten, reference.listed)
     row |= evidence_metrics(model, params, *tested, images=phi_images)
     if not has_elbo(model):
@@ -119,34 +119,6 @@ def evaluate(
         means["nelbo_forget"] = _finite(own.mean())
         means["nelbo_gap"] = _finite(own.mean() - weights @ nelbo)
     return row | means | {"diverged": None in means.values()}
-
-
-def _of_samples(predictions: Prediction, reference: Reference) -> dict[str, float]:
-    """The metrics that need the judge's finite predictions on the samples alone."""
-    logits, features = predictions
-    log_probabilities = _log_softmax(logits)
-    feature, ratios = reference.feature, {}
-    if feature is not None:
-        ratio = feature_ratio(logits.argmax(axis=1), feature)
-        ratios = {
-            "fratio": ratio.ratio,
-            "fratio_upper95": ratio.upper95,
-            "fratio_probability": mean_probability(log_probabilities, feature),
-        }
-    fit = fit_gaussian(features)
-    coverage, density = coverage_density(
-        reference.retained_features,
-        features,
-        reference.neighbors,
-        radii=reference.retained_radii,
-    )
-    return ratios | {
-        "inception_score": inception_score(log_probabilities),
-        "fid": frechet_distance(fit, reference.test_fit),
-        "fid_retain": frechet_distance(fit, reference.retained_fit),
-        "coverage": coverage,
-        "density": density,
-    }
 
 
 def _mean_nelbos(nelbo: np.ndarray, forgotten: np.ndarray) -> dict[str, float | None]:
@@ -173,10 +145,3 @@ def _all_finite(tree: Any) -> bool:
 @jax.jit
 def _leaves_finite(leaves):
     return jnp.all(jnp.asarray([jnp.isfinite(leaf).all() for leaf in leaves]))
-
-
-def _log_softmax(logits: np.ndarray) -> np.ndarray:
-    # In float64, because differences of a diverged model's finite logits can overflow float32.
-    logits = logits.astype(np.float64)
-    logits -= logits.max(axis=1, keepdims=True)
-    return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gsu_jax.data import Examples, check_examples, number_of
+from gsu_jax.metrics._corrected_share import Count, JudgeErrors
 from gsu_jax.metrics._coverage import neighbor_radii
 from gsu_jax.metrics._feature_ratio import Feature
 from gsu_jax.metrics._frechet import GaussianFit, fit_gaussian
@@ -74,6 +75,8 @@ class Reference:
         listed: The single images to forget; or None.
         feature_extractor: Name of the features, which reports print beside each Frechet distance.
         judge_accuracy: Accuracy of the judge on the test images.
+        judge_errors: How often the judge finds the forgotten class on forgotten and on retained
+            test images; None if single images are forgotten, or no test image shows the class.
     """
 
     test_fit: GaussianFit
@@ -88,6 +91,7 @@ class Reference:
     feature_extractor: str
     judge_accuracy: float
     listed: Listed | None = None
+    judge_errors: JudgeErrors | None = None
 
 
 def make_reference(
@@ -186,4 +190,16 @@ def make_reference(
         listed=listed,
         feature_extractor=judge.features,
         judge_accuracy=float(np.mean(logits.argmax(axis=1) == labels)),
+        judge_errors=_errors(logits.argmax(axis=1), forgotten, feature),
+    )
+
+
+def _errors(
+    predicted: np.ndarray, forgotten: np.ndarray, feature: Feature | None
+) -> JudgeErrors | None:
+    if feature is None or not forgotten.any():
+        return None
+    found = np.isin(predicted, feature)
+    return JudgeErrors(
+        *(Count(int(found[kind].sum()), int(kind.sum())) for kind in (forgotten, ~forgotten))
     )

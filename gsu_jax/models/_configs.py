@@ -26,6 +26,11 @@ def _check_sizes(config: Any, *names: str) -> None:
         object.__setattr__(config, name, tuple(values))
 
 
+def _check_image_shape(shape: tuple[int, ...]) -> None:
+    if len(shape) != 3:
+        raise ValueError(f"image_shape must be (height, width, channels), got {shape}")
+
+
 @dataclass(frozen=True)
 class AllCNNConfig:
     """Settings of `allcnn`.
@@ -92,10 +97,7 @@ class VAEConfig:
 
     def __post_init__(self) -> None:
         _check_sizes(self, "image_shape", "widths")
-        if len(self.image_shape) != 3:
-            raise ValueError(
-                f"image_shape must be (height, width, channels), got {self.image_shape}"
-            )
+        _check_image_shape(self.image_shape)
         checks.at_least(1, latent_size=self.latent_size)
         checks.at_least(0, beta=self.beta)
         checks.above(0, variance=self.variance)
@@ -213,5 +215,33 @@ class ResNetConfig:
         checks.in_range(0, 1, dropout=self.dropout)
 
 
+@dataclass(frozen=True)
+class MLPClassifierConfig:
+    """Settings of `mlp_classifier`.
+
+    Attributes:
+        image_shape: Height, width and channels of an image. A study sets it from its data.
+        classes: Number of classes. A study sets it from its data.
+        widths: Sizes of the hidden layers; the last are the features.
+
+    Raises:
+        TypeError: Sizes are not integers in a tuple.
+        ValueError: A setting is out of its range.
+
+    Example:
+        >>> MLPClassifierConfig(classes=10).widths
+        (256, 32)
+    """
+
+    image_shape: tuple[int, int, int] = (28, 28, 1)
+    classes: int = 2
+    widths: tuple[int, ...] = (256, 32)
+
+    def __post_init__(self) -> None:
+        checks.at_least(2, classes=self.classes)
+        _check_sizes(self, "image_shape", "widths")
+        _check_image_shape(self.image_shape)
+
+
 GENERATOR_CONFIGS = (MLPVAEConfig, ConvVAEConfig)
-CLASSIFIER_CONFIGS = (AllCNNConfig, ResNetConfig)
+CLASSIFIER_CONFIGS = (AllCNNConfig, ResNetConfig, MLPClassifierConfig)

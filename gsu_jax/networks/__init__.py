@@ -9,12 +9,14 @@ from gsu_jax.models import (
     AllCNNConfig,
     ConditionalVAEConfig,
     ConvVAEConfig,
+    MLPClassifierConfig,
     MLPVAEConfig,
     ResNetConfig,
 )
 from gsu_jax.networks._allcnn import allcnn
 from gsu_jax.networks._conditional_vae import conditional_vae, sample_class
 from gsu_jax.networks._conv_vae import conv_vae
+from gsu_jax.networks._mlp_classifier import mlp_classifier
 from gsu_jax.networks._mlp_vae import mlp_vae
 from gsu_jax.networks._registry import CLASSIFIERS, GENERATORS, classifier, generator
 from gsu_jax.networks._resnet import resnet18
@@ -25,6 +27,7 @@ __all__ = [
     "AllCNNConfig",
     "ConditionalVAEConfig",
     "ConvVAEConfig",
+    "MLPClassifierConfig",
     "MLPVAEConfig",
     "ResNetConfig",
     "allcnn",
@@ -32,6 +35,7 @@ __all__ = [
     "conditional_vae",
     "conv_vae",
     "generator",
+    "mlp_classifier",
     "mlp_vae",
     "resnet18",
     "sample_class",

@@ -7,17 +7,23 @@ from gsu_jax.models import (
     Classifier,
     ConvVAEConfig,
     GenerativeModel,
+    MLPClassifierConfig,
     MLPVAEConfig,
     ResNetConfig,
     check_config,
 )
 from gsu_jax.networks._allcnn import allcnn
 from gsu_jax.networks._conv_vae import conv_vae
+from gsu_jax.networks._mlp_classifier import mlp_classifier
 from gsu_jax.networks._mlp_vae import mlp_vae
 from gsu_jax.networks._resnet import resnet18
 
 GENERATORS = {MLPVAEConfig: mlp_vae, ConvVAEConfig: conv_vae}
-CLASSIFIERS = {AllCNNConfig: allcnn, ResNetConfig: resnet18}
+CLASSIFIERS = {
+    AllCNNConfig: allcnn,
+    ResNetConfig: resnet18,
+    MLPClassifierConfig: mlp_classifier,
+}
 
 
 def generator(config: Any) -> GenerativeModel:

@@ -15,6 +15,7 @@ from gsu_jax.models import (
 from gsu_jax.study._pretraining import Recipe
 
 NETWORKS = (*GENERATOR_CONFIGS, *CLASSIFIER_CONFIGS)
+SECOND = ("second_judge", "second_judge_gate", "second_judging")
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,10 @@ class StudyConfig:
             `gsu_jax.models.CLASSIFIER_CONFIGS`, whose classes and channels become those of the
             data; or a `Classifier` with a name and one logit for each class of the data.
         judge_gate: test accuracy below which the study stops.
+        second_judge: a classifier of another architecture, as for `judge`, which judges the same
+            samples and has a seed of its own; None for one judge alone.
+        second_judge_gate: as `judge_gate`, of the second judge.
+        second_judging: the training of the second judge.
         pretraining: of the generators, for `before` and `retrain` alike.
         judging: of the judge.
         epochs: of unlearning.
@@ -45,8 +50,8 @@ class StudyConfig:
         published: figures to print beside the study's own: method -> metric -> text.
 
     Raises:
-        TypeError: `model` or `judge` is neither a config of this package nor a model, or `forget`
-            is no text.
+        TypeError: `model`, `judge` or `second_judge` is neither a config of this package nor a
+            model, or `forget` is no text.
         ValueError: a model has no name; a number is out of range.
 
     Example:
@@ -70,6 +75,9 @@ class StudyConfig:
     ensemble: int = 8
     samples: int = 10_000
     published: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
+    second_judge: Any = None
+    second_judge_gate: float = 0.8
+    second_judging: Recipe = Recipe(epochs=6, learning_rate=3e-3, one_cycle=True)
 
     def __post_init__(self) -> None:
         if not isinstance(self.forget, str):  # results.json records it
@@ -79,12 +87,18 @@ class StudyConfig:
             )
         _check_network("model", GENERATOR_CONFIGS, GenerativeModel, self.model)
         _check_network("judge", CLASSIFIER_CONFIGS, Classifier, self.judge)
+        if self.second_judge is not None:
+            _check_network("second_judge", CLASSIFIER_CONFIGS, Classifier, self.second_judge)
         at_least(0, epochs=self.epochs, ensemble=self.ensemble)
         at_least(2, samples=self.samples)
 
     def record(self) -> dict[str, Any]:
-        """Returns what results.json keeps: all but `published`, with the types of both networks."""
-        names = [field.name for field in fields(self) if field.name != "published"]
+        """Returns what results.json keeps, with the types of the networks.
+
+        That is all but `published`, and without a second judge all but its settings.
+        """
+        left_out = {"published"} | ({*SECOND} if self.second_judge is None else set())
+        names = [field.name for field in fields(self) if field.name not in left_out]
         return {name: _plain(getattr(self, name)) for name in names}
 
 

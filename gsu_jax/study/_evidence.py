@@ -5,7 +5,7 @@ from typing import Any
 from gsu_jax.methods import Method
 from gsu_jax.metrics import EVIDENCE_METRICS, evidence_metrics
 from gsu_jax.runtime import on_first_process, stage
-from gsu_jax.study._models import GENERATORS, Unlearn, model_of_row
+from gsu_jax.study._models import Unlearn, has_checkpoint, model_of_row
 from gsu_jax.study._setup import Setup
 from gsu_jax.study._state import Study
 
@@ -33,12 +33,7 @@ def _lacking(study: Study) -> list[tuple[Method, int]]:
         for row in study.results.content["rows"]
         if row.get("fid") is not None and not row.keys() >= {*EVIDENCE_METRICS}
     ]
-    return [(method, seed) for method, seed in lacking if _has_checkpoint(study, method, seed)]
-
-
-def _has_checkpoint(study: Study, method: Method, seed: int) -> bool:
-    name = method.name if method.role in GENERATORS else method.title
-    return study.store.has(f"{name}-{seed}")
+    return [(method, seed) for method, seed in lacking if has_checkpoint(study, method, seed)]
 
 
 @on_first_process

@@ -1,4 +1,4 @@
-"""`Judge`: the classifier that says what a model's samples show."""
+"""`Judge`: a classifier that says what a model's samples show."""
 
 from functools import cached_property
 from typing import Any
@@ -6,12 +6,22 @@ from typing import Any
 import jax
 import numpy as np
 
-from gsu_jax.metrics import Reference, evaluate, make_reference
-from gsu_jax.models import GenerativeModel
+from gsu_jax.metrics import (
+    SECOND_METRICS,
+    Reference,
+    corrected_fratio,
+    evaluate,
+    make_reference,
+    sample_metrics,
+)
+from gsu_jax.models import Classifier, GenerativeModel
 from gsu_jax.runtime import on_first_process
-from gsu_jax.storage import Artifacts
 from gsu_jax.study._checkpointed_runs import Network, train_missing
 from gsu_jax.study._setup import Setup
+from gsu_jax.study._state import Study
+
+FIRST, SECOND = "judge", "second_judge"
+RECIPES = {FIRST: "judging", SECOND: "second_judging"}
 
 
 class Judge:
@@ -19,11 +29,12 @@ class Judge:
 
     Attributes:
         setup: the study's images and networks.
+        classifier: the network.
         params: of the classifier.
     """
 
-    def __init__(self, setup: Setup, params: Any) -> None:
-        self.setup, self.params = setup, params
+    def __init__(self, setup: Setup, classifier: Classifier, params: Any) -> None:
+        self.setup, self.classifier, self.params = setup, classifier, params
 
     @cached_property
     def reference(self) -> Reference:
@@ -31,7 +42,7 @@ class Judge:
         setup, test = self.setup, self.setup.source.test
         labels = _labels(setup, test)
         return make_reference(
-            setup.judge,
+            self.classifier,
             self.params,
             test.images,
             labels,
@@ -41,42 +52,73 @@ class Judge:
         )
 
     @on_first_process
-    def accuracy(self) -> float:
-        """Returns the share of test images that the judge classifies correctly."""
-        return self.reference.judge_accuracy
+    def facts(self) -> dict[str, Any]:
+        """Returns what results.json says of the judge: its features, accuracy and errors."""
+        errors = self.reference.judge_errors
+        return {
+            "feature_extractor": self.classifier.features,
+            "judge_accuracy": self.reference.judge_accuracy,
+            "judge_errors": errors
+            and {name: list(count) for name, count in errors._asdict().items()},
+        }
 
     @on_first_process
     def evaluate(self, model: GenerativeModel, params: Any, key: jax.Array, samples: int) -> dict:
         """Returns the metrics of one model."""
-        return evaluate(
-            model, params, self.setup.judge, self.params, self.reference, key, samples=samples
-        )
+        judge = self.classifier, self.params, self.reference
+        return evaluate(model, params, *judge, key, samples=samples)
+
+    @on_first_process
+    def judge_again(
+        self, model: GenerativeModel, params: Any, key: jax.Array, samples: int
+    ) -> dict[str, float | None]:
+        """Returns `SECOND_METRICS`, from the samples that `evaluate` draws with the same key."""
+        judge = self.classifier, self.params, self.reference
+        seen = sample_metrics(model, params, *judge, key, samples=samples)
+        return {name: seen.get(metric) for name, metric in SECOND_METRICS.items()}
+
+    @on_first_process
+    def correct(self, fratio: float | None, samples: int) -> dict[str, float | None]:
+        """Returns the corrected share of a finished row."""
+        return corrected_fratio(fratio, samples, self.reference)
 
 
-def train_judge(
-    store: Artifacts, setup: Setup, made_with: dict[str, Any], mesh: jax.sharding.Mesh | None
-) -> Judge:
-    """Returns the judge from its checkpoint, trained first if there is none.
+def train_judge(study: Study, name: str = FIRST) -> Judge:
+    """Returns a judge from its checkpoint, trained first if there is none.
 
     Args:
-        store: where the checkpoint is kept.
-        setup: the images and the classifier.
-        made_with: the data and the settings that the judge depends on.
-        mesh: devices to share each batch over.
+        study: the study, with the images, the classifiers and the checkpoints.
+        name: "judge" or "second_judge", which is also the name of its checkpoint and of its seed.
+
+    Raises:
+        ValueError: its accuracy lies below its gate.
     """
-    made_with = made_with | {"attribute": setup.attribute}
-    network = Network("judge", setup.judge.init, setup.judge.loss, setup.config.judging, made_with)
+    setup = study.setup
+    classifier: Classifier = getattr(setup, name)
+    made_with = study.results.made_with(name, RECIPES[name]) | {"attribute": setup.attribute}
+    recipe = getattr(setup.config, RECIPES[name])
+    network = Network(name, classifier.init, classifier.loss, recipe, made_with)
     data = (setup.source.train.images, _labels(setup, setup.source.train))
-    return Judge(setup, train_missing(store, network, data, [0], mesh)[0].params)
+    trained = train_missing(study.store, network, data, [0], study.mesh)
+    judge = Judge(setup, classifier, trained[0].params)
+    _keep_facts(study, name, judge.facts())
+    return judge
 
 
-def check_gate(accuracy: float, gate: float) -> None:
-    """Raises ValueError if the judge's accuracy lies below its gate."""
+def _keep_facts(study: Study, name: str, facts: dict[str, Any]) -> None:
+    """Writes what results.json says of a judge, and checks its gate."""
+    reference = study.results.content["reference"]
+    if name == SECOND:
+        reference.setdefault(SECOND, {})
+        reference = reference[SECOND]
+    reference |= facts
+    study.results.save()
+    accuracy, gate = facts["judge_accuracy"], getattr(study.setup.config, f"{name}_gate")
     if accuracy < gate:
         raise ValueError(
-            f"judge_gate must be reached by the judge, got {accuracy:.1%} on the test images with "
-            f"a gate of {gate:.1%}: its fratio would mean nothing; train it longer (judging) or "
-            "take a larger one (judge), in another --out"
+            f"{name}_gate must be reached by the judge, got {accuracy:.1%} on the test images with "
+            f"a gate of {gate:.1%}: its fratio would mean nothing; train it longer "
+            f"({RECIPES[name]}) or take a larger one ({name}), in another --out"
         )
 
 

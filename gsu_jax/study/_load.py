@@ -48,7 +48,7 @@ def load(
     Args:
         run: The study's folder, the `out` of `run_study`.
         method: The label of its row: "before", "retrain", a name of a method; or the method itself.
-            "judge" is the study's judge, of seed 0.
+            "judge" is the study's judge, of seed 0, and "second_judge" its second one.
         seed: Its seed; may be left out if the study has one seed of this model.
         like: Parameters of the same structure, or their shapes from `jax.eval_shape(model.init,
             key)`. Without it the parameters come back as nested dicts of NumPy arrays, as the

@@ -87,3 +87,9 @@ def model_of_row(study: Study, method: Method, seed: int, unlearn: Unlearn) -> U
     if method.role in GENERATORS:
         return Unlearned(generator(study, method.role, seed), {})
     return unlearned(study, method, seed, unlearn)
+
+
+def has_checkpoint(study: Study, method: Method, seed: int) -> bool:
+    """Returns whether the model that a row is about is there, without work."""
+    name = method.name if method.role in GENERATORS else method.title
+    return study.store.has(f"{name}-{seed}")

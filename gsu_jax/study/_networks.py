@@ -1,6 +1,7 @@
-"""The two networks of a study: built from shipped configs, or the user's own and checked."""
+"""The networks of a study: built from shipped configs, or the user's own and checked."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,10 +16,22 @@ def fit_to_data(config: StudyConfig, source: Source, attribute: str) -> StudyCon
     """Returns the config with the data's image shape, channels and classes in shipped networks."""
     if not is_own(config.model):
         config = replace(config, model=replace(config.model, image_shape=source.image_shape))
-    if not is_own(config.judge):
-        sizes = {"classes": len(source.classes[attribute]), "channels": source.image_shape[-1]}
-        config = replace(config, judge=replace(config.judge, **sizes))
+    for name in ("judge", "second_judge"):
+        judge = getattr(config, name)
+        if judge is not None and not is_own(judge):
+            config = replace(config, **{name: _fitted(judge, source, attribute)})
     return config
+
+
+def _fitted(judge: Any, source: Source, attribute: str) -> Any:
+    """Returns a shipped judge's config with the sizes of the data, as far as it has them."""
+    sizes = {
+        "classes": len(source.classes[attribute]),
+        "channels": source.image_shape[-1],
+        "image_shape": source.image_shape,
+    }
+    known = {field.name for field in fields(judge)}
+    return replace(judge, **{name: size for name, size in sizes.items() if name in known})
 
 
 def build_model(config: StudyConfig, source: Source) -> GenerativeModel:
@@ -53,13 +66,19 @@ def build_model(config: StudyConfig, source: Source) -> GenerativeModel:
     return model
 
 
-def build_judge(config: StudyConfig, source: Source, attribute: str) -> Classifier:
-    """Returns the judge of a study.
+def build_judge(judge: Any, source: Source, attribute: str, argument: str) -> Classifier:
+    """Returns a judge of a study: a shipped one by its config, or the user's own.
+
+    Args:
+        judge: the config or the classifier.
+        source: the images.
+        attribute: what it tells apart.
+        argument: "judge" or "second_judge".
 
     Raises:
         ValueError: the user's judge has another number of classes than the data.
     """
-    judge, classes = config.judge, source.classes[attribute]
+    classes = source.classes[attribute]
     if not is_own(judge):
         from gsu_jax import networks
 
@@ -69,7 +88,7 @@ def build_judge(config: StudyConfig, source: Source, attribute: str) -> Classifi
     logits = jax.eval_shape(judge.apply, params, images).logits.shape
     if logits != (2, len(classes)):
         raise ValueError(
-            f"judge must give logits [n, {len(classes)}], one for each class of {attribute!r} "
+            f"{argument} must give logits [n, {len(classes)}], one for each class of {attribute!r} "
             f"({listing(classes)}), got {list(logits)} for 2 images; change the judge "
             f"{judge.name!r}"
         )

@@ -8,6 +8,7 @@ from typing import Any
 from gsu_jax.report import compare, read_results, residual_shares, summarize, write_results
 from gsu_jax.runtime import all_gather_json, on_first_process
 from gsu_jax.storage import differences
+from gsu_jax.study._config import SECOND
 from gsu_jax.study._method_records import without_retired
 
 Record = dict[str, Any]
@@ -137,7 +138,11 @@ def _check_earlier(path: Path, earlier: Record) -> None:
 
 
 def _check_same_config(path: Path, old: Record, new: Record) -> None:
-    """Raises ValueError if anything but the counts and the set of methods differs."""
+    """Raises ValueError if anything but the counts and the set of methods differs.
+
+    A second judge changes no model, so that a study that had none may get one.
+    """
+    added = () if SECOND[0] in old else SECOND
     shared = {
         name: old[name].keys() & new[name].keys()
         for name in ("methods", "before")
@@ -146,7 +151,7 @@ def _check_same_config(path: Path, old: Record, new: Record) -> None:
 
     def fixed(config: Record) -> Record:
         common = {name: {k: config[name][k] for k in keys} for name, keys in shared.items()}
-        return {k: v for k, v in config.items() if k not in GROWING} | common
+        return {k: v for k, v in config.items() if k not in (*GROWING, *added)} | common
 
     if found := list(differences(fixed(old), fixed(new))):
         raise ValueError(

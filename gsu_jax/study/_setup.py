@@ -18,7 +18,7 @@ from gsu_jax.study._networks import build_judge, build_model, fit_to_data
 # eq=False: holds arrays, so that setups are compared by identity.
 @dataclass(frozen=True, eq=False)
 class Setup:
-    """The images, the request and the two networks of a study.
+    """The images, the request and the networks of a study.
 
     Attributes:
         config: the study's config; shipped networks have the image shape, classes and channels of
@@ -31,6 +31,7 @@ class Setup:
         forgotten: `[n]` bool, which test images show what is forgotten.
         model: the generative model.
         judge: the classifier behind fratio, IS and the Frechet distances.
+        second_judge: another classifier, asked about the same samples; or None.
     """
 
     config: StudyConfig
@@ -42,6 +43,7 @@ class Setup:
     forgotten: np.ndarray
     model: GenerativeModel
     judge: Classifier
+    second_judge: Classifier | None = None
 
 
 def resolve(config: StudyConfig, source: Source) -> Setup:
@@ -74,14 +76,18 @@ def resolve(config: StudyConfig, source: Source) -> Setup:
         listed=listed,
         forgotten=test.mask,
         model=build_model(config, source),
-        judge=build_judge(config, source, attribute),
+        judge=build_judge(config.judge, source, attribute, "judge"),
+        second_judge=None
+        if config.second_judge is None
+        else build_judge(config.second_judge, source, attribute, "second_judge"),
     )
 
 
 def check_batches(setup: Setup, methods: Sequence[Method], mesh: jax.sharding.Mesh | None) -> None:
     """Raises ValueError if a batch does not divide over the mesh, before hours are spent."""
     place, images = Placement(mesh), len(setup.source.train)
-    for name in ("judging", "pretraining"):
+    second = () if setup.second_judge is None else ("second_judging",)
+    for name in ("judging", *second, "pretraining"):
         place.check_batch(min(getattr(setup.config, name).batch_size, images), name)
     for method in methods:
         if method.visits != "nothing":

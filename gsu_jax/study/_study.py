@@ -17,7 +17,8 @@ from gsu_jax.study._checkpointed_runs import named_key
 from gsu_jax.study._config import StudyConfig
 from gsu_jax.study._evidence import add_evidence
 from gsu_jax.study._given import check_given
-from gsu_jax.study._judge import Judge, check_gate, train_judge
+from gsu_jax.study._judge import SECOND, Judge, train_judge
+from gsu_jax.study._judged import add_judged
 from gsu_jax.study._logger import Logger, check_loggers, send
 from gsu_jax.study._models import (
     GENERATORS,
@@ -52,7 +53,8 @@ def run_study(
     Every model is kept as a checkpoint. A run that was killed resumes when it is started again,
     with the results of a run that never stopped; a finished study returns at once. More seeds or
     methods, or a larger ensemble of retrained models, extend a study. Rows of an earlier release
-    get phi where their checkpoint is there.
+    get phi where their checkpoint is there, and those of a study that had one judge get what a
+    second one sees.
 
     Args:
         config: what the study is.
@@ -124,19 +126,15 @@ def complete(study: Study, unlearn_row: Unlearn) -> None:
     """Makes every missing row of a study, then its report."""
     if missing := study.missing():
         study.store.log("start", missing=len(missing), split=study.setup.split.describe())
-        judge = train_judge(
-            study.store, study.setup, study.results.made_with("judge", "judging"), study.mesh
-        )
-        study.results.content["reference"]["judge_accuracy"] = judge.accuracy()
-        study.results.save()
-        check_gate(judge.accuracy(), study.setup.config.judge_gate)
+        judge = train_judge(study)
+        second = None if study.setup.second_judge is None else train_judge(study, SECOND)
         train_generators(study, "baseline")
         if any(method.role == "yardstick" for method, _ in missing):
             train_generators(study, "yardstick")
         with stage("unlearn, evaluate", len(missing)) as advance:
             for method, seed in missing:
                 advance(0, f"{method.title}, seed {seed}")
-                _add_row(study, judge, method, seed, unlearn_row)
+                _add_row(study, judge, second, method, seed, unlearn_row)
                 advance(1)
     if lacking := study.unmeasured():
         with stage("measure", len(lacking)) as advance:
@@ -147,6 +145,7 @@ def complete(study: Study, unlearn_row: Unlearn) -> None:
                 study.results.add_to_row(method.title, seed, values)
                 advance(1)
     add_evidence(study, unlearn_row)
+    add_judged(study, unlearn_row)
     report = study.store.folder / "report.html"
     if study.results.is_newer_than(report):
         _write_report(report, study, unlearn_row)
@@ -178,11 +177,21 @@ def _check_methods(methods: Sequence[str | Method]) -> list[Method]:
     return chosen
 
 
-def _add_row(study: Study, judge: Judge, method: Method, seed: int, unlearn_row: Unlearn) -> None:
+def _add_row(
+    study: Study,
+    judge: Judge,
+    second: Judge | None,
+    method: Method,
+    seed: int,
+    unlearn_row: Unlearn,
+) -> None:
     """Adds one row to the results: the model, its metrics, and a picture of its samples."""
     model, samples = study.setup.model, study.setup.config.samples
     done, history = model_of_row(study, method, seed, unlearn_row)
-    metrics = judge.evaluate(model, done.params, named_key("evaluate", seed), samples)
+    key = named_key("evaluate", seed)
+    metrics = judge.evaluate(model, done.params, key, samples)
+    if second is not None:
+        metrics |= second.judge_again(model, done.params, key, samples)
     metrics |= measure(study.metrics, model, done.params, seed)
     times = {name: getattr(done, name) for name in ("steps", "seconds", "compile_seconds")}
     row = {"method": method.title, "seed": seed} | metrics | times

@@ -17,6 +17,7 @@ from gsu_jax.metrics import (
     judge_predictions,
     listed_images,
     make_reference,
+    sample_metrics,
 )
 
 NOTHING = dict.fromkeys(METRICS) | {"diverged": True}
@@ -135,6 +136,27 @@ def test_row_has_every_metric_as_finite_float(row):
     assert set(row) == {*METRICS, "diverged"}
     assert row["diverged"] is False
     assert all(type(row[name]) is float and np.isfinite(row[name]) for name in METRICS)
+
+
+def test_a_judge_sees_the_samples_of_evaluate_without_the_likelihood(reference, row):
+    key = jax.random.key(3)
+    found = sample_metrics(MODEL, PARAMS, JUDGE, JUDGE_PARAMS, reference, key, samples=2000)
+    likelihoods = {"nelbo_retain", "nelbo_forget", *EVIDENCE_METRICS, "diverged"}
+    assert found == {name: value for name, value in row.items() if name not in likelihoods}
+    lost = PARAMS | {"bias": PARAMS["bias"] * np.nan}
+    assert sample_metrics(MODEL, lost, JUDGE, JUDGE_PARAMS, reference, key, samples=9) == {}
+
+
+def test_fratio_is_corrected_by_the_errors_on_test_images(test_set, reference, row):
+    # The judge is right about every test image: nothing to correct but the width.
+    assert reference.judge_errors.hits.found == np.count_nonzero(test_set[1])
+    assert reference.judge_errors.false_alarms.found == 0
+    assert row["fratio_corrected_low"] < row["fratio_corrected"] < row["fratio_corrected_high"]
+    assert row["fratio_corrected"] == pytest.approx(row["fratio"])
+    blind = dataclasses.replace(reference, judge_errors=((5, 10), (5, 10)))
+    assert run(MODEL, PARAMS, blind)["fratio_corrected"] is None
+    unknown = dataclasses.replace(reference, judge_errors=None)
+    assert run(MODEL, PARAMS, unknown)["fratio_corrected_high"] is None
 
 
 def test_true_model_scores_like_test_data(row, test_set):

@@ -2,7 +2,13 @@
 
 import pytest
 
-from gsu_jax.models import AllCNNConfig, ConvVAEConfig, MLPVAEConfig, ResNetConfig
+from gsu_jax.models import (
+    AllCNNConfig,
+    ConvVAEConfig,
+    MLPClassifierConfig,
+    MLPVAEConfig,
+    ResNetConfig,
+)
 
 
 @pytest.mark.parametrize("config", [MLPVAEConfig, ConvVAEConfig])
@@ -32,6 +38,8 @@ def test_vae_config_refuses(config, settings, message):
         (AllCNNConfig, {"widths": (8,)}, r"widths must be two sizes.*got \(8,\)"),
         (AllCNNConfig, {"widths": (8, 8, 8)}, r"widths must be two sizes.*got \(8, 8, 8\)"),
         (AllCNNConfig, {"dropout": 1.0}, "dropout.*got 1.0"),
+        (MLPClassifierConfig, {"classes": 1}, "classes.*got 1"),
+        (MLPClassifierConfig, {"image_shape": (8, 8)}, "image_shape.*8, 8"),
         (ResNetConfig, {"width": 0}, "width.*got 0"),
         (ResNetConfig, {"halvings": -1}, "halvings.*got -1"),
         (ResNetConfig, {"dropout": -0.5}, "dropout.*got -0.5"),

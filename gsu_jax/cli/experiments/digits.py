@@ -1,7 +1,7 @@
 """Forget a digit of scikit-learn's 8x8 digits: the whole protocol in minutes, with no download."""
 
 from gsu_jax.cli import main as run_experiment
-from gsu_jax.models import MLPVAEConfig
+from gsu_jax.models import MLPClassifierConfig, MLPVAEConfig
 from gsu_jax.study import Recipe, StudyConfig
 
 CONFIG = StudyConfig(
@@ -12,6 +12,9 @@ CONFIG = StudyConfig(
     pretraining=Recipe(epochs=200, batch_size=64),
     judging=Recipe(epochs=40, batch_size=64, learning_rate=3e-3, one_cycle=True),
     epochs=20,
+    second_judge=MLPClassifierConfig(),
+    second_judge_gate=0.9,
+    second_judging=Recipe(epochs=40, batch_size=64, learning_rate=3e-3, one_cycle=True),
 )
 
 ROWS = (

@@ -4,7 +4,7 @@ After the first class, --models-from the folder of its run: only the retrained m
 """
 
 from gsu_jax.cli import main as run_experiment
-from gsu_jax.models import MLPVAEConfig
+from gsu_jax.models import MLPClassifierConfig, MLPVAEConfig
 from gsu_jax.study import Recipe, StudyConfig
 
 CONFIG = StudyConfig(
@@ -15,6 +15,9 @@ CONFIG = StudyConfig(
     pretraining=Recipe(epochs=40),
     judging=Recipe(epochs=15, learning_rate=3e-3, one_cycle=True),
     judge_gate=0.85,
+    second_judge=MLPClassifierConfig(),
+    second_judge_gate=0.8,
+    second_judging=Recipe(epochs=10, learning_rate=3e-3, one_cycle=True),
 )
 
 

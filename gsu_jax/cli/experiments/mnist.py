@@ -4,7 +4,7 @@ After the first digit, --models-from the folder of its run: only the retrained m
 """
 
 from gsu_jax.cli import main as run_experiment
-from gsu_jax.models import MLPVAEConfig
+from gsu_jax.models import MLPClassifierConfig, MLPVAEConfig
 from gsu_jax.study import Recipe, StudyConfig
 
 CONFIG = StudyConfig(
@@ -16,6 +16,8 @@ CONFIG = StudyConfig(
     pretraining=Recipe(epochs=12),
     judging=Recipe(epochs=4, learning_rate=3e-3, one_cycle=True),
     judge_gate=0.98,
+    second_judge=MLPClassifierConfig(),
+    second_judge_gate=0.95,
 )
 
 

@@ -3,7 +3,7 @@
 from gsu_jax.cli import main as run_experiment
 from gsu_jax.methods import METHODS as LIBRARY
 from gsu_jax.methods import GradientSurgery
-from gsu_jax.models import MLPVAEConfig
+from gsu_jax.models import MLPClassifierConfig, MLPVAEConfig
 from gsu_jax.study import Recipe, StudyConfig
 
 PAPER = {
@@ -41,6 +41,8 @@ CONFIG = StudyConfig(
     model=MLPVAEConfig(),
     pretraining=Recipe(epochs=60),
     judge_gate=0.99,
+    second_judge=MLPClassifierConfig(),
+    second_judge_gate=0.98,
     published=PAPER,
 )
 
