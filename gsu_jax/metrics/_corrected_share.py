@@ -91,7 +91,7 @@ def corrected_share(
     Example:
         >>> found = corrected_share((80, 10_000), errors=((980, 1000), (60, 9000)))
         >>> round(found.share, 4), round(found.low, 4), round(found.high, 4)
-        (0.0014, 0.0, 0.0041)
+        (0.0014, 0.0, 0.004)
 
     References:
         Rogan & Gladen, `Estimating prevalence from the results of a screening test

@@ -47,18 +47,28 @@ COLUMNS = (
 )
 # Only where rows have phi: results of earlier releases do not.
 DESCRIBED = (Column(RHO, "rho", "forgotten"), Column("encoder_gap", "encoder gap"))
+# Only where rows have a second judge.
+SECOND_COLUMNS = (
+    Column("fratio_second", "fratio", "2nd judge", "↓"),
+    Column("fid_retain_second", "FID", "2nd judge", "↓"),
+)
+DISAGREE = "≠"  # beside a mean of the second judge, if the first says otherwise
 
 
 def columns_of(results: Mapping[str, Any]) -> list[Column]:
     """Returns the columns of a study: `COLUMNS`, and before the costs the metrics of its own.
 
     Where listed images are forgotten, `nelbo_gap` stands in the place of fratio. Where a row has
-    `phi_forget`, `DESCRIBED` stands beside the nelbo.
+    `phi_forget`, `DESCRIBED` stands beside the nelbo; where a second judge saw the samples,
+    `SECOND_COLUMNS` stand beside the FID.
     """
     *metrics, seconds = COLUMNS
     if any(row.get(PHI) is not None for row in results["rows"]):
         after = [column.metric for column in metrics].index("nelbo_forget") + 1
         metrics[after:after] = DESCRIBED
+    known = {name for row in results["rows"] for name, value in row.items() if value is not None}
+    after = [column.metric for column in metrics].index("fid_retain") + 1
+    metrics[after:after] = [column for column in SECOND_COLUMNS if column.metric in known]
     if any("nelbo_gap" in row for row in results["rows"]):
         metrics[0] = Column("nelbo_gap", "nelbo", "listed - like")
     return [*metrics, *(Column(name, name) for name in results.get("metrics", ())), seconds]

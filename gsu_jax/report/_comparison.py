@@ -12,6 +12,7 @@ from gsu_jax.metrics import (
     position,
     prediction_interval,
 )
+from gsu_jax.report._judges import AIMS, verdicts
 from gsu_jax.report._results import methods_of, with_role
 from gsu_jax.report._summary import metrics_of
 
@@ -35,6 +36,9 @@ def compare(results: Mapping[str, Any]) -> list[dict]:
         - "predicted_low", "predicted_high": the 95 % prediction interval for one more retrained
           model. "z", "inside": the place of the method's mean in it. "seeds_inside": how many of
           its seeds lie inside. All None for costs and with fewer than two retrained models.
+        - "judges_agree": of fratio and `fid_retain`, where rows have a second judge: whether both
+          judges see the aim reached (fratio at most 1.5 times the retrained mean or 0.005, FID at
+          most 1.1 times), or both see it missed. "aims_met": what the first and the second see.
         - "gradient_ascent", "gradient_surgery": {"difference", "low", "high", "p", "n"}, the
           method minus that method, paired over common seeds; None with fewer than two seeds, and
           for that method itself.
@@ -75,7 +79,18 @@ def _entry(results: Mapping[str, Any], method: str, metric: str, yardstick: str 
         rival: None if rival == method else _paired(own, by_seed(results["rows"], rival, metric))
         for rival in RIVALS
     }
-    return {"method": method, "metric": metric, **place, **paired}
+    return {
+        "method": method,
+        "metric": metric,
+        **place,
+        **_judges(results, method, metric),
+        **paired,
+    }
+
+
+def _judges(results: Mapping[str, Any], method: str, metric: str) -> dict:
+    met = verdicts(results, method, metric) if metric in AIMS else None
+    return {} if met is None else {"judges_agree": met[0] == met[1], "aims_met": [*met]}
 
 
 def _paired(own: dict, other: dict) -> dict | None:

@@ -7,6 +7,7 @@ from gsu_jax.metrics import LARGER_IS_BETTER, best, by_seed
 from gsu_jax.report._columns import ABOVE, BELOW, COLUMNS, INSIDE, columns_of
 from gsu_jax.report._comparison import compare
 from gsu_jax.report._described import RHO, descriptions, interval_text, residual_shares
+from gsu_jax.report._judges import SECOND, judge_verdicts
 from gsu_jax.report._numbers import times
 from gsu_jax.report._results import methods_of, roles_of, with_role
 from gsu_jax.report._summary import summarize
@@ -24,6 +25,7 @@ class Findings:
         retrained: The number of retrained models, without diverged ones.
         means: (method, metric) -> the entry of `summarize`; for rho that of `residual_shares`.
         described: What rho says of each method that has one.
+        judged: What both judges say of each method that both have seen.
         places: (method, metric) -> the entry of `compare`.
         best: Metric -> the unlearning method that is separately best, or None.
     """
@@ -38,6 +40,7 @@ class Findings:
         entries = [*summarize(self.rows), *residual_shares(results)]
         self.means = {(e["method"], e["metric"]): e for e in entries}
         self.described = descriptions(results)
+        self.judged = judge_verdicts(results)
         self.places = {(e["method"], e["metric"]): e for e in compare(results)}
         candidates = [row for row in self.rows if self.roles[row["method"]] == "method"]
         self.best = {c.metric: best(candidates, c.metric) for c in COLUMNS if c.better}
@@ -84,6 +87,14 @@ class Findings:
         if metric == RHO:
             return interval_text(self.mean(method, metric))
         return self.ratio_text(method, metric) if metric == "seconds" else ""
+
+    def disagree(self, method: str, metric: str) -> bool:
+        """Returns whether the first judge says otherwise of a metric of the second."""
+        first = next((own for own, second in SECOND.items() if second == metric), None)
+        place = self.places.get((method, first)) if first else None
+        return (
+            bool(place) and self.roles[method] == "method" and not place.get("judges_agree", True)
+        )
 
     def worst_bound(self, method: str) -> float | None:
         """Returns the largest binomial 95 % upper bound of fratio among the seeds."""

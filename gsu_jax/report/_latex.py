@@ -21,6 +21,7 @@ SPECIAL = str.maketrans(
         "↑": r"$\uparrow$",
         "×": r"$\times$",
         "–": "--",
+        "≠": r"$\neq$",
     }
 )
 PLACES = {
@@ -84,7 +85,7 @@ def _cell(found: Findings, method: str, column: Column) -> str:
     part = parts(found, method, column)
     mean = escape(part.mean)
     text = rf"\textbf{{{mean}}}" if part.best else mean
-    return text + escape(part.deviation + part.share) + PLACES[part.place]
+    return text + escape(part.deviation + part.share) + PLACES[part.place] + escape(part.apart)
 
 
 def _line(*cells: str) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from gsu_jax.report._columns import MARKS, Column
+from gsu_jax.report._columns import DISAGREE, MARKS, Column
 from gsu_jax.report._findings import Findings
 from gsu_jax.report._numbers import NONE, mean_and_deviation, number
 
@@ -16,7 +16,8 @@ def markdown_table(results: Mapping[str, Any]) -> str:
     Cells are mean ± sample deviation over seeds; ● inside, ▲ above, ▼ below the 95 % prediction
     interval of the retrained models; bold if the interval of a method lies apart from all others on
     the better side. Date, hardware, commit and versions are those of the results. Where the results
-    have phi, a list says how each method's models describe the forgotten images.
+    have phi, a list says how each method's models describe the forgotten images; where they have a
+    second judge, another says whether both judges agree, and ≠ marks where they do not.
 
     Args:
         results: As in results.json.
@@ -48,6 +49,8 @@ def markdown_table(results: Mapping[str, Any]) -> str:
         lines.append(f"| {name} | {' | '.join(cells)} | {found.seeds(method)} |")
     says = [f"- {method}: {verdict} ({figures})." for method, verdict, figures in found.described]
     says[:0] = ["", "Forgotten images:", ""] if says else []
+    seen = [f"- {method}: {verdict} ({figures})." for method, verdict, figures in found.judged]
+    says += ["", "Both judges:", "", *seen] if seen else []
     return "\n".join([made_with(results), "", *lines, "", legend(results, found), *says, ""])
 
 
@@ -62,13 +65,14 @@ def has_bound(found: Findings) -> bool:
 
 
 class Parts(NamedTuple):
-    """What stands in a cell: a mean, whether it is the best, and what follows it."""
+    """What stands in a cell: a mean, whether it is the best, what follows it, and ≠ or nothing."""
 
     mean: str
     best: bool = False
     deviation: str = ""
     share: str = ""
     place: str | None = None
+    apart: str = ""
 
 
 def parts(found: Findings, method: str, column: Column) -> Parts:
@@ -84,13 +88,14 @@ def parts(found: Findings, method: str, column: Column) -> Parts:
         f" ± {deviation}" if deviation else "",
         f" ({share})" if share else "",
         found.place(method, metric),
+        f" {DISAGREE}" if found.disagree(method, metric) else "",
     )
 
 
 def _cell(found: Findings, method: str, column: Column) -> str:
     part = parts(found, method, column)
     mean = f"**{part.mean}**" if part.best else part.mean
-    return f"{mean}{part.deviation}{part.share} {MARKS[part.place]}".rstrip()
+    return f"{mean}{part.deviation}{part.share} {MARKS[part.place]}".rstrip() + part.apart
 
 
 def made_with(results: Mapping[str, Any]) -> str:
@@ -121,6 +126,8 @@ def legend(results: Mapping[str, Any], found: Findings) -> str:
         )
     if found.described:
         lines.append("rho: 0 as retrained, 1 as before, with its 95 % bootstrap interval")
+    if found.judged:
+        lines.append("≠: the judges disagree on whether the aim is reached")
     if any(found.best.values()):
         lines.append("bold: best, if 95 % bootstrap intervals over seeds separate")
     if reference.get("samples"):
@@ -130,6 +137,11 @@ def legend(results: Mapping[str, Any], found: Findings) -> str:
         if reference.get("judge_accuracy"):
             samples += f" ({reference['judge_accuracy']:.1%} on test images)"
         lines.append(samples)
+        second = reference.get("second_judge") or {}
+        if second.get("judge_accuracy"):
+            lines.append(
+                f"2nd judge: {second['feature_extractor']} ({second['judge_accuracy']:.1%})"
+            )
     if any(map(found.diverged, found.methods)):
         lines.append("the means exclude diverged seeds")
     return "; ".join(lines) + "."

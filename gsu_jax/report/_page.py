@@ -11,6 +11,7 @@ import numpy as np
 
 from gsu_jax.checks import import_extra
 from gsu_jax.report import _figures as figures
+from gsu_jax.report import _judges as judges
 from gsu_jax.report import _tables as tables
 from gsu_jax.report._columns import MARKS
 from gsu_jax.report._curves import curves
@@ -86,6 +87,10 @@ def html_page(
         columns=found.columns,
         marks=MARKS,
         near=tables.NEAR,
+        aims=judges.AIMS,
+        enough=judges.ENOUGH,
+        both_met=judges.BOTH_MET,
+        apart=judges.APART,
         main_cell=tables.main_cell,
         front=figures.svg(front(results, look), "points") if alive and has_fratio else None,
         paired=tables.paired_table(found),
@@ -128,9 +133,16 @@ def _facts(found: Findings, results: dict) -> dict[str, str]:
         "samples a model": reference.get("samples"),
         "judge accuracy": None if accuracy is None else f"{100 * accuracy:.1f} %",
         "features of FID": reference.get("feature_extractor"),
+        "second judge": _second(reference.get("second_judge") or {}),
         "devices": (results.get("environment") or {}).get("devices"),
     }
     return {name: text for name, value in facts.items() if (text := _text(value))}
+
+
+def _second(judge: Mapping[str, Any]) -> str:
+    accuracy = judge.get("judge_accuracy")
+    name = judge.get("feature_extractor", "").partition(",")[0]
+    return "" if accuracy is None else f"{name}, {100 * accuracy:.1f} %"
 
 
 def _samples(

@@ -4,14 +4,16 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from gsu_jax.metrics import LARGER_IS_BETTER, by_seed, prediction_interval
-from gsu_jax.report._columns import ABOVE, BELOW, COLUMNS, INSIDE
+from gsu_jax.report._columns import ABOVE, BELOW, COLUMNS, DISAGREE, INSIDE, SECOND_COLUMNS
 from gsu_jax.report._comparison import COSTS, RIVALS
 from gsu_jax.report._described import AS_RETRAINED, OPEN, RHO, verdict_of
 from gsu_jax.report._findings import Findings
 from gsu_jax.report._numbers import NONE, mean_and_deviation, number, plus_minus
 
 # Metrics for which a value on the better side of the retrained models is as good as theirs.
-ONE_SIDED = tuple(c.metric for c in COLUMNS if c.better and c.metric not in COSTS)
+ONE_SIDED = tuple(
+    c.metric for c in (*COLUMNS, *SECOND_COLUMNS) if c.better and c.metric not in COSTS
+)
 NEAR = 1.1  # the largest ratio of a value that is near the retrained models, but outside
 PAIRED = tuple(c for c in COLUMNS if c.metric in ("fratio", "fid_retain", "nelbo_retain"))
 
@@ -41,7 +43,7 @@ def main_cell(found: Findings, method: str, metric: str) -> Cell:
         found.place(method, metric),
         method == found.best.get(metric),
         _grade(found, method, metric),
-        tuple(filter(None, [_note(found, method, metric)])),
+        tuple(filter(None, [_note(found, method, metric), _apart(found, method, metric)])),
         (number(worst[0]), worst[1]) if worst and metric in ONE_SIDED else None,
     )
 
@@ -120,6 +122,10 @@ def _note(found: Findings, method: str, metric: str) -> str:
         high = found.means[method, metric]["high"]
         return "" if high is None else f"mean ≤ {number(high)}"
     return found.share_text(method, metric) or found.ratio_text(method, metric)
+
+
+def _apart(found: Findings, method: str, metric: str) -> str:
+    return f"{DISAGREE} first judge" if found.disagree(method, metric) else ""
 
 
 def _grade(found: Findings, method: str, metric: str) -> str:

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gsu_jax.checks import import_extra
-from gsu_jax.report._columns import MARKS
+from gsu_jax.report._columns import DISAGREE, MARKS
 from gsu_jax.report._described import RHO
 from gsu_jax.report._findings import Findings
+from gsu_jax.report._judges import AIMS, ENOUGH
 from gsu_jax.report._numbers import number, plus_minus
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def terminal_table(results: Mapping[str, Any], *, width: int | None = None) -> s
             blocks.append([])
         blocks[-1] += group
     tables = [_text([names, *block]) for block in blocks]
-    return "\n\n".join([*tables, *_legend(found, width), *_described(found, width)])
+    return "\n\n".join([*tables, *_legend(found, width), *_said(found, width)])
 
 
 def _groups(found: Findings) -> list[list[Column]]:
@@ -82,15 +83,25 @@ def _beside(found: Findings, method: str, metric: str) -> str:
     """The ratio and the mark of a mean, or the interval of rho."""
     if metric == RHO:
         return found.share_text(method, metric)
-    return f"{found.ratio_text(method, metric)} {MARKS[found.place(method, metric)]}".strip()
+    apart = DISAGREE if found.disagree(method, metric) else ""
+    place = MARKS[found.place(method, metric)]
+    return f"{found.ratio_text(method, metric)} {place} {apart}".strip()
 
 
-def _described(found: Findings, width: int | None) -> list[str]:
-    lines = [f"{method}: {verdict} ({figures})" for method, verdict, figures in found.described]
-    wrapped = [textwrap.fill(f"  {x}", width or UNLIMITED, subsequent_indent="    ") for x in lines]
-    return ["\n".join(["forgotten images (rho: 0 as retrained, 1 as before):", *wrapped])] * bool(
-        lines
-    )
+def _said(found: Findings, width: int | None) -> list[str]:
+    """What rho and both judges say of each method, below the tables."""
+    blocks = {
+        "forgotten images (rho: 0 as retrained, 1 as before):": found.described,
+        f"both judges (aims: fratio at most {AIMS['fratio']}× of retraining or "
+        f"{ENOUGH['fratio']}, FID retained {AIMS['fid_retain']}×):": found.judged,
+    }
+    texts = []
+    for title, entries in blocks.items():
+        lines = [f"  {method}: {verdict} ({figures})" for method, verdict, figures in entries]
+        wrapped = [textwrap.fill(x, width or UNLIMITED, subsequent_indent="    ") for x in lines]
+        title = textwrap.fill(title, width or UNLIMITED)
+        texts += ["\n".join([title, *wrapped])] if lines else []
+    return texts
 
 
 def _table(columns: Sequence[Column]) -> "Table":

@@ -66,7 +66,7 @@ FAIRFACE = replace(
     judge=ResNetConfig(width=16),
     judging=Recipe(epochs=20, batch_size=64, learning_rate=3e-3, one_cycle=True),
     judge_gate=0.8,
-    # MLP and AllCNN come to 78 %: they have no augmentation, and the MLP takes a tenth of the time.
+    # 78 % in ten seconds; AllCNN without augmentation comes to 81 % in ten minutes.
     second_judge=MLPClassifierConfig(),
     second_judge_gate=0.7,
     second_judging=Recipe(epochs=10, batch_size=64, learning_rate=3e-3, one_cycle=True),
