@@ -11,7 +11,12 @@ from gsu_jax.metrics._coverage import coverage_density, neighbor_radii
 from gsu_jax.metrics._equivalence import Equivalence, equivalence_test
 from gsu_jax.metrics._evaluation import METRICS, evaluate
 from gsu_jax.metrics._evidence import DecoderEvidence, decoder_evidence
-from gsu_jax.metrics._evidence_metrics import EVIDENCE_METRICS, evidence_metrics
+from gsu_jax.metrics._evidence_metrics import (
+    EVIDENCE_METRICS,
+    evidence_means,
+    evidence_metrics,
+    evidence_of_kinds,
+)
 from gsu_jax.metrics._feature_ratio import (
     Feature,
     FeatureRatio,
@@ -19,7 +24,7 @@ from gsu_jax.metrics._feature_ratio import (
     mean_probability,
 )
 from gsu_jax.metrics._frechet import GaussianFit, fit_gaussian, frechet_distance
-from gsu_jax.metrics._image_residuals import ImageResiduals, image_residuals
+from gsu_jax.metrics._image_residuals import RESIDUAL_METRICS, ImageResiduals, image_residuals
 from gsu_jax.metrics._inception_score import inception_score
 from gsu_jax.metrics._judging import judge_predictions
 from gsu_jax.metrics._likelihood import negative_elbo
@@ -44,6 +49,7 @@ __all__ = [
     "EVIDENCE_METRICS",
     "LARGER_IS_BETTER",
     "METRICS",
+    "RESIDUAL_METRICS",
     "SECOND_METRICS",
     "CorrectedShare",
     "Count",
@@ -67,7 +73,9 @@ __all__ = [
     "decoder_evidence",
     "equivalence_test",
     "evaluate",
+    "evidence_means",
     "evidence_metrics",
+    "evidence_of_kinds",
     "feature_ratio",
     "fit_gaussian",
     "frechet_distance",

@@ -1,5 +1,6 @@
 """What a row says of the decoder's evidence."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -25,13 +26,35 @@ def evidence_metrics(
     *,
     images: int = IMAGES,
 ) -> dict[str, float | None]:
-    """The means of `decoder_evidence` over retained and over forgotten images.
+    """The means of `evidence_of_kinds`, which has the arguments.
 
     `phi_retain` and `phi_forget` are the mean phi of retained and of forgotten test images in nats;
     `encoder_gap` is the mean gap of the forgotten ones; `phi_flagged` is the share of all these
-    images whose effective sample size is below 10. If single images are forgotten, the forgotten
-    ones are the listed images. Of each kind at most `images` are taken, evenly spaced, with 256
-    draws and 200 steps. The key is a constant, so that all models of all seeds meet the same noise.
+    images whose effective sample size is below 10.
+
+    Returns:
+        `EVIDENCE_METRICS`. None for a model without encode, decode or log_likelihood, for a kind
+        without images, and for a mean that is not finite.
+    """
+    return evidence_means(
+        evidence_of_kinds(model, params, examples, forgotten, listed, images=images)
+    )
+
+
+def evidence_of_kinds(
+    model: GenerativeModel,
+    params: Any,
+    examples: Examples,
+    forgotten: np.ndarray,
+    listed: Listed | None = None,
+    *,
+    images: int = IMAGES,
+) -> dict[str, DecoderEvidence]:
+    """The `decoder_evidence` of some retained and some forgotten images.
+
+    If single images are forgotten, the forgotten ones are the listed images, else test images. Of
+    each kind at most `images` are taken, evenly spaced, with 256 draws and 200 steps. The key is a
+    constant, so that all models of all seeds meet the same images and the same noise.
 
     Args:
         model: The generative model.
@@ -42,28 +65,31 @@ def evidence_metrics(
         images: Images of each kind; 0 measures nothing.
 
     Returns:
-        `EVIDENCE_METRICS`. None for a model without encode, decode or log_likelihood, for a kind
-        without images, and for a mean that is not finite.
+        "retain" and "forget", as far as there are such images. Empty for a model without encode,
+        decode or log_likelihood.
     """
-    row: dict[str, float | None] = dict.fromkeys(EVIDENCE_METRICS)
     if None in (model.encode, model.decode, model.log_likelihood) or not images:
-        return row
+        return {}
     kinds = {
-        "phi_retain": _some(examples, np.flatnonzero(~forgotten), images),
-        "phi_forget": _some(examples, np.flatnonzero(forgotten), images),
+        "retain": _some(examples, np.flatnonzero(~forgotten), images),
+        "forget": _some(examples, np.flatnonzero(forgotten), images),
     }
     if listed is not None:
         every = np.arange(number_of(listed.examples))
-        kinds["phi_forget"] = _some(listed.examples, every, images)
-    found: dict[str, DecoderEvidence] = {}
-    for name, some in kinds.items():
-        if some is not None:
-            found[name] = decoder_evidence(
-                model, params, some, jax.random.key(0), samples=SAMPLES, steps=STEPS
-            )
-            row[name] = _finite_mean(found[name].phi)
-    if "phi_forget" in found:
-        row["encoder_gap"] = _finite_mean(found["phi_forget"].encoder_gap)
+        kinds["forget"] = _some(listed.examples, every, images)
+    return {
+        kind: decoder_evidence(model, params, some, jax.random.key(0), samples=SAMPLES, steps=STEPS)
+        for kind, some in kinds.items()
+        if some is not None
+    }
+
+
+def evidence_means(found: Mapping[str, DecoderEvidence]) -> dict[str, float | None]:
+    """`EVIDENCE_METRICS` of what `evidence_of_kinds` found."""
+    row: dict[str, float | None] = dict.fromkeys(EVIDENCE_METRICS)
+    row |= {f"phi_{kind}": _finite_mean(each.phi) for kind, each in found.items()}
+    if "forget" in found:
+        row["encoder_gap"] = _finite_mean(found["forget"].encoder_gap)
     if found:
         flagged = [~(each.effective_samples >= FEW) for each in found.values()]
         row["phi_flagged"] = _finite_mean(np.concatenate(flagged))

@@ -7,6 +7,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import stdtrit
 
+# Of a row: the mean e of forgotten and of retained images, and the share outside the limit.
+RESIDUAL_METRICS = ("e_forget", "e_forget_outside", "e_retain", "e_retain_outside")
+
 
 class ImageResiduals(NamedTuple):
     """Result of `image_residuals`.

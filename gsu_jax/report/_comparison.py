@@ -7,6 +7,7 @@ import numpy as np
 
 from gsu_jax.metrics import (
     EVIDENCE_METRICS,
+    RESIDUAL_METRICS,
     by_seed,
     paired_test,
     position,
@@ -19,6 +20,7 @@ from gsu_jax.report._summary import metrics_of
 RIVALS = ("gradient_ascent", "gradient_surgery")
 # A cost has no place in the ensemble: only its ratio to the cost of retraining matters.
 COSTS = ("steps", "seconds", "compile_seconds")
+NO_RATIO = (*EVIDENCE_METRICS, *RESIDUAL_METRICS)  # log p(x) and its differences
 
 
 def compare(results: Mapping[str, Any]) -> list[dict]:
@@ -67,7 +69,7 @@ def _entry(results: Mapping[str, Any], method: str, metric: str, yardstick: str 
     )
     if own and ensemble:
         mean, base = np.mean([*own.values()]), np.mean(ensemble)
-        comparable = base > 0 and mean >= 0 and metric not in EVIDENCE_METRICS
+        comparable = base > 0 and mean >= 0 and metric not in NO_RATIO
         place["ratio"] = float(mean / base) if comparable else None
     if own and len(ensemble) > 1 and metric not in COSTS:
         z, inside, _ = position(mean, ensemble)

@@ -56,7 +56,8 @@ class Description(NamedTuple):
     Attributes:
         method: The method.
         verdict: In words.
-        figures: rho with its interval; for a verdict of equality also the test and its power.
+        figures: rho with its interval; for a verdict of equality also the test and its power. Where
+            rows have e of single images, also the share that lies outside.
     """
 
     method: str
@@ -74,6 +75,7 @@ def descriptions(results: Mapping[str, Any]) -> list[Description]:
         elif verdict == OPEN:
             crosses = "" if entry["low"] is None else f"crosses ±{LIMIT}, "
             figures += f"; {crosses}run more seeds"
+        figures += _one_by_one(results, entry["method"])
         found.append(Description(entry["method"], verdict, figures))
     return found
 
@@ -110,6 +112,21 @@ def _equality(results: Mapping[str, Any], method: str) -> str:
         f"two one-sided tests within {LIMIT} of the gap: p {test.p:.3f}, power {test.power:.2f} "
         f"with {len(unlearned)} against {len(retrained)} models"
     )
+
+
+def _one_by_one(results: Mapping[str, Any], method: str) -> str:
+    """The share of single images that are described unlike by retrained models."""
+    shares = []
+    for kind, name in (("forgotten", "e_forget_outside"), ("retained", "e_retain_outside")):
+        means = [
+            np.mean([*values.values()])
+            for row in (method, with_role("yardstick", results))
+            if row and (values := by_seed(results["rows"], row, name))
+        ]
+        if len(means) == 2:
+            own, retrained = (f"{100 * mean:.0f} %" for mean in means)
+            shares.append(f"{own} of {kind} images (a retrained model: {retrained})")
+    return f"; outside the retrained models: {', '.join(shares)}" if shares else ""
 
 
 def _figures(results: Mapping[str, Any], method: str) -> tuple[Sequence[float], ...] | None:

@@ -64,9 +64,9 @@ class Judge:
 
     @on_first_process
     def evaluate(self, model: GenerativeModel, params: Any, key: jax.Array, samples: int) -> dict:
-        """Returns the metrics of one model."""
+        """Returns the metrics of one model, without phi."""
         judge = self.classifier, self.params, self.reference
-        return evaluate(model, params, *judge, key, samples=samples)
+        return evaluate(model, params, *judge, key, samples=samples, phi_images=0)
 
     @on_first_process
     def judge_again(

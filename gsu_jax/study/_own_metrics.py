@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from gsu_jax.metrics import METRICS, SECOND_METRICS
+from gsu_jax.metrics import METRICS, RESIDUAL_METRICS, SECOND_METRICS
 from gsu_jax.models import GenerativeModel
 from gsu_jax.runtime import on_first_process
 from gsu_jax.study._checkpointed_runs import named_key
@@ -24,7 +24,7 @@ def check_metrics(metrics: Mapping[str, Metric]) -> None:
     for name, metric in metrics.items():
         if not isinstance(name, str) or not name:
             raise TypeError(f"metrics must have names of type str, got {name!r}")
-        if name in (*METRICS, *SECOND_METRICS, *ROW_KEYS):
+        if name in (*METRICS, *SECOND_METRICS, *RESIDUAL_METRICS, *ROW_KEYS):
             raise ValueError(f"metrics must have names of their own, got {name!r}; rename it")
         if not callable(metric):
             raise TypeError(

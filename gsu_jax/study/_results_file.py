@@ -54,11 +54,11 @@ class ResultsFile:
         )
         self.save()
 
-    def add_to_row(self, method: str, seed: int, metrics: Record) -> None:
-        """Adds metrics to a finished row, and saves."""
+    def add_to_row(self, method: str, seed: int, metrics: Record, keep: bool = False) -> None:
+        """Adds metrics to a finished row, and saves; with `keep` those that it has stay."""
         for row in self.content["rows"]:
             if (row["method"], row["seed"]) == (method, seed):
-                row |= metrics
+                row |= metrics | (row if keep else {})
         self.save()
 
     def made_with(self, *names: str, method: str | None = None) -> Record:

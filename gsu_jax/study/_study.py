@@ -15,7 +15,7 @@ from gsu_jax.runtime import check_processes, on_first_process, stage
 from gsu_jax.storage import check_lender, exclusive
 from gsu_jax.study._checkpointed_runs import named_key
 from gsu_jax.study._config import StudyConfig
-from gsu_jax.study._evidence import add_evidence
+from gsu_jax.study._evidence import add_evidence, measure_evidence
 from gsu_jax.study._given import check_given
 from gsu_jax.study._judge import SECOND, Judge, train_judge
 from gsu_jax.study._judged import add_judged
@@ -30,6 +30,7 @@ from gsu_jax.study._models import (
 )
 from gsu_jax.study._own_metrics import Metric, check_metrics, measure
 from gsu_jax.study._pictures import has_picture, picture_path, save_picture
+from gsu_jax.study._residuals import add_residuals
 from gsu_jax.study._setup import check_batches, resolve
 from gsu_jax.study._state import Study, open_study
 from gsu_jax.unlearning import UnlearningResult, unlearn
@@ -146,6 +147,7 @@ def complete(study: Study, unlearn_row: Unlearn) -> None:
                 advance(1)
     add_evidence(study, unlearn_row)
     add_judged(study, unlearn_row)
+    add_residuals(study)
     report = study.store.folder / "report.html"
     if study.results.is_newer_than(report):
         _write_report(report, study, unlearn_row)
@@ -190,6 +192,8 @@ def _add_row(
     done, history = model_of_row(study, method, seed, unlearn_row)
     key = named_key("evaluate", seed)
     metrics = judge.evaluate(model, done.params, key, samples)
+    if metrics["fid"] is not None:
+        metrics |= measure_evidence(study, done.params, method.title, seed)
     if second is not None:
         metrics |= second.judge_again(model, done.params, key, samples)
     metrics |= measure(study.metrics, model, done.params, seed)

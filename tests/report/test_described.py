@@ -135,6 +135,20 @@ def test_earlier_rows_beside_new_ones_have_dashes():
     assert "| – | 0.250 ± 0.079 ● |" in line
 
 
+def test_single_images_outside_the_retrained_models_are_counted_where_rows_have_e():
+    made = results(ours=-22.0)
+    for one in made["rows"]:
+        outside = 0.25 if one["method"] == "ours" else 0.05
+        one |= {"e_forget_outside": outside, "e_retain_outside": 0.04}
+    (found,) = descriptions(made)
+    assert found.figures.endswith(
+        "; outside the retrained models: 25 % of forgotten images (a retrained model: 5 %), "
+        "4 % of retained images (a retrained model: 4 %)"
+    )
+    (plain,) = descriptions(results(ours=-22.0))
+    assert "outside" not in plain.figures
+
+
 def test_log_evidence_and_its_gap_have_no_ratio():
     entries = report.compare(results(ours=22.0, retrain=24.0))
     ratios = {e["metric"]: e["ratio"] for e in entries if e["method"] == "ours"}

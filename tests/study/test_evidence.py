@@ -51,7 +51,7 @@ def test_the_next_run_adds_phi_from_the_checkpoints_alone(old, finished, no_work
     whole = [row for row in read(finished)["rows"] if not row["diverged"]]
     assert [row for row in read(old)["rows"] if not row["diverged"]] == whole
     assert means(old) == means(finished)
-    monkeypatch.setattr(_evidence, "evidence_metrics", None)
+    monkeypatch.setattr(_evidence, "evidence_of_kinds", None)
     run_tiny(old)  # measured once
 
 
