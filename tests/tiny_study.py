@@ -17,6 +17,7 @@ from jax.experimental.compilation_cache import compilation_cache
 
 from gsu_jax import GradientAscent, networks
 from gsu_jax.data import load, scale_images
+from gsu_jax.metrics import RESIDUAL_METRICS
 from gsu_jax.models import AllCNNConfig, Classifier, MLPVAEConfig, Prediction
 from gsu_jax.study import Recipe, StudyConfig, run_study
 from gsu_jax.study import _checkpointed_runs as trained
@@ -75,6 +76,11 @@ def without_times(results: dict) -> dict:
         "rows": [{k: v for k, v in row.items() if k not in TIMES} for row in results["rows"]],
         "summary": [entry for entry in results["summary"] if entry["metric"] not in TIMES],
     }
+
+
+def without_residuals(rows: list[dict]) -> list[dict]:
+    """Rows without the figures that change with the retrained models."""
+    return [{k: v for k, v in row.items() if k not in RESIDUAL_METRICS} for row in rows]
 
 
 def read(folder) -> dict:

@@ -116,17 +116,20 @@ def _equality(results: Mapping[str, Any], method: str) -> str:
 
 def _one_by_one(results: Mapping[str, Any], method: str) -> str:
     """The share of single images that are described unlike by retrained models."""
-    shares = []
-    for kind, name in (("forgotten", "e_forget_outside"), ("retained", "e_retain_outside")):
-        means = [
-            np.mean([*values.values()])
-            for row in (method, with_role("yardstick", results))
-            if row and (values := by_seed(results["rows"], row, name))
+    own, retrained = (
+        [
+            f"{100 * np.mean([*values.values()]):.0f} %"
+            for metric in ("e_forget_outside", "e_retain_outside")
+            if name and (values := by_seed(results["rows"], name, metric))
         ]
-        if len(means) == 2:
-            own, retrained = (f"{100 * mean:.0f} %" for mean in means)
-            shares.append(f"{own} of {kind} images (a retrained model: {retrained})")
-    return f"; outside the retrained models: {', '.join(shares)}" if shares else ""
+        for name in (method, with_role("yardstick", results))
+    )
+    if not len(own) == len(retrained) == 2:
+        return ""
+    return (
+        f"; outside: {own[0]} of forgotten, {own[1]} of retained images "
+        f"(of a retrained model {' and '.join(retrained)})"
+    )
 
 
 def _figures(results: Mapping[str, Any], method: str) -> tuple[Sequence[float], ...] | None:

@@ -84,7 +84,7 @@ def html_page(
         title=results["experiment"],
         facts=_facts(found, results),
         found=found,
-        columns=found.columns,
+        columns=tables.main_columns(found),
         marks=MARKS,
         near=tables.NEAR,
         aims=judges.AIMS,

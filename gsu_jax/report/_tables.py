@@ -4,16 +4,15 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from gsu_jax.metrics import LARGER_IS_BETTER, by_seed, prediction_interval
-from gsu_jax.report._columns import ABOVE, BELOW, COLUMNS, DISAGREE, INSIDE, SECOND_COLUMNS
+from gsu_jax.report._columns import ABOVE, BELOW, COLUMNS, DISAGREE, INSIDE, SECOND_COLUMNS, Column
 from gsu_jax.report._comparison import COSTS, RIVALS
 from gsu_jax.report._described import AS_RETRAINED, OPEN, RHO, verdict_of
 from gsu_jax.report._findings import Findings
+from gsu_jax.report._judges import SECOND
 from gsu_jax.report._numbers import NONE, mean_and_deviation, number, plus_minus
 
 # Metrics for which a value on the better side of the retrained models is as good as theirs.
-ONE_SIDED = tuple(
-    c.metric for c in (*COLUMNS, *SECOND_COLUMNS) if c.better and c.metric not in COSTS
-)
+ONE_SIDED = tuple(c.metric for c in COLUMNS if c.better and c.metric not in COSTS)
 NEAR = 1.1  # the largest ratio of a value that is near the retrained models, but outside
 PAIRED = tuple(c for c in COLUMNS if c.metric in ("fratio", "fid_retain", "nelbo_retain"))
 
@@ -30,6 +29,11 @@ class Cell(NamedTuple):
     worst: tuple[str, int] | None = None
 
 
+def main_columns(found: Findings) -> list[Column]:
+    """Returns the columns of the main table: the second judge stands in the cells of the first."""
+    return [column for column in found.columns if column not in SECOND_COLUMNS]
+
+
 def main_cell(found: Findings, method: str, metric: str) -> Cell:
     """Returns a mean with its place in the ensemble, ratio or bound, and worst seed."""
     mean, deviation = mean_and_deviation(found.mean(method, metric))
@@ -43,7 +47,9 @@ def main_cell(found: Findings, method: str, metric: str) -> Cell:
         found.place(method, metric),
         method == found.best.get(metric),
         _grade(found, method, metric),
-        tuple(filter(None, [_note(found, method, metric), _apart(found, method, metric)])),
+        tuple(
+            filter(None, [_note(found, method, metric), _of_second_judge(found, method, metric)])
+        ),
         (number(worst[0]), worst[1]) if worst and metric in ONE_SIDED else None,
     )
 
@@ -124,8 +130,15 @@ def _note(found: Findings, method: str, metric: str) -> str:
     return found.share_text(method, metric) or found.ratio_text(method, metric)
 
 
-def _apart(found: Findings, method: str, metric: str) -> str:
-    return f"{DISAGREE} first judge" if found.disagree(method, metric) else ""
+def _of_second_judge(found: Findings, method: str, metric: str) -> str:
+    """What the second judge says of the same samples: its mean and ratio, and ≠ or nothing."""
+    second = SECOND.get(metric, "")
+    mean = found.mean(method, second)
+    if mean is None:
+        return ""
+    apart = DISAGREE if found.disagree(method, second) else ""
+    figures = filter(None, [number(mean["mean"]), found.ratio_text(method, second)])
+    return f"{apart} 2nd {', '.join(figures)}".strip()
 
 
 def _grade(found: Findings, method: str, metric: str) -> str:

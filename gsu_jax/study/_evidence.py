@@ -37,7 +37,7 @@ def measure_evidence(study: Study, params: Any, row: str, seed: int) -> dict[str
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """Writes arrays as an .npz file, whole or not at all."""
     content = io.BytesIO()
-    np.savez(content, **arrays)
+    np.savez(content, allow_pickle=False, **arrays)
     write_whole(path, content.getvalue())
 
 

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from gsu_jax.metrics import SECOND_METRICS
 from gsu_jax.report import compare, read_results, residual_shares, summarize, write_results
 from gsu_jax.runtime import all_gather_json, on_first_process
 from gsu_jax.storage import differences
@@ -91,7 +92,9 @@ class ResultsFile:
         _check_earlier(self.path, earlier)
         old, new = earlier["config"], content["config"]
         old["methods"] = {row: without_retired(m) for row, m in old["methods"].items()}
-        _check_same_config(self.path, old, new)
+        # A second judge changes no model: a study may get one until a row has its figures.
+        judged = any(row.keys() & {*SECOND_METRICS} for row in earlier["rows"])
+        _check_same_config(self.path, old, new, free=() if judged else SECOND)
         content["rows"] = earlier["rows"]
         if earlier.get("reference"):
             content["reference"] = earlier["reference"]
@@ -137,12 +140,8 @@ def _check_earlier(path: Path, earlier: Record) -> None:
             )
 
 
-def _check_same_config(path: Path, old: Record, new: Record) -> None:
-    """Raises ValueError if anything but the counts and the set of methods differs.
-
-    A second judge changes no model, so that a study that had none may get one.
-    """
-    added = () if SECOND[0] in old else SECOND
+def _check_same_config(path: Path, old: Record, new: Record, free: tuple[str, ...]) -> None:
+    """Raises ValueError if anything but the counts, the set of methods and `free` differs."""
     shared = {
         name: old[name].keys() & new[name].keys()
         for name in ("methods", "before")
@@ -151,7 +150,7 @@ def _check_same_config(path: Path, old: Record, new: Record) -> None:
 
     def fixed(config: Record) -> Record:
         common = {name: {k: config[name][k] for k in keys} for name, keys in shared.items()}
-        return {k: v for k, v in config.items() if k not in (*GROWING, *added)} | common
+        return {k: v for k, v in config.items() if k not in (*GROWING, *free)} | common
 
     if found := list(differences(fixed(old), fixed(new))):
         raise ValueError(

@@ -142,8 +142,7 @@ def test_single_images_outside_the_retrained_models_are_counted_where_rows_have_
         one |= {"e_forget_outside": outside, "e_retain_outside": 0.04}
     (found,) = descriptions(made)
     assert found.figures.endswith(
-        "; outside the retrained models: 25 % of forgotten images (a retrained model: 5 %), "
-        "4 % of retained images (a retrained model: 4 %)"
+        "; outside: 25 % of forgotten, 4 % of retained images (of a retrained model 5 % and 4 %)"
     )
     (plain,) = descriptions(results(ours=-22.0))
     assert "outside" not in plain.figures

@@ -73,7 +73,8 @@ def test_tables_and_page_show_the_second_judge_and_mark_disagreement(tmp_path):
     report.write_report(tmp_path / "report.html", made)
     page = (tmp_path / "report.html").read_text()
     assert "What both judges say" in page
-    assert "<small>≠ first judge</small>" in page
+    assert "<small>≠ 2nd 5.05, 1.00×</small>" in page
+    assert "<small>2nd 0.0020, 1.00×</small>" in page
     assert f'<td class="good">{BOTH_MET}' in page
     assert f'<td class="poor">{APART}FID' in page
 

@@ -105,6 +105,15 @@ def test_second_judge_below_its_gate_stops_the_study(tmp_path):
     assert made == {"judge-0", "second_judge-0"}
 
 
+def test_a_study_whose_second_judge_failed_goes_on_without_it(copy):
+    before = read(copy)["rows"]
+    with pytest.raises(ValueError, match="second_judge_gate"):
+        run_tiny(copy, **SECOND | {"second_judge_gate": 0.999})
+    assert read(copy)["rows"] == before
+    assert "second_judge" not in run_tiny(copy)["config"]
+    assert run_tiny(copy, **SECOND)["rows"][0]["fratio_second"] is not None
+
+
 def test_more_methods_extend_a_study_with_two_judges(judged):
     faster = GradientAscent(label="faster", learning_rate=1e-3)
     rows = run_tiny(judged, methods=(faster,), **SECOND)["rows"]
