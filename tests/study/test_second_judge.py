@@ -122,6 +122,13 @@ def test_more_methods_extend_a_study_with_two_judges(judged):
     ] * 2
 
 
+def test_listed_images_have_the_second_judges_fid_alone(tmp_path):
+    options = {"forget": "indices:0,5", "methods": ("before",), "seeds": 1}
+    (row,) = run_tiny(tmp_path / "out", **options, **SECOND)["rows"]
+    assert row["fid_retain_second"] > 0
+    assert row["fratio_second"] is row["fratio_second_corrected"] is row["fratio_corrected"] is None
+
+
 def test_a_second_judge_must_be_a_classifier():
     with pytest.raises(TypeError, match=r"second_judge .*MLPClassifierConfig.*int"):
         tiny_config(second_judge=3)
