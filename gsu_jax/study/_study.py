@@ -120,8 +120,14 @@ def run_study(
     return study.results.content
 
 
-def complete(study: Study, unlearn_row: Unlearn) -> None:
-    """Makes every missing row of a study, then its report."""
+def complete(study: Study, unlearn_row: Unlearn, *, page: bool = True) -> None:
+    """Makes every missing row of a study, then its report.
+
+    Args:
+        study: the study.
+        unlearn_row: gives the run of a method and a seed.
+        page: whether to draw the samples of each row and to write report.html.
+    """
     if missing := study.missing():
         study.store.log("start", missing=len(missing), split=study.setup.split.describe())
         judge = train_judge(
@@ -136,7 +142,7 @@ def complete(study: Study, unlearn_row: Unlearn) -> None:
         with stage("unlearn, evaluate", len(missing)) as advance:
             for method, seed in missing:
                 advance(0, f"{method.title}, seed {seed}")
-                _add_row(study, judge, method, seed, unlearn_row)
+                _add_row(study, judge, method, seed, unlearn_row, page)
                 advance(1)
     if lacking := study.unmeasured():
         with stage("measure", len(lacking)) as advance:
@@ -148,7 +154,7 @@ def complete(study: Study, unlearn_row: Unlearn) -> None:
                 advance(1)
     add_evidence(study, unlearn_row)
     report = study.store.folder / "report.html"
-    if study.results.is_newer_than(report):
+    if page and study.results.is_newer_than(report):
         _write_report(report, study, unlearn_row)
 
 
@@ -178,15 +184,18 @@ def _check_methods(methods: Sequence[str | Method]) -> list[Method]:
     return chosen
 
 
-def _add_row(study: Study, judge: Judge, method: Method, seed: int, unlearn_row: Unlearn) -> None:
-    """Adds one row to the results: the model, its metrics, and a picture of its samples."""
+def _add_row(
+    study: Study, judge: Judge, method: Method, seed: int, unlearn_row: Unlearn, picture: bool
+) -> None:
+    """Adds one row to the results: the model, its metrics, and maybe a picture of its samples."""
     model, samples = study.setup.model, study.setup.config.samples
     done, history = model_of_row(study, method, seed, unlearn_row)
     metrics = judge.evaluate(model, done.params, named_key("evaluate", seed), samples)
     metrics |= measure(study.metrics, model, done.params, seed)
     times = {name: getattr(done, name) for name in ("steps", "seconds", "compile_seconds")}
     row = {"method": method.title, "seed": seed} | metrics | times
-    save_picture(picture_path(study.store.folder, method.title, seed), model, done.params)
+    if picture:
+        save_picture(picture_path(study.store.folder, method.title, seed), model, done.params)
     study.store.log("row", **row)
     study.results.add_row(row)
     send(study.loggers, study.store, row, history)
