@@ -128,7 +128,8 @@ def _frame(axes: "Axes", across: str, up: str, entries: list[Mapping[str, Any]])
         axis.set_ticks(ticks, [f"{tick:g}" for tick in ticks])
         axis.set_ticks([], minor=True)
         limit(*ends)
-        axis.set_label_text(scale.label)
+        if axis is axes.yaxis or up == UP[-1]:
+            axis.set_label_text(scale.label)
 
 
 def _draw_aims(axes: "Axes", across: str, up: str, aims: Mapping[str, float]) -> None:

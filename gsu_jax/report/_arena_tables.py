@@ -93,14 +93,14 @@ def _cells(entry: Mapping[str, Any], arena: Mapping[str, Any]) -> Sequence[str]:
     cells = [f"**{entry['method']}**" if entry["method"] == arena["winner"] else entry["method"]]
     cells.append(settings_text(entry["settings"]) if tuned else "")
     tuning = (entry.get("tuning_objective"), entry.get("default_objective"))
-    cells.append(f"{number(tuning[0])} ({number(tuning[1])})" if tuned else "")
+    cells.append(f"{_text(OBJECTIVE, tuning[0])} ({_text(OBJECTIVE, tuning[1])})" if tuned else "")
     cells += [_figure(name, entry["figures"][name]) for name in HEADINGS]
     lost = f" ({entry['diverged']} diverged)" if entry["diverged"] else ""
     cells.append(f"{entry['met']} of {len(entry['runs'])}{lost}")
     test = entry.get("against_winner")
     if test is None:
         return [*cells, "", ""]
-    cells.append(f"{number(test['difference'])} [{_ends(test, '')}]")
+    cells.append(f"{_text(OBJECTIVE, test['difference'])} [{_ends(test, '')}]")
     return [*cells, f"{test['p_holm']:.2g}"]
 
 

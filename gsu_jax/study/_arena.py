@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from gsu_jax.checks import at_least
 from gsu_jax.data import Source
-from gsu_jax.methods import Method, get_method
+from gsu_jax.methods import Method, check_method, get_method
+from gsu_jax.models import GenerativeModel
 from gsu_jax.report import Aims, write_arena_files
 from gsu_jax.runtime import announce, on_first_process
 from gsu_jax.storage import check_lender, exclusive
@@ -107,7 +108,8 @@ def run_arena(
     field = field_of(config, source, Path(out), tuning, closed, max(seeds, tuning_seeds))
     field = field._replace(lenders=[Path(folder) for folder in models_from])
     plan = Plan([*tuning], tuning_seeds, trials, aims)
-    rivals = [_rival(method, spaces, trials) for method in methods]
+    model = next(iter(field.setups.values())).model
+    rivals = [_rival(method, spaces, trials, model) for method in methods]
     if not rivals or len({method.title for method, _ in rivals}) < len(rivals):
         named = ", ".join(method.title for method, _ in rivals) or "none"
         raise ValueError(f"methods must name at least one, each once, got {named}")
@@ -117,7 +119,9 @@ def run_arena(
         return ArenaResults(chosen, on_first_process(write_arena_files)(folder, chosen, results))
 
 
-def _rival(method: str | Method, spaces: Mapping[str, Space], count: int) -> tuple[Method, Space]:
+def _rival(
+    method: str | Method, spaces: Mapping[str, Space], count: int, model: GenerativeModel
+) -> tuple[Method, Space]:
     """Returns a method with its space; refuses one that cannot be tried."""
     method = get_method(method)
     if method.role != "method":
@@ -130,7 +134,8 @@ def _rival(method: str | Method, spaces: Mapping[str, Space], count: int) -> tup
             f"spaces must have the settings of {method.title!r} to tune: "
             f'spaces=SPACES | {{"{method.title}": {{"learning_rate": (1e-4, 1e-2, "log")}}}}'
         )
-    draw_trials(method, space, count)  # an error comes before hours are spent
+    for trial in draw_trials(method, space, count):
+        check_method(trial, model)  # before hours are spent
     return method, space
 
 
