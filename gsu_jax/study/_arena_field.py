@@ -12,6 +12,7 @@ import numpy as np
 
 from gsu_jax.data import Source
 from gsu_jax.methods import Before, Method, Retrain
+from gsu_jax.report import read_results
 from gsu_jax.runtime import on_first_process
 from gsu_jax.storage import exclusive
 from gsu_jax.study._config import StudyConfig
@@ -64,7 +65,9 @@ class Field(NamedTuple):
         """Returns the results of a closed request."""
         lender = self._lender(request, self._models(self.tuning[0]))
         folder, rows = self.closed_folder(request), [Before(), Retrain(), *methods]
-        return _run(self.setups[request], folder, rows, seeds, lender, page=True).results.content
+        _run(self.setups[request], folder, rows, seeds, lender, page=True)
+        # As the file has it: with the date and the hardware of the run that made its last row.
+        return read_results(folder / "results.json")
 
     def closed_folder(self, request: str) -> Path:
         """Returns the folder of a closed request."""
