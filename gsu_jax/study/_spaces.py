@@ -131,7 +131,7 @@ def draw_trials(method: Method, space: Space, count: int) -> list[Method]:
         >>> for trial in draw_trials(GradientAscent(), space, 2):
         ...     print(trial.label, trial.learning_rate, trial.batch_size)
         gradient_ascent-trial-00 0.0005 128
-        gradient_ascent-trial-01 0.00222 128
+        gradient_ascent-trial-01 0.000554 128
     """
     checks.at_least(1, trials=count)
     known = {field.name for field in fields(method)} - {"label"}
