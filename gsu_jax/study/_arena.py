@@ -43,6 +43,7 @@ def run_arena(
     seeds: int = 5,
     spaces: Mapping[str, Space] = MappingProxyType(SPACES),
     aims: Aims | None = None,
+    tuning_config: StudyConfig | None = None,
     models_from: Sequence[str | Path] = (),
 ) -> ArenaResults:
     """Runs what is missing of an arena in the folder `out` and returns its results.
@@ -71,6 +72,9 @@ def run_arena(
         seeds: of each closed run: 0 to seeds - 1.
         spaces: title or name of a method -> its space.
         aims: of the objective.
+        tuning_config: what the tuning studies are, if they measure less than those of the closed
+            requests: fewer `samples` or `phi_images`. The rest should be that of `config`, so that
+            all have the same models.
         models_from: folders of other studies, whose models are copied. A request takes them from
             the study of the same request; if there is none, from the first tuning request, which
             itself takes them from the first of these folders.
@@ -105,9 +109,10 @@ def run_arena(
     aims.check()
     for folder in models_from:
         check_lender(folder)
-    field = field_of(config, source, Path(out), tuning, closed, max(seeds, tuning_seeds))
+    tuned = config if tuning_config is None else tuning_config
+    field = field_of(tuned, config, source, Path(out), tuning, closed, max(seeds, tuning_seeds))
     field = field._replace(lenders=[Path(folder) for folder in models_from])
-    plan = Plan([*tuning], tuning_seeds, trials, aims)
+    plan = Plan([*tuning], tuning_seeds, tuned.samples, tuned.phi_images, trials, aims)
     model = next(iter(field.setups.values())).model
     rivals = [_rival(method, spaces, trials, model) for method in methods]
     if not rivals or len({method.title for method, _ in rivals}) < len(rivals):

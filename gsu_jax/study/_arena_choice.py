@@ -26,12 +26,16 @@ class Plan(NamedTuple):
     Attributes:
         requests: of the tuning.
         seeds: of each trial.
+        samples: drawn from each trial's model.
+        phi_images: for phi of it.
         trials: of each method.
         aims: of the objective.
     """
 
     requests: list[str]
     seeds: int
+    samples: int
+    phi_images: int
     trials: int
     aims: Aims
 
@@ -40,7 +44,12 @@ class Plan(NamedTuple):
         return {
             "objective": self.aims.text(),
             "aims": self.aims._asdict(),
-            "tuning": {"requests": self.requests, "seeds": self.seeds},
+            "tuning": {
+                "requests": self.requests,
+                "seeds": self.seeds,
+                "samples": self.samples,
+                "phi_images": self.phi_images,
+            },
             "trials": self.trials,
         }
 

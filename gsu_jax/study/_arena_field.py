@@ -83,6 +83,7 @@ class Field(NamedTuple):
 
 
 def field_of(
+    tuning_config: StudyConfig,
     config: StudyConfig,
     source: Source,
     folder: Path,
@@ -92,6 +93,15 @@ def field_of(
 ) -> Field:
     """Parses all requests of an arena.
 
+    Args:
+        tuning_config: what the studies of tuning requests are.
+        config: what those of closed requests are.
+        source: the images.
+        folder: of the arena.
+        tuning: requests that settings are chosen on.
+        closed: requests that methods are compared on.
+        seeds: of the models before unlearning.
+
     Raises:
         ValueError: there is none of a kind, one is named twice, or one is of single images.
     """
@@ -99,8 +109,9 @@ def field_of(
         if not requests or isinstance(requests, str):
             raise ValueError(f"{name} must be a list of one request or more, got {requests!r}")
     setups: dict[str, Setup] = {}
-    for request in (*tuning, *closed):
-        setup = resolve(_about(config, request), source)
+    asked = [(request, tuning_config) for request in tuning]
+    for request, about in [*asked, *((request, config) for request in closed)]:
+        setup = resolve(replace(about, forget=request), source)
         if setup.listed is not None:
             raise ValueError(
                 "tuning and closed must name classes or an attribute, since the objective of an "
@@ -115,10 +126,6 @@ def field_of(
                 )
         setups[request] = setup
     return Field(folder, setups, [*tuning], [*closed], seeds)
-
-
-def _about(config: StudyConfig, request: str) -> StudyConfig:
-    return replace(config, forget=request)
 
 
 def _run(

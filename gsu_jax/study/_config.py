@@ -14,6 +14,7 @@ from gsu_jax.models import (
 )
 from gsu_jax.study._pretraining import Recipe
 
+PHI_IMAGES = 128
 NETWORKS = (*GENERATOR_CONFIGS, *CLASSIFIER_CONFIGS)
 
 
@@ -42,6 +43,8 @@ class StudyConfig:
         epochs: of unlearning.
         ensemble: the least number of retrained models.
         samples: drawn from each model.
+        phi_images: retained and forgotten test images each for phi, which takes most of the time of
+            measuring a model; 0 leaves phi out.
         published: figures to print beside the study's own: method -> metric -> text.
 
     Raises:
@@ -69,6 +72,7 @@ class StudyConfig:
     epochs: int = 1
     ensemble: int = 8
     samples: int = 10_000
+    phi_images: int = PHI_IMAGES
     published: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -81,11 +85,15 @@ class StudyConfig:
         _check_network("judge", CLASSIFIER_CONFIGS, Classifier, self.judge)
         at_least(0, epochs=self.epochs, ensemble=self.ensemble)
         at_least(2, samples=self.samples)
+        at_least(0, phi_images=self.phi_images)
 
     def record(self) -> dict[str, Any]:
         """Returns what results.json keeps: all but `published`, with the types of both networks."""
         names = [field.name for field in fields(self) if field.name != "published"]
-        return {name: _plain(getattr(self, name)) for name in names}
+        record = {name: _plain(getattr(self, name)) for name in names}
+        if self.phi_images == PHI_IMAGES:  # results of earlier releases have no such entry
+            del record["phi_images"]
+        return record
 
 
 def is_own(network: Any) -> bool:

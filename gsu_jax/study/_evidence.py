@@ -44,4 +44,5 @@ def _has_checkpoint(study: Study, method: Method, seed: int) -> bool:
 @on_first_process
 def _measure(setup: Setup, params: Any) -> dict[str, float | None]:
     test = setup.source.test.images
-    return evidence_metrics(setup.model, params, test, setup.forgotten, setup.listed)
+    images = setup.config.phi_images
+    return evidence_metrics(setup.model, params, test, setup.forgotten, setup.listed, images=images)

@@ -49,7 +49,14 @@ class Judge:
     def evaluate(self, model: GenerativeModel, params: Any, key: jax.Array, samples: int) -> dict:
         """Returns the metrics of one model."""
         return evaluate(
-            model, params, self.setup.judge, self.params, self.reference, key, samples=samples
+            model,
+            params,
+            self.setup.judge,
+            self.params,
+            self.reference,
+            key,
+            samples=samples,
+            phi_images=self.setup.config.phi_images,
         )
 
 

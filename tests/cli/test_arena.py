@@ -87,6 +87,7 @@ def test_arena_gives_all_methods_twenty_trials_and_five_seeds(run, asked):
     assert (options["trials"], options["tuning_seeds"], options["seeds"]) == (20, 1, 5)
     assert (options["tuning"], options["closed"]) == (("1", "3", "6"), ("4", "5", "7", "9"))
     assert options["aims"].seconds is None
+    assert (config.phi_images, options["tuning_config"].phi_images) == (128, 32)
 
 
 def test_options_say_what_is_run(run, asked):

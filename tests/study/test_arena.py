@@ -47,9 +47,12 @@ def quick():
         yield
 
 
-def run(out, config=None, **changes):
-    settings = {"experiment": "arena", "ensemble": 2} | UNTRAINED | (config or {})
-    return run_arena(tiny_study.tiny_config(**settings), load("digits"), out, **ASKED | changes)
+def arena_config(**changes):
+    return tiny_study.tiny_config(experiment="arena", ensemble=2, **UNTRAINED | changes)
+
+
+def run(out, **changes):
+    return run_arena(arena_config(), load("digits"), out, **ASKED | changes)
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +92,8 @@ def test_chosen_setting_has_the_lowest_mean_objective_over_tuning_requests(finis
         assert len(entry["objectives"]) == 3
         assert entry["objectives"][entry["trial"]] == min(entry["objectives"])
         assert entry["settings"].keys() == SPACES[method].keys()
-    assert chosen["tuning"] == {"requests": ["0", "1"], "seeds": 1}
+    measured = {"samples": 200, "phi_images": 128}
+    assert chosen["tuning"] == {"requests": ["0", "1"], "seeds": 1} | measured
 
 
 def test_closed_request_is_run_once_with_the_chosen_settings(finished):
@@ -162,6 +166,10 @@ def test_interrupted_arena_resumes_with_the_choice_of_an_unstopped_one(
         ({"tuning": ["0", "2"]}, "tuning.requests"),
         ({"tuning_seeds": 2}, "tuning.seeds: 1 there, 2 now"),
         (
+            {"tuning_config": arena_config(phi_images=8)},
+            "tuning.phi_images: 128 there, 8 now",
+        ),
+        (
             {"spaces": SPACES | {"gradient_ascent": {"learning_rate": (1e-6, 1e-5, "log")}}},
             "gradient_ascent.space",
         ),
@@ -221,6 +229,18 @@ def test_method_of_ones_own_takes_part_with_a_space_of_its_own(tmp_path):
     chosen, arena = run(tmp_path, methods=[mine], spaces=spaces, trials=2, tuning=["1"], seeds=1)
     assert chosen["methods"]["mine"]["method"]["through"] == "decoder"
     assert arena["winner"] == "mine"
+
+
+def test_tuning_may_measure_less_than_the_closed_requests(tmp_path):
+    less = arena_config(phi_images=8, samples=50)
+    run(tmp_path, tuning_config=less, tuning=["1"], trials=1, seeds=1)
+    for folder, measured in (
+        ("tuning/1/models", (50, 8)),
+        ("tuning/1/gradient_ascent", (50, 8)),
+        ("closed/4", (200, None)),
+    ):
+        config = json.loads((tmp_path / folder / "results.json").read_text())["config"]
+        assert (config["samples"], config.get("phi_images")) == measured
 
 
 # Refusals

@@ -77,6 +77,8 @@ class Arguments:
     """Settings to try of each method: its default, and points of its space."""
     tuning_seeds: int = 1
     """Seeds of each trial."""
+    tuning_phi_images: int = 32
+    """Forgotten and retained test images each for phi of a trial; closed runs have 128."""
     seeds: int = 5
     """Seeds of each closed run."""
     ensemble: int | None = None
@@ -120,6 +122,7 @@ def run(arguments: Arguments) -> str:
         trials=2 if quick else arguments.trials,
         tuning_seeds=1 if quick else arguments.tuning_seeds,
         seeds=1 if quick else arguments.seeds,
+        tuning_config=replace(arena.config, phi_images=arguments.tuning_phi_images),
         aims=Aims(seconds=arguments.time_limit and arguments.time_limit / 100),
         models_from=arguments.models_from,
     )
