@@ -2,6 +2,7 @@
 
 import random
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
@@ -132,3 +133,21 @@ def test_closed_requests_are_those_of_the_lot_of_the_second_form(dataset):
     lines = [line for line in notes.splitlines() if line.startswith("| closed until")]
     assert ", ".join(arena.ARENAS[dataset].closed) in lines[0]
     assert not {*arena.ARENAS[dataset].tuning} & {*arena.ARENAS[dataset].closed}
+
+
+@pytest.mark.slow
+def test_quick_arena_of_digits_goes_the_whole_way_and_answers_again_at_once(tmp_path):
+    words = [sys.executable, str(EXPERIMENTS / "arena.py"), "--quick", "--out", str(tmp_path)]
+    options = {"capture_output": True, "text": True, "env": tiny_study.ENVIRONMENT}
+    first = subprocess.run(words, **options)
+    assert first.returncode == 0, first.stderr
+    rows = [line.split()[0] for line in first.stdout.split("\n\n")[1].splitlines()]
+    assert {*rows} == {"method", "gradient_ascent", "gradient_surgery", "before", "retrained"}
+    for name in ("chosen.json", "arena.json", "arena.md", "arena.csv", "front.png"):
+        assert (tmp_path / name).stat().st_size
+    again = subprocess.run(words, **options)
+    assert (again.returncode, again.stdout) == (0, first.stdout)
+    assert "train" not in again.stderr
+    refused = subprocess.run([*words, "--tuning", "3"], **options)
+    assert refused.returncode == 2
+    assert "no setting can be chosen again" in refused.stderr
