@@ -74,6 +74,8 @@ def arena_standing(
     standing = {"closed": [*closed], "winner": entries[0]["method"], "methods": entries}
     for name, role in (("before", "baseline"), ("retrained", "yardstick")):
         runs = everywhere(lambda results, role=role: with_role(role, results))
+        if name == "before":  # its time is that of its training
+            runs = [run | {"seconds": None} for run in runs]
         standing[name] = _entry(name, runs, one_more=name == "retrained")
     return standing
 

@@ -5,6 +5,7 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from gsu_jax.report._arena_objective import LEAST_FRATIO
 from gsu_jax.report._arena_standing import OBJECTIVE
 from gsu_jax.report._markdown import made_with
 from gsu_jax.report._numbers import NONE, number
@@ -17,6 +18,7 @@ HEADINGS = {
     "rho": "rho forgotten",
     "seconds": "time",
 }
+BRIEF = dict(zip(HEADINGS, ("J", "fratio", "FID", "nelbo", "rho", "time"), strict=True))
 TITLES = (
     "method", "settings", "J tuning (default)", *HEADINGS.values(),
     "all aims met", "behind the winner", "p (Holm)",
@@ -28,7 +30,7 @@ def arena_markdown(arena: Mapping[str, Any]) -> str:
     lines = [f"| {' | '.join(TITLES)} |", "|" + "---|" * len(TITLES)]
     for entry in [*arena["methods"], arena["before"], arena["retrained"]]:
         lines.append(f"| {' | '.join(_cells(entry, arena))} |")
-    winner = arena["winner"]
+    winner, least = arena["winner"], LEAST_FRATIO / arena["aims"]["fratio"]
     return "\n".join(
         [
             made_with(arena),
@@ -38,10 +40,10 @@ def arena_markdown(arena: Mapping[str, Any]) -> str:
             *lines,
             "",
             f"Winner: {winner}. {arena['objective']}. fratio, FID and nelbo are ratios to the "
-            "mean of the retrained models, time a share of a retraining: means over closed "
-            "requests and seeds, with 95 % bootstrap intervals over seeds. Retrained: one model, "
-            "with the interval that predicts one more. p: sign flips over (request, seed), "
-            "corrected for all pairs of methods.",
+            f"mean of the retrained models, whose fratio counts as at least {least:.4f}; time is a "
+            "share of a retraining. Means over closed requests and seeds, with 95 % bootstrap "
+            "intervals over seeds. Retrained: one model, with the interval that predicts one more. "
+            "p: sign flips over (request, seed), corrected for all pairs of methods.",
             "",
         ]
     )
@@ -49,11 +51,14 @@ def arena_markdown(arena: Mapping[str, Any]) -> str:
 
 def arena_text(arena: Mapping[str, Any]) -> str:
     """Formats the content of arena.json for a terminal: a line for each method, best first."""
-    entries = [*arena["methods"], arena["before"], arena["retrained"]]
-    lines = [["method", *TITLES[2:]]]
-    for entry in entries:
-        name, _, *cells = _cells(entry, arena)
-        lines.append([name.strip("*"), *cells])
+    lines = [["method", "J tuning", *BRIEF.values(), "aims met", "p"]]
+    for entry in [*arena["methods"], arena["before"], arena["retrained"]]:
+        tuned = entry.get("tuning_objective")
+        cells = [entry["method"], "" if tuned is None else _text(OBJECTIVE, tuned)]
+        cells += [_figure(name, entry["figures"][name], name == OBJECTIVE) for name in BRIEF]
+        test = entry.get("against_winner")
+        cells.append(f"{entry['met']} of {len(entry['runs'])}")
+        lines.append([*cells, f"{test['p_holm']:.2g}" if test else ""])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     rows = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
     return "\n".join([*rows, "", f"winner: {arena['winner']}. {arena['objective']}"])
@@ -104,12 +109,13 @@ def _cells(entry: Mapping[str, Any], arena: Mapping[str, Any]) -> Sequence[str]:
     return [*cells, f"{test['p_holm']:.2g}"]
 
 
-def _figure(name: str, figure: Mapping[str, Any]) -> str:
+def _figure(name: str, figure: Mapping[str, Any], interval: bool = True) -> str:
     if figure["mean"] is None:
         return NONE
     unit = {"fratio": "x", "fid_retain": "x", "nelbo_retain": "x", "seconds": " %"}.get(name, "")
     scale = 100 if name == "seconds" else 1
-    ends = "" if figure["low"] is None else f" [{_ends(figure, name)}]"
+    shown = interval and figure["low"] is not None
+    ends = f" [{_ends(figure, name)}]" if shown else ""
     return f"{_text(name, scale * figure['mean'])}{unit}{ends}"
 
 

@@ -114,6 +114,7 @@ def test_retrained_models_show_how_far_one_of_them_is_from_their_mean(standing):
     assert retrained["rho"]["mean"] == pytest.approx(0.0)
     assert 0 < retrained["objective"]["mean"] < 1
     assert standing["before"]["figures"]["rho"]["mean"] == 1
+    assert standing["before"]["figures"]["seconds"]["mean"] is None
 
 
 def test_closed_requests_without_a_row_of_the_methods_are_refused():
