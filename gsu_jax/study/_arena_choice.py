@@ -70,7 +70,7 @@ def choose(
     if fixed:
         _check_same_plan(path, earlier, record)
     if earlier and not [*differences(_plan_of(earlier), record)]:
-        methods = earlier["methods"]
+        methods = dict(earlier["methods"])
     ours = {method.title: method for method, _ in rivals}
     for number, (method, space) in enumerate(rivals, 1):
         entry = _start(method, space)

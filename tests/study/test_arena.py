@@ -198,6 +198,7 @@ def test_another_method_extends_an_arena_and_leaves_the_others_as_they_are(finis
     chosen, arena = run(copy, methods=["neg_grad_plus"])
     old = finished[1].chosen["methods"]
     assert [*chosen["methods"]] == [*old, "neg_grad_plus"]
+    assert chosen == json.loads((copy / "chosen.json").read_text())
     assert {name: chosen["methods"][name] for name in old} == old
     assert {e["method"] for e in arena["methods"]} == {*old, "neg_grad_plus"}
     kept = [row for row in rows(copy / "closed" / "4") if row["method"] != "neg_grad_plus"]
