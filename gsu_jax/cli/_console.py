@@ -19,6 +19,7 @@ EXPERIMENTS = {
     "faces": "forget a feature of faces: Bae et al. 2023, Table 1, right half",
     "readings": "the open choices of the paper, one row each",
     "sweep": "learning rates and retain weights of surgery in one program",
+    "arena": "every method with the same number of trials, then once on closed requests",
     "theory": "measure the claims of the paper's theory on small models",
 }
 COMMANDS = {

@@ -24,6 +24,7 @@ from gsu_jax.metrics._feature_ratio import (
     mean_probability,
 )
 from gsu_jax.metrics._frechet import GaussianFit, fit_gaussian, frechet_distance
+from gsu_jax.metrics._holm import holm
 from gsu_jax.metrics._image_residuals import RESIDUAL_METRICS, ImageResiduals, image_residuals
 from gsu_jax.metrics._inception_score import inception_score
 from gsu_jax.metrics._judging import judge_predictions
@@ -79,6 +80,7 @@ __all__ = [
     "feature_ratio",
     "fit_gaussian",
     "frechet_distance",
+    "holm",
     "image_residuals",
     "inception_score",
     "judge_predictions",

@@ -14,6 +14,7 @@ from gsu_jax.models import (
 )
 from gsu_jax.study._pretraining import Recipe
 
+PHI_IMAGES = 128
 NETWORKS = (*GENERATOR_CONFIGS, *CLASSIFIER_CONFIGS)
 SECOND = ("second_judge", "second_judge_gate", "second_judging")
 
@@ -47,6 +48,8 @@ class StudyConfig:
         epochs: of unlearning.
         ensemble: the least number of retrained models.
         samples: drawn from each model.
+        phi_images: retained and forgotten test images each for phi, which takes most of the time of
+            measuring a model; 0 leaves phi out.
         published: figures to print beside the study's own: method -> metric -> text.
 
     Raises:
@@ -74,6 +77,7 @@ class StudyConfig:
     epochs: int = 1
     ensemble: int = 8
     samples: int = 10_000
+    phi_images: int = PHI_IMAGES
     published: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
     second_judge: Any = None
     second_judge_gate: float = 0.8
@@ -91,13 +95,17 @@ class StudyConfig:
             _check_network("second_judge", CLASSIFIER_CONFIGS, Classifier, self.second_judge)
         at_least(0, epochs=self.epochs, ensemble=self.ensemble)
         at_least(2, samples=self.samples)
+        at_least(0, phi_images=self.phi_images)
 
     def record(self) -> dict[str, Any]:
         """Returns what results.json keeps, with the types of the networks.
 
-        That is all but `published`, and without a second judge all but its settings.
+        That is all but `published`, without a second judge all but its settings, and `phi_images`
+        if it is not the default. Results of earlier releases have no such entries.
         """
         left_out = {"published"} | ({*SECOND} if self.second_judge is None else set())
+        if self.phi_images == PHI_IMAGES:
+            left_out.add("phi_images")
         names = [field.name for field in fields(self) if field.name not in left_out]
         return {name: _plain(getattr(self, name)) for name in names}
 

@@ -26,8 +26,8 @@ def evidence_path(folder: Path, row: str, seed: int) -> Path:
 def measure_evidence(study: Study, params: Any, row: str, seed: int) -> dict[str, float | None]:
     """Returns `EVIDENCE_METRICS` of a model, and keeps phi of each image."""
     setup = study.setup
-    test = setup.source.test.images
-    found = evidence_of_kinds(setup.model, params, test, setup.forgotten, setup.listed)
+    tested = setup.source.test.images, setup.forgotten, setup.listed
+    found = evidence_of_kinds(setup.model, params, *tested, images=setup.config.phi_images)
     if found:
         arrays = {f"phi_{kind}": each.phi for kind, each in found.items()}
         write_arrays(evidence_path(study.store.folder, row, seed), arrays)

@@ -123,8 +123,14 @@ def run_study(
     return study.results.content
 
 
-def complete(study: Study, unlearn_row: Unlearn) -> None:
-    """Makes every missing row of a study, then its report."""
+def complete(study: Study, unlearn_row: Unlearn, *, page: bool = True) -> None:
+    """Makes every missing row of a study, then its report.
+
+    Args:
+        study: the study.
+        unlearn_row: gives the run of a method and a seed.
+        page: whether to draw the samples of each row and to write report.html.
+    """
     if missing := study.missing():
         study.store.log("start", missing=len(missing), split=study.setup.split.describe())
         judge = train_judge(study)
@@ -135,7 +141,7 @@ def complete(study: Study, unlearn_row: Unlearn) -> None:
         with stage("unlearn, evaluate", len(missing)) as advance:
             for method, seed in missing:
                 advance(0, f"{method.title}, seed {seed}")
-                _add_row(study, judge, second, method, seed, unlearn_row)
+                _add_row(study, judge, second, method, seed, unlearn_row, page)
                 advance(1)
     if lacking := study.unmeasured():
         with stage("measure", len(lacking)) as advance:
@@ -149,7 +155,7 @@ def complete(study: Study, unlearn_row: Unlearn) -> None:
     add_judged(study, unlearn_row)
     add_residuals(study)
     report = study.store.folder / "report.html"
-    if study.results.is_newer_than(report):
+    if page and study.results.is_newer_than(report):
         _write_report(report, study, unlearn_row)
 
 
@@ -186,8 +192,9 @@ def _add_row(
     method: Method,
     seed: int,
     unlearn_row: Unlearn,
+    picture: bool,
 ) -> None:
-    """Adds one row to the results: the model, its metrics, and a picture of its samples."""
+    """Adds one row to the results: the model, its metrics, and maybe a picture of its samples."""
     model, samples = study.setup.model, study.setup.config.samples
     done, history = model_of_row(study, method, seed, unlearn_row)
     key = named_key("evaluate", seed)
@@ -199,7 +206,8 @@ def _add_row(
     metrics |= measure(study.metrics, model, done.params, seed)
     times = {name: getattr(done, name) for name in ("steps", "seconds", "compile_seconds")}
     row = {"method": method.title, "seed": seed} | metrics | times
-    save_picture(picture_path(study.store.folder, method.title, seed), model, done.params)
+    if picture:
+        save_picture(picture_path(study.store.folder, method.title, seed), model, done.params)
     study.store.log("row", **row)
     study.results.add_row(row)
     send(study.loggers, study.store, row, history)

@@ -5,7 +5,7 @@ import os
 import shutil
 
 import pytest
-from tiny_study import read, run_tiny
+from tiny_study import read, run_tiny, tiny_config
 
 from gsu_jax import GradientAscent
 from gsu_jax.metrics import EVIDENCE_METRICS
@@ -66,3 +66,17 @@ def test_an_earlier_study_is_extended(old):
     rows = run_tiny(old, methods=(GradientAscent(label="faster", learning_rate=1e-3),))["rows"]
     assert len(rows) == 10
     assert all("phi_forget" in row for row in rows if not row["diverged"])
+
+
+def test_study_may_measure_phi_of_fewer_images_or_of_none(tmp_path, finished):
+    asked = {"methods": ("before",), "seeds": 1, "models_from": finished}
+    few, none = (run_tiny(tmp_path / str(n), phi_images=n, **asked)["rows"][0] for n in (4, 0))
+    every = read(finished)["rows"][0]
+    assert few["phi_forget"] != every["phi_forget"]
+    assert few["fratio"] == none["fratio"] == every["fratio"]
+    assert {none[name] for name in EVIDENCE_METRICS} == {None}
+
+
+def test_config_of_the_usual_number_of_images_is_recorded_as_by_earlier_releases(finished):
+    assert "phi_images" not in read(finished)["config"]
+    assert tiny_config(phi_images=4).record()["phi_images"] == 4

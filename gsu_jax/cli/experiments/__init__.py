@@ -4,6 +4,7 @@ A module has the literals of its study and `main()`. The files of `experiments/`
 """
 
 from gsu_jax.cli.experiments import (
+    arena,
     digits,
     faces,
     fashion,
@@ -15,6 +16,7 @@ from gsu_jax.cli.experiments import (
 )
 
 __all__ = [
+    "arena",
     "digits",
     "faces",
     "fashion",
