@@ -1,4 +1,4 @@
-"""Redirect along the heat flow: a smooth map of all latents, so that no neighbor is dragged."""
+"""Redirect along the heat flow, and ascend to where a retrained model would be."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple
@@ -11,16 +11,17 @@ from gsu_jax.checks import above, at_least, choice
 from gsu_jax.data import Count
 from gsu_jax.methods._method import Method, StepGradients
 from gsu_jax.methods.ingredients import (
-    LatentGuide,
     MaskedBatch,
     heat_flow,
     imitation_loss,
     masked_mean,
+    retrained_gap,
     train_latent_guide,
 )
 from gsu_jax.models import (
     Params,
     Posteriors,
+    elbo_terms,
     encode_in_parts,
     kl_to_standard_normal,
     sample_posterior,
@@ -28,19 +29,41 @@ from gsu_jax.models import (
 from gsu_jax.surgery import add_retain_gradient, forget_retain_grads, project_conflicting
 
 
+class Effort(NamedTuple):
+    """How much work a run does.
+
+    Attributes:
+        rehearsal_steps: of the rehearsal (`retrained_gap`).
+        guide_steps: of the training of the guide h.
+        latents: of the prior that are moved by T once, before the first step.
+        least_steps: the batch size shrinks until a run has this many steps.
+    """
+
+    rehearsal_steps: int
+    guide_steps: int
+    latents: int
+    least_steps: int
+
+
+EFFORTS = {
+    "fast": Effort(rehearsal_steps=150, guide_steps=150, latents=4096, least_steps=50),
+    "full": Effort(rehearsal_steps=1000, guide_steps=300, latents=8192, least_steps=100),
+}
+
+
 class Prepared(NamedTuple):
     """What is computed once from the data.
 
     Attributes:
         teacher: theta*, the trained parameters.
-        guide: the log odds h_t(z) that a latent is that of a forgotten image, with margin m'.
+        gap: g, in nats.
         z: `[latents, latent]`, draws of the prior.
         moved: T z.
         cumulative: `[latents]`, cumulative probabilities with which a step draws them.
     """
 
     teacher: Params
-    guide: LatentGuide
+    gap: jax.Array
     z: jax.Array
     moved: jax.Array
     cumulative: jax.Array
@@ -48,23 +71,25 @@ class Prepared(NamedTuple):
 
 @dataclass(frozen=True)
 class RedirectFlow(Method):
-    """Trains the decoder to draw, at every latent, what the trained one draws along the heat flow.
+    """Draws along the heat flow, and describes forgotten images as a retrained model would.
 
-    With theta* the trained parameters, T and T' the maps of `heat_flow` with the margins m and m',
-    and x a forgotten image, the forget loss is
+    With theta* the trained parameters, T the map of `heat_flow`, x a forgotten image and L(x) its
+    ELBO, the forget loss is
 
-        l(theta) =   E_{z ~ N(0, I)} -log p(Dec*(T z) | Dec(z))
-                   + w E_{z ~ q_fixed(z|x)} -log p(Dec*(T' z) | Dec(z))
-                   + w E_{z ~ q(z|x)} [-log p(x | Dec_fixed(z)) + KL(q(z|x) || p)]
+        l(theta) = E_{z ~ N(0, I)} -log p(Dec*(T z) | Dec(z))  +  w (g / 4) Huber(4 rho)
+
+        rho = (mean L(x) - mean L*(x) + g) / g,   Huber(s) = s^2 / 2 for |s| < 1, |s| - 1/2 beyond
 
     - First term, what is drawn: T carries the prior to the latents of retained images and moves
       each latent as little as it can. The images that the decoder should draw have the retained
       shares, and no retained latent lies at the edge of a jump.
-    - Second term, what is described: at the latents by which the model describes forgotten images
-      it draws retained ones too. q is the model's own encoder, which moves with it. The margin m'
-      is larger: by the margin m alone a forgotten image keeps most of its likelihood, because the
-      heat flow leaves it a thin seam of latents.
-    - Third term: the encoder alone follows the changed decoder.
+    - Second term, what is described: gradient ascent that ends where a retrained model would be.
+      g is how many nats worse such a model would describe the forgotten images. A rehearsal
+      estimates it (`retrained_gap`). rho falls from 1, the trained model, to 0; below 0 the term
+      pulls back, so that no image is described suspiciously badly.
+
+    The gradient of the second term reaches the decoder alone. The encoder follows the changed
+    decoder by w L(x) with the decoder fixed, since otherwise it alone would seem to forget.
 
     On conflict this gradient is projected off the retain gradient r, the gradient of the training
     loss on retained images; then lambda r is added, and Adam takes the step.
@@ -72,16 +97,15 @@ class RedirectFlow(Method):
     Attributes:
         learning_rate: at the start; it falls to 0 along a cosine.
         batch_size, retain_batch_size, label: as in `Method`.
-        least_steps: the batch size shrinks until a run has this many steps.
+        effort: "full", or "fast" with a third of the work and a rough estimate of g (`EFFORTS`).
         momentum: Adam's b1, with Nesterov momentum.
-        margin: m, in nats of log odds. A larger one forgets more surely and raises FID.
-        described_margin: m'. A larger one describes forgotten images less well.
+        margin: added to the guide's log odds, in nats. A larger one draws less of what is forgotten
+            and raises FID.
         described_weight: w.
+        described_gap: g in nats, if it is known; None estimates it.
         retain_weight: lambda.
         drawn: latents of the prior in a step.
-        latents: latents of the prior that are moved by T once, before the first step.
         emphasis: a latent is drawn in proportion to 1 + emphasis |T z - z| / mean |T z - z|.
-        guide_steps: of the training of the guide h.
         fitted_images: the largest number of images of each set that the guide is trained on.
         when: project on "conflict" or "always".
 
@@ -99,29 +123,30 @@ class RedirectFlow(Method):
 
     learning_rate: float = 2e-3
     retain_batch_size: int | None = 64
-    least_steps: int = 100
+    effort: Literal["fast", "full"] = "full"
     momentum: float = 0.6
     margin: float = 1.0
-    described_margin: float = 3.0
     described_weight: float = 0.3
+    described_gap: float | None = None
     retain_weight: float = 1.0
     drawn: int = 128
-    latents: int = 8192
     emphasis: float = 2.0
-    guide_steps: int = 300
     fitted_images: int = 8192
     when: Literal["always", "conflict"] = "conflict"
 
     def __post_init__(self) -> None:
         above(0, retain_weight=self.retain_weight)
         at_least(0, described_weight=self.described_weight, emphasis=self.emphasis)
-        at_least(1, least_steps=self.least_steps, drawn=self.drawn, latents=self.latents)
-        at_least(1, guide_steps=self.guide_steps, fitted_images=self.fitted_images)
+        at_least(1, drawn=self.drawn, fitted_images=self.fitted_images)
+        choice(EFFORTS, effort=self.effort)
         choice(("always", "conflict"), when=self.when)
+        if self.described_gap is not None:
+            above(0, described_gap=self.described_gap)
 
     def prepare(self, model, params, forget, retain, key) -> Prepared:
-        """Trains the guide on posteriors of both sets and moves draws of the prior."""
-        forget_key, retain_key, guide_key, prior_key = jax.random.split(key, 4)
+        """Estimates g, trains the guide on posteriors of both sets and moves draws of the prior."""
+        forget_key, retain_key, guide_key, prior_key, gap_key = jax.random.split(key, 5)
+        effort = EFFORTS[self.effort]
         described, kept = (
             Posteriors(*encode_in_parts(model, params, some), some.count)
             for some in (
@@ -130,19 +155,22 @@ class RedirectFlow(Method):
             )
         )
         odds = forget.count / retain.count
-        guide = train_latent_guide(described, kept, odds, guide_key, steps=self.guide_steps)
-        z = jax.random.normal(
-            prior_key, (self.latents, described.mean.shape[-1]), described.mean.dtype
-        )
+        guide = train_latent_guide(described, kept, odds, guide_key, steps=effort.guide_steps)
+        shape = effort.latents, described.mean.shape[-1]
+        z = jax.random.normal(prior_key, shape, described.mean.dtype)
         moved = heat_flow(guide.harder(self.margin), z)
         distances = jnp.linalg.norm((moved - z).astype(jnp.float32), axis=-1)
         weights = 1.0 + self.emphasis * distances / jnp.maximum(distances.mean(), 1e-6)
         cumulative = jnp.cumsum(weights / weights.sum())
-        return Prepared(params, guide.harder(self.described_margin), z, moved, cumulative)
+        gap = self.described_gap or 0.0
+        if self.described_gap is None and self.described_weight:
+            steps = effort.rehearsal_steps
+            gap = retrained_gap(model, params, forget, retain, gap_key, steps=steps)
+        return Prepared(params, jnp.asarray(gap, jnp.float32), z, moved, cumulative)
 
     def gradients(self, model, prepared: Prepared, params, batch, key) -> StepGradients:
         """Returns the gradients of the forget loss and of the training loss of retained images."""
-        teacher = prepared.teacher
+        teacher, gap = prepared.teacher, jnp.maximum(prepared.gap, 1e-3)
 
         def forget_loss(params: Params, batch: MaskedBatch, key: jax.Array) -> jax.Array:
             drawn_key, described_key = jax.random.split(key)
@@ -153,21 +181,22 @@ class RedirectFlow(Method):
 
         def drawn_loss(params: Params, key: jax.Array) -> jax.Array:
             levels = jax.random.uniform(key, (self.drawn,))
-            some = jnp.searchsorted(prepared.cumulative, levels).clip(max=self.latents - 1)
+            some = jnp.searchsorted(prepared.cumulative, levels).clip(max=len(prepared.z) - 1)
             z, moved = prepared.z[some], prepared.moved[some]
             return imitation_loss(model, params, z, teacher, moved).mean()
 
         def described_loss(params: Params, batch: MaskedBatch, key: jax.Array) -> jax.Array:
             mean, log_variance = model.encode(params, batch.images)
             z = sample_posterior(mean, log_variance, key)
-            fixed = jax.lax.stop_gradient(z)
-            redirected = imitation_loss(
-                model, params, fixed, teacher, heat_flow(prepared.guide, fixed)
-            )
-            decoded = model.decode(jax.lax.stop_gradient(params), z)
-            elbo = model.log_likelihood(decoded, batch.images)
+            fixed_decoder = jax.lax.stop_gradient(params)
+            elbo = model.log_likelihood(model.decode(fixed_decoder, z), batch.images)
             elbo -= kl_to_standard_normal(mean, log_variance)
-            return masked_mean(redirected - elbo, batch.mask)
+            before = elbo_terms(model, teacher, batch.images, key)
+            rho = masked_mean(elbo + before.reconstruction + before.kl, batch.mask) / gap + 1.0
+            slope = jax.lax.stop_gradient(jnp.clip(4.0 * rho, -1.0, 1.0))  # of the Huber loss
+            decoded = model.decode(params, jax.lax.stop_gradient(z))
+            ascent = slope * model.log_likelihood(decoded, batch.images)
+            return masked_mean(ascent - elbo, batch.mask)
 
         grads = forget_retain_grads(
             model.loss, params, batch.visited, batch.retain, key, forget_loss=forget_loss
@@ -175,8 +204,8 @@ class RedirectFlow(Method):
         return StepGradients.of(grads.forget, grads)
 
     def default_batch_size(self, images: int, epochs: int) -> int:
-        """`batch_size`, or less so that a run over a small set has `least_steps` steps."""
-        return max(1, min(self.batch_size, images * epochs // self.least_steps))
+        """`batch_size`, or less so that a run over a small set has enough steps."""
+        return max(1, min(self.batch_size, images * epochs // EFFORTS[self.effort].least_steps))
 
     def optimizer(self, steps) -> optax.GradientTransformation:
         """Adam with low momentum and a cosine schedule over the run."""

@@ -9,8 +9,7 @@ import numpy as np
 
 from gsu_jax import checks
 from gsu_jax.data import Examples, number_of, scale_examples
-from gsu_jax.metrics._refit import Gaussian, refit
-from gsu_jax.models import GenerativeModel
+from gsu_jax.models import GenerativeModel, refit_posteriors
 from gsu_jax.runtime import Compiled, ProgramCache
 
 PART = 64  # images that are fitted at a time
@@ -124,7 +123,9 @@ def _evidence_of_part(model, samples, steps, params, images, key, start, count):
     def log_likelihood(z):
         return model.log_likelihood(model.decode(params, z), images).astype(jnp.float32)
 
-    fitted = refit(log_likelihood, jax.tree.map(jnp.nan_to_num, encoded), fit_keys, steps)
+    fitted = refit_posteriors(
+        log_likelihood, jax.tree.map(jnp.nan_to_num, encoded), fit_keys, steps
+    )
 
     def weigh(i, found):
         image = jax.tree.map(lambda x: jnp.broadcast_to(x[i], (samples, *x.shape[1:])), images)
@@ -141,7 +142,7 @@ def _evidence_of_part(model, samples, steps, params, images, key, start, count):
     return jax.lax.fori_loop(0, count, weigh, (jnp.zeros(PART),) * 3)
 
 
-def _log_weights(model, params, images, epsilon, posterior: Gaussian) -> jax.Array:
+def _log_weights(model, params, images, epsilon, posterior: tuple) -> jax.Array:
     """Returns log p(x|z_k) p(z_k) / r(z_k) of one image, `[samples]`."""
     mean, log_variance = posterior
     of_prior = round(PRIOR_SHARE * len(epsilon))

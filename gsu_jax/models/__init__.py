@@ -23,6 +23,7 @@ from gsu_jax.models._elbo import (
 )
 from gsu_jax.models._generative import GenerativeModel, Loss, Params
 from gsu_jax.models._posteriors import Posteriors, encode_in_parts
+from gsu_jax.models._refit import refit_posteriors
 from gsu_jax.models._vae import vae
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "encode_in_parts",
     "gaussian_log_likelihood",
     "kl_to_standard_normal",
+    "refit_posteriors",
     "sample_posterior",
     "vae",
 ]

@@ -40,9 +40,9 @@ SPACES: dict[str, Space] = {
     },
     "redirect_flow": {
         "margin": (0.5, 3.0, LOG),
-        "described_margin": (1.5, 8.0, LOG),
         "described_weight": (0.1, 2.0, LOG),
-        "least_steps": [50, 100, 200],
+        "retain_weight": (0.3, 3.0, LOG),
+        "effort": ["fast", "full"],
     },
     "retrack": {
         "learning_rate": RATE,

@@ -11,12 +11,12 @@ from method_steps import KEY, batch_of
 
 from gsu_jax import RedirectFlow, unlearn
 from gsu_jax.data import ImageSet
-from gsu_jax.methods.ingredients import heat_flow, train_latent_guide
+from gsu_jax.methods.ingredients import heat_flow, retrained_gap, train_latent_guide
 from gsu_jax.models import Posteriors
 
 MODEL = gaussian_vae.MODEL
 FORGET, RETAIN = images(2, 10, offset=0.3), images(3, 90)
-SMALL = RedirectFlow(latents=256, drawn=16, guide_steps=20)
+SMALL = RedirectFlow(drawn=16, described_gap=2.0, effort="fast")
 
 
 @pytest.fixture(scope="module")
@@ -82,10 +82,11 @@ def test_the_guide_learns_the_log_odds_and_the_prior_of_the_data():
     assert float(jnp.abs(far).max()) < 0.5  # noise has hidden which set a latent is of
 
 
-def test_a_margin_is_added_to_the_log_odds(prepared):
-    z = jnp.ones((2, prepared.z.shape[1]))
-    harder = prepared.guide.harder(1.5)(z, jnp.zeros(()))
-    np.testing.assert_allclose(harder, prepared.guide(z, jnp.zeros(())) + 1.5, rtol=1e-5)
+def test_a_margin_is_added_to_the_log_odds():
+    zeros = jnp.zeros((64, 3))
+    guide = train_latent_guide(Posteriors(zeros + 1, zeros), Posteriors(zeros, zeros), 1.0, KEY)
+    z, now = jnp.ones((2, 3)), jnp.zeros(())
+    np.testing.assert_allclose(guide.harder(1.5)(z, now), guide(z, now) + 1.5, rtol=1e-5)
 
 
 def test_latents_that_move_are_drawn_more_often(prepared):
@@ -111,7 +112,7 @@ def test_what_is_described_gets_no_gradient_from_padding(params, prepared):
 
 
 def test_without_the_described_terms_the_encoder_gets_no_gradient(params, prepared):
-    drawn_alone = RedirectFlow(latents=256, drawn=16, guide_steps=20, described_weight=0.0)
+    drawn_alone = RedirectFlow(drawn=16, described_weight=0.0, effort="fast")
     step = drawn_alone.gradients(MODEL, prepared, params, batch_of(FORGET, RETAIN[:8]), KEY)
     np.testing.assert_array_equal(vector(step.updates["encoder"]), 0.0)
     assert np.abs(vector(step.updates["decoder"])).max() > 0.0
@@ -122,9 +123,76 @@ def test_without_the_described_terms_the_encoder_gets_no_gradient(params, prepar
 def test_a_trained_decoder_that_draws_along_the_flow_has_nothing_left_to_learn(params, prepared):
     """Where T is the identity, the loss at the trained parameters is at its minimum."""
     still = prepared._replace(moved=prepared.z)
-    alone = RedirectFlow(latents=256, drawn=16, guide_steps=20, described_weight=0.0)
+    alone = RedirectFlow(drawn=16, described_weight=0.0, effort="fast")
     step = alone.gradients(MODEL, still, params, batch_of(FORGET, RETAIN[:8]), KEY)
     assert np.abs(vector(step.updates)).max() < 1e-4
+
+
+def described_alone(params, prepared):
+    """The gradient of the second term: that of the whole loss without that of the first."""
+    steps = (
+        method.gradients(MODEL, prepared, params, batch_of(FORGET, RETAIN[:8]), KEY)
+        for method in (SMALL, RedirectFlow(drawn=16, described_weight=0.0, effort="fast"))
+    )
+    both, drawn = (vector(step.updates["decoder"]) for step in steps)
+    return both - drawn
+
+
+def ascent(params):
+    """The gradient of w mean log p(x | Dec(mean of q(z|x))) in the decoder, x forgotten."""
+
+    def log_likelihood(decoder):
+        mean, _ = MODEL.encode(params, FORGET)
+        decoded = MODEL.decode({**params, "decoder": decoder}, mean)
+        return SMALL.described_weight * MODEL.log_likelihood(decoded, FORGET).mean()
+
+    return vector(jax.grad(log_likelihood)(params["decoder"]))
+
+
+def test_the_trained_model_takes_a_full_step_of_ascent(params, prepared):
+    """There rho = 1."""
+    found = described_alone(params, prepared)
+    np.testing.assert_allclose(found, ascent(params), rtol=1e-3, atol=1e-4)
+
+
+def test_a_model_that_describes_worse_than_a_retrained_one_is_pulled_back(params, prepared):
+    brighter = {**params["decoder"], "bias": params["decoder"]["bias"] + 5.0}
+    worse = {**params, "decoder": brighter}
+    found = described_alone(worse, prepared)
+    np.testing.assert_allclose(found, -ascent(worse), rtol=1e-3, atol=1e-3)
+
+
+def test_a_model_at_the_gap_takes_no_step(params, prepared):
+    """A gap of 1e6 nats is halved to nothing by a teacher that is that much better."""
+    brighter = {**params["decoder"], "bias": params["decoder"]["bias"] + 5.0}
+    worse = {**params, "decoder": brighter}
+    losses = [float(MODEL.loss(p, jnp.asarray(FORGET), KEY)) for p in (params, worse)]
+    at_gap = prepared._replace(gap=jnp.asarray(losses[1] - losses[0]))
+    scale = np.abs(ascent(worse)).max()
+    np.testing.assert_allclose(described_alone(worse, at_gap) / scale, 0.0, atol=1e-2)
+
+
+def test_a_rehearsal_finds_the_gap_of_images_that_only_the_trained_model_knows(params):
+    """Retained images are gray, forgotten ones have a bright first pixel."""
+    rng = np.random.default_rng(0)
+    gray = rng.uniform(0.4, 0.6, (256, *FORGET.shape[1:])).astype(np.float32)
+    bright = gray.copy()
+    bright[:, 0, 0] = 1.0
+    decoder = {"kernel": jnp.zeros((3, 4)), "bias": jnp.full(4, 0.5)}
+    decoder["kernel"] = decoder["kernel"].at[0, 0].set(0.5)  # z_0 = 1 draws the bright pixel
+    trained = {**params, "decoder": decoder}
+
+    def gap(forget):
+        sets = ImageSet.of(forget), ImageSet.of(gray)
+        return float(retrained_gap(MODEL, trained, *sets, KEY, steps=200, learning_rate=1e-2))
+
+    assert gap(gray[:64]) < 0.02
+    assert gap(bright) > 0.05
+
+
+def test_a_rehearsal_that_diverges_claims_no_gap(params):
+    sets = ImageSet.of(FORGET), ImageSet.of(RETAIN)
+    assert float(retrained_gap(MODEL, params, *sets, KEY, steps=3, learning_rate=1e30)) == 0.0
 
 
 @pytest.mark.parametrize(
@@ -132,6 +200,8 @@ def test_a_trained_decoder_that_draws_along_the_flow_has_nothing_left_to_learn(p
     [
         ({"described_weight": -1.0}, "described_weight.*-1"),
         ({"drawn": 0}, "drawn.*0"),
+        ({"effort": "half"}, "effort.*'half'"),
+        ({"described_gap": 0.0}, "described_gap.*0"),
         ({"when": "allways"}, "when.*'always'"),
     ],
 )

@@ -11,7 +11,7 @@ from gsu_jax.methods import NegGradPlus, get_method
 from gsu_jax.networks import generator
 from gsu_jax.study import SPACES, draw_trials
 
-EFFORT = ("batch_size", "least_steps", "fisher_images", "iterations")
+EFFORT = ("batch_size", "least_steps", "fisher_images", "iterations", "effort")
 TRIALS = 20
 
 

@@ -10,6 +10,7 @@ from gsu_jax.methods.ingredients._losses import (
     over_masked,
     training_loss,
 )
+from gsu_jax.methods.ingredients._rehearsal import retrained_gap
 from gsu_jax.methods.ingredients._ssim import ms_ssim
 from gsu_jax.methods.ingredients._teacher import imitation_loss
 from gsu_jax.methods.ingredients._transport import Transport, find_neighbors, fit_transport
@@ -28,6 +29,7 @@ __all__ = [
     "negative",
     "over_masked",
     "resolve_guide",
+    "retrained_gap",
     "train_latent_guide",
     "training_loss",
 ]
