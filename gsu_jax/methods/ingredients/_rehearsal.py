@@ -14,7 +14,7 @@ from gsu_jax.models import (
     sample_posterior,
 )
 
-COMPARED = 128  # images of each set that are described by both models
+COMPARED = 256  # images of each set that are described by both models
 PART = 64  # images at a time, which bounds the memory
 DRAWS = 16  # of z for an ELBO
 
@@ -42,8 +42,8 @@ def retrained_gap(
     Args:
         model: a model with encode, decode and log_likelihood.
         params: the trained parameters.
-        forget: the images to forget. 128 are drawn, with replacement.
-        retain: the retained images. 128 are drawn for the line.
+        forget: the images to forget. 256 are drawn, with replacement.
+        retain: the retained images. 256 are drawn for the line.
         key: a JAX random key.
         steps: of the training. With fewer the estimate is rougher.
         batch_size: retained images in a step.
