@@ -34,10 +34,16 @@ def retrained_gap(
 
     A fresh model is trained on retained images for `steps` steps of Adam. It describes all images
     worse than a fully trained one. How much worse, retained images show: with L* and L the ELBOs
-    under the trained and the fresh model, each with posteriors refitted to its decoder, the least
-    squares line L* = a + b L over retained images translates one into the other. So the estimate is
+    under the trained and the fresh model, each with posteriors refitted to its decoder, a line
 
-        gap = mean L*(x) - (a + b mean L(x)),   both means over forgotten images
+        L*(x) - L(x) = a + b L(x)
+
+    is fitted to retained images by least squares. Those that the fresh model describes about as
+    well as the forgotten ones count most: their weights are exp(-d^2 / 2), with d the distance of
+    L(x) from its forgotten mean in halves of its retained standard deviation. The line translates
+    the fresh model into a retrained one, so the estimate is
+
+        gap = mean L*(x) - mean L(x) - (a + b mean L(x)),   all means over forgotten images
 
     Args:
         model: a model with encode, decode and log_likelihood.
@@ -65,11 +71,18 @@ def retrained_gap(
 
     trained_f, fresh_f = described(forget, forget_key)
     trained_r, fresh_r = described(retain, retain_key)
-    centered = fresh_r - fresh_r.mean()
-    slope = (centered * trained_r).sum() / jnp.maximum((centered**2).sum(), 1e-12)
-    foreseen = trained_r.mean() + slope * (fresh_f.mean() - fresh_r.mean())
-    gap = trained_f.mean() - foreseen
+    lag = _value_at(fresh_f.mean(), fresh_r, trained_r - fresh_r)
+    gap = trained_f.mean() - fresh_f.mean() - lag
     return jnp.where(jnp.isfinite(gap), jnp.maximum(gap, 0.0), 0.0)
+
+
+def _value_at(point: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
+    """The value at `point` of a line through y(x), fitted with weights that fall off from it."""
+    weights = jax.nn.softmax(-0.5 * ((x - point) / (0.5 * x.std() + 1e-6)) ** 2)
+    mean_x, mean_y = weights @ x, weights @ y
+    covariance = weights @ ((x - mean_x) * (y - mean_y))
+    slope = covariance / (weights @ (x - mean_x) ** 2 + 1e-6)
+    return mean_y + slope * (point - mean_x)
 
 
 def _train(
