@@ -97,7 +97,7 @@ class RedirectFlow(Method):
     Attributes:
         learning_rate: at the start; it falls to 0 along a cosine.
         batch_size, retain_batch_size, label: as in `Method`.
-        effort: "full", or "fast" with a third of the work and a rough estimate of g (`EFFORTS`).
+        effort: "full", or "fast" with about a third of the time and a rough estimate of g.
         momentum: Adam's b1, with Nesterov momentum.
         margin: added to the guide's log odds, in nats. A larger one draws less of what is forgotten
             and raises FID.

@@ -54,7 +54,7 @@ def sample_metrics(
     Returns:
         `fratio`, its bound, probability and corrected share, `inception_score`, `fid`,
         `fid_retain`, `coverage` and `density`. Empty if a sample, a logit or a feature is not
-        finite. Without the first five if single images are forgotten.
+        finite. Without those of fratio if single images are forgotten.
 
     Raises:
         ValueError: As `evaluate`.

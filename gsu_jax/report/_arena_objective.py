@@ -154,5 +154,7 @@ def excess(row: Mapping[str, Any], level: Level, aims: Aims) -> float:
             return WORST
         terms.append(abs(found["rho"] or 0.0) / aims.rho)
     if aims.seconds is not None:
-        terms.append((found["seconds"] or 0.0) / aims.seconds)
+        if found["seconds"] is None:
+            return WORST
+        terms.append(found["seconds"] / aims.seconds)
     return float(min(max(terms), WORST))

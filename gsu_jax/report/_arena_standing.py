@@ -48,7 +48,9 @@ def arena_standing(
     aims = Aims(**chosen["aims"]) if aims is None else aims
     levels = {request: level_of(results) for request, results in closed.items()}
 
-    def runs_of(method: str, results: Mapping[str, Any], request: str) -> list[dict]:
+    def runs_of(
+        method: str, results: Mapping[str, Any], request: str, aims: Aims = aims
+    ) -> list[dict]:
         level = levels[request]
         return [
             {"request": request, "seed": row["seed"], "diverged": bool(row.get("diverged"))}
@@ -58,8 +60,12 @@ def arena_standing(
             if row["method"] == method
         ]
 
-    def everywhere(method_of: Any) -> list[dict]:
-        return [run for r, found in closed.items() for run in runs_of(method_of(found), found, r)]
+    def everywhere(method_of: Any, aims: Aims = aims) -> list[dict]:
+        return [
+            run
+            for request, found in closed.items()
+            for run in runs_of(method_of(found), found, request, aims)
+        ]
 
     entries = []
     for method in chosen["methods"]:
@@ -73,8 +79,10 @@ def arena_standing(
         entry["against_winner"] = tests.get((entries[0]["method"], entry["method"]))
     standing = {"closed": [*closed], "winner": entries[0]["method"], "methods": entries}
     for name, role in (("before", "baseline"), ("retrained", "yardstick")):
-        runs = everywhere(lambda results, role=role: with_role(role, results))
-        if name == "before":  # its time is that of its training
+        # Their time is that of a training, so it is none of their aims.
+        untimed = aims._replace(seconds=None)
+        runs = everywhere(lambda results, role=role: with_role(role, results), untimed)
+        if name == "before":
             runs = [run | {"seconds": None} for run in runs]
         standing[name] = _entry(name, runs, one_more=name == "retrained")
     return standing

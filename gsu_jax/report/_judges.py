@@ -6,12 +6,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gsu_jax.metrics import CORRECTED_METRICS, SECOND_METRICS, by_seed
+from gsu_jax.report._arena_objective import LEAST_FRATIO, Aims
 from gsu_jax.report._numbers import number, times
 from gsu_jax.report._results import methods_of, roles_of, with_role
 
 NAMES = {"fratio": "fratio", "fid_retain": "FID"}
-AIMS = {"fratio": 1.5, "fid_retain": 1.1}  # times the retrained mean
-ENOUGH = {"fratio": 0.005}  # met whatever the retrained mean is
+AIMS = {name: getattr(Aims(), name) for name in NAMES}  # times the retrained mean
+ENOUGH = {"fratio": LEAST_FRATIO}  # met whatever the retrained mean is
 # The metric of the first judge -> that of the second.
 SECOND = {first: second for second, first in SECOND_METRICS.items()}
 BOTH_MET = "agree: fratio and FID reach their aims"

@@ -89,7 +89,6 @@ def html_page(
         near=tables.NEAR,
         aims=judges.AIMS,
         enough=judges.ENOUGH,
-        both_met=judges.BOTH_MET,
         apart=judges.APART,
         main_cell=tables.main_cell,
         front=figures.svg(front(results, look), "points") if alive and has_fratio else None,

@@ -1,6 +1,7 @@
 """`run_arena`: every method with the same number of trials, then once on closed requests."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -74,7 +75,7 @@ def run_arena(
         aims: of the objective.
         tuning_config: what the tuning studies are, if they measure less than those of the closed
             requests: fewer `samples` or `phi_images`. The rest should be that of `config`, so that
-            all have the same models.
+            all have the same models. They never have a second judge, which the objective lacks.
         models_from: folders of other studies, whose models are copied. A request takes them from
             the study of the same request; if there is none, from the first tuning request, which
             itself takes them from the first of these folders.
@@ -109,7 +110,12 @@ def run_arena(
     aims.check()
     for folder in models_from:
         check_lender(folder)
-    tuned = config if tuning_config is None else tuning_config
+    tuned = replace(config if tuning_config is None else tuning_config, second_judge=None)
+    if bool(tuned.phi_images) != bool(config.phi_images):
+        raise ValueError(
+            "tuning_config.phi_images and config.phi_images must both be 0, or both at least 1, "
+            f"since rho is part of the objective, got {tuned.phi_images} and {config.phi_images}"
+        )
     field = field_of(tuned, config, source, Path(out), tuning, closed, max(seeds, tuning_seeds))
     field = field._replace(lenders=[Path(folder) for folder in models_from])
     plan = Plan([*tuning], tuning_seeds, tuned.samples, tuned.phi_images, trials, aims)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gsu_jax.methods import Method
+from gsu_jax.methods import Before, Method, Retrain
 from gsu_jax.report import Aims, excess, level_of
 from gsu_jax.runtime import announce, on_first_process
 from gsu_jax.storage import differences, write_whole
@@ -18,6 +18,7 @@ from gsu_jax.study._spaces import Space, draw_trials
 
 Record = dict[str, Any]
 SCHEMA = 1
+REFERENCES = (Before.name, Retrain.name)
 
 
 class Plan(NamedTuple):
@@ -153,7 +154,7 @@ def _with_closed_rows(folder: Path) -> list[str]:
     found: dict[str, None] = {}
     for path in sorted((folder / "closed").glob("*/results.json")):
         rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
-        found |= dict.fromkeys(row["method"] for row in rows)
+        found |= dict.fromkeys(row["method"] for row in rows if row["method"] not in REFERENCES)
     return [*found]
 
 

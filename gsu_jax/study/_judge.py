@@ -70,9 +70,14 @@ class Judge:
 
     @on_first_process
     def judge_again(
-        self, model: GenerativeModel, params: Any, key: jax.Array, samples: int
+        self, model: GenerativeModel, params: Any, key: jax.Array, samples: int, diverged: bool
     ) -> dict[str, float | None]:
-        """Returns `SECOND_METRICS`, from the samples that `evaluate` draws with the same key."""
+        """Returns `SECOND_METRICS`, from the samples that `evaluate` draws with the same key.
+
+        A model that the first judge found diverged has none.
+        """
+        if diverged:
+            return dict.fromkeys(SECOND_METRICS)
         judge = self.classifier, self.params, self.reference
         seen = sample_metrics(model, params, *judge, key, samples=samples)
         return {name: seen.get(metric) for name, metric in SECOND_METRICS.items()}
@@ -115,10 +120,13 @@ def _keep_facts(study: Study, name: str, facts: dict[str, Any]) -> None:
     study.results.save()
     accuracy, gate = facts["judge_accuracy"], getattr(study.setup.config, f"{name}_gate")
     if accuracy < gate:
+        where = "in another --out"
+        if name == SECOND:
+            where = "or lower second_judge_gate, or give second_judge=None: the study goes on"
         raise ValueError(
             f"{name}_gate must be reached by the judge, got {accuracy:.1%} on the test images with "
             f"a gate of {gate:.1%}: its fratio would mean nothing; train it longer "
-            f"({RECIPES[name]}) or take a larger one ({name}), in another --out"
+            f"({RECIPES[name]}) or take a larger one ({name}), {where}"
         )
 
 

@@ -37,12 +37,16 @@ def _judge_again(study: Study, unlearn_row: Unlearn) -> None:
     if not lacking:
         return
     judge, setup = train_judge(study, SECOND), study.setup
+    diverged = {
+        (row["method"], row["seed"]) for row in study.results.content["rows"] if row.get("diverged")
+    }
     with stage("ask the second judge", len(lacking)) as advance:
         for method, seed in lacking:
             advance(0, f"{method.title}, seed {seed}")
             params = model_of_row(study, method, seed, unlearn_row).trained.params
             key, samples = named_key("evaluate", seed), setup.config.samples
-            seen = judge.judge_again(setup.model, params, key, samples)
+            gone = (method.title, seed) in diverged
+            seen = judge.judge_again(setup.model, params, key, samples, gone)
             study.results.add_to_row(method.title, seed, seen)
             advance(1)
 

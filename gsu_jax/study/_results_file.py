@@ -98,6 +98,8 @@ class ResultsFile:
         content["rows"] = earlier["rows"]
         if earlier.get("reference"):
             content["reference"] = earlier["reference"]
+            if "second_judge" not in new:
+                content["reference"].pop("second_judge", None)
         new["methods"] = old["methods"] | new["methods"]
         if "before" in new:
             new["before"] = old["before"] | new["before"]

@@ -17,7 +17,7 @@ Space = Mapping[str, tuple[float, float, str] | Sequence[Any]]
 BATCH = [32, 64, 128]
 RATE, ASCENT_RATE, WEIGHT = (1e-4, 1e-2, LOG), (1e-5, 3e-3, LOG), (0.1, 30.0, LOG)
 
-# Two or three settings of each method and its effort: (low, high, "log" or "linear"), or a list of
+# One to three settings of each method and its effort: (low, high, "log" or "linear"), or a list of
 # choices. The published or default setting is trial 0 and need not lie in the space.
 SPACES: dict[str, Space] = {
     "fine_tune": {"learning_rate": RATE, "batch_size": [128, 256, 512]},

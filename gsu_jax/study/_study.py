@@ -202,7 +202,7 @@ def _add_row(
     if metrics["fid"] is not None:
         metrics |= measure_evidence(study, done.params, method.title, seed)
     if second is not None:
-        metrics |= second.judge_again(model, done.params, key, samples)
+        metrics |= second.judge_again(model, done.params, key, samples, bool(metrics["diverged"]))
     metrics |= measure(study.metrics, model, done.params, seed)
     times = {name: getattr(done, name) for name in ("steps", "seconds", "compile_seconds")}
     row = {"method": method.title, "seed": seed} | metrics | times

@@ -165,7 +165,7 @@ def test_a_model_that_describes_worse_than_a_retrained_one_is_pulled_back(params
 
 
 def test_a_model_at_the_gap_takes_no_step(params, prepared):
-    """A gap of 1e6 nats is halved to nothing by a teacher that is that much better."""
+    """The gap is the loss that the changed decoder adds: rho = 0."""
     brighter = {**params["decoder"], "bias": params["decoder"]["bias"] + 5.0}
     worse = {**params, "decoder": brighter}
     losses = [float(MODEL.loss(p, jnp.asarray(FORGET), KEY)) for p in (params, worse)]

@@ -39,14 +39,18 @@ class Arena(NamedTuple):
     closed: tuple[str, ...]
 
 
+def _named(config: StudyConfig) -> StudyConfig:
+    return replace(config, experiment="arena")
+
+
 # The lot of digits: random.Random("gsu_jax arena, digits 8x8, 2026-11-29") draws 4 closed ones out
 # of 0 and 2 to 9, then 2 to tune on; settings were chosen on 1 before. docs/notes/
 # redirect_second_form.md has the lot of the two others.
 ARENAS = {
-    "digits": Arena(digits.CONFIG, ("1", "3", "6"), ("4", "5", "7", "9")),
-    "mnist": Arena(mnist.CONFIG, ("0", "1", "2", "3", "5"), ("4", "6", "7", "8", "9")),
+    "digits": Arena(_named(digits.CONFIG), ("1", "3", "6"), ("4", "5", "7", "9")),
+    "mnist": Arena(_named(mnist.CONFIG), ("0", "1", "2", "3", "5"), ("4", "6", "7", "8", "9")),
     "fashion_mnist": Arena(
-        fashion.CONFIG,
+        _named(fashion.CONFIG),
         ("Ankle boot", "Bag", "Coat", "Sandal", "Sneaker"),
         ("Dress", "Pullover", "Shirt", "T-shirt/top", "Trouser"),
     ),
@@ -55,6 +59,7 @@ QUICK = {
     "pretraining": Recipe(epochs=2),
     "judging": Recipe(epochs=2),
     "judge_gate": 0.0,
+    "second_judge": None,
     "ensemble": 2,
     "samples": 500,
 }
