@@ -146,7 +146,8 @@ class GradientSurgery(TwoGradients):
         """Returns the forget gradient, with its sign, and the retain gradient."""
         step = super().gradients(model, prepared, params, batch, key)
         if prepared is not None:
-            step = step._replace(extra={"layers": prepared})
+            chosen = {f"chosen {layer}": x.astype(jnp.float32) for layer, x in prepared.items()}
+            step = step._replace(metrics=step.metrics | chosen, extra={"layers": prepared})
         if self.sign == "ascend":
             return step
         return step._replace(updates=jax.tree.map(jnp.negative, step.updates))
@@ -198,8 +199,10 @@ class GradientSurgery(TwoGradients):
     def transform(self, optimizer, params, steps) -> optax.GradientTransformationExtraArgs:
         """The projection and the optimizer, in the order that `incoming` says."""
         if self.scope == "measured":
-            labels = layer_labels(params)
-            projection = project_measured(labels, self.variant, self.when, self.incoming)
+            projection = optax.chain(
+                layer_conflicts(threshold=self.conflict_threshold, incoming=self.incoming),
+                project_measured(layer_labels(params), self.variant, self.when, self.incoming),
+            )
         else:
             scope = layer_labels(params) if self.scope == "module" else self.scope
             projection = project_conflicting(when=self.when, scope=scope, incoming=self.incoming)

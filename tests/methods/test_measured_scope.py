@@ -196,6 +196,8 @@ def test_a_run_moves_layers_as_the_variant_says(params, variant, retain_weight):
     for name in params:
         forgets = {"private": True, "remove": not chosen[name], "salient": chosen[name]}[variant]
         assert moved[name] == (forgets or retain_weight > 0)
+        np.testing.assert_array_equal(run.history[f"chosen {name}"], float(chosen[name]))
+        assert np.abs(run.history[f"cosine of {name}"]).max() <= 1
     assert set(run.history) >= {"cosine", "applied_cosine"}
 
 

@@ -157,7 +157,10 @@ def test_a_chain_still_shows_one_cosine_of_the_projection():
     chain = optax.chain(layer_conflicts(), project_conflicting())
     _, state = chain.update(u, chain.init(u), retain_grads=r)
     np.testing.assert_allclose(optax.tree.get(state, "cosine"), cosine(u, r), rtol=1e-5)
-    assert set(conflict_metrics(state)) == {"cosine"}
+    metrics = conflict_metrics(state)
+    assert set(metrics) == {"cosine", "cosine of encoder", "cosine of decoder"}
+    expected = cosine(u["encoder"], r["encoder"])
+    np.testing.assert_allclose(metrics["cosine of encoder"], expected, rtol=1e-5)
 
 
 def test_scores_rank_by_count_and_then_by_mean_cosine():
