@@ -146,7 +146,11 @@ class GradientSurgery(TwoGradients):
         """Returns the forget gradient, with its sign, and the retain gradient."""
         step = super().gradients(model, prepared, params, batch, key)
         if prepared is not None:
-            chosen = {f"chosen {layer}": x.astype(jnp.float32) for layer, x in prepared.items()}
+            # With dots, as in `conflict_metrics`.
+            chosen = {
+                f"chosen {layer.replace('/', '.')}": is_chosen.astype(jnp.float32)
+                for layer, is_chosen in prepared.items()
+            }
             step = step._replace(metrics=step.metrics | chosen, extra={"layers": prepared})
         if self.sign == "ascend":
             return step

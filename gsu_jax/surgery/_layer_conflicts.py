@@ -8,7 +8,7 @@ import optax
 
 from gsu_jax.checks import at_least, at_most, choice
 from gsu_jax.surgery._inner_products import InnerProducts, inner_products
-from gsu_jax.surgery._layer_labels import Labels, labels_of_leaves
+from gsu_jax.surgery._layer_labels import Labels, check_labels, labels_of_leaves
 from gsu_jax.surgery._leaves import widened
 from gsu_jax.surgery._pmean_gradients import AxisName, pmean_gradients
 from gsu_jax.surgery._retain_grads import mean_retain_grads
@@ -109,6 +109,7 @@ def layer_conflicts(
         Shi et al., `Recon: Reducing Conflicting Gradients from the Root for Multi-Task Learning
         <https://arxiv.org/abs/2302.11289>`_, 2023.
     """
+    check_labels(labels)
     choice(("gradients", "steps"), incoming=incoming)
     at_least(-1, threshold=threshold)
     at_most(1, threshold=threshold)
@@ -130,6 +131,11 @@ def layer_conflicts(
         u = pmean_gradients("updates", updates, axis_name)
         of_leaves = labels_of_leaves(updates, labels)
         names = sorted(state.conflicts)
+        if names != sorted(set(of_leaves)):
+            raise ValueError(
+                f"the updates have the layers {sorted(set(of_leaves))}, and init got {names}; "
+                "give init the parameters whose gradients are measured"
+            )
         groups = tuple(names.index(label) for label in of_leaves)
         products = inner_products(*widened(u, r), groups)
         return updates, _counted(state, names, products, sign, threshold)

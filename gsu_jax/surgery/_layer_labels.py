@@ -42,8 +42,8 @@ def layer_labels(params: Tree, labels: Labels = "module") -> Tree:
 
 def labels_of_leaves(params: Tree, labels: Labels) -> list[str]:
     """Returns the label of each leaf of `params`; see `layer_labels`."""
+    check_labels(labels)
     if isinstance(labels, str):
-        choice(("module", "leaf", "global"), "a tree or a function", labels=labels)
         name = {"module": _parent, "leaf": str, "global": lambda path: "global"}[labels]
         return [name(path) for path in _paths(params)]
     paths = _paths(params)
@@ -55,6 +55,12 @@ def labels_of_leaves(params: Tree, labels: Labels) -> list[str]:
         if not isinstance(label, str):
             raise TypeError(f"labels must be strings, got {label!r} at the leaf {path}")
     return found
+
+
+def check_labels(labels: Labels) -> None:
+    """Raises ValueError for a word that names no layers."""
+    if isinstance(labels, str):
+        choice(("module", "leaf", "global"), "a tree or a function", labels=labels)
 
 
 def broadcast_labels(name: str, labels: Tree, tree: Tree) -> list[Any]:

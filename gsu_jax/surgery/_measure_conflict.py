@@ -80,8 +80,8 @@ def conflict_metrics(state: Any) -> dict[str, jax.Array]:
 
     Returns:
         "cosine" if a transform measured the incoming update, "applied_cosine" if
-        `measure_conflict` measured the applied step, and "cosine of LAYER" for each layer of
-        `layer_conflicts`.
+        `measure_conflict` measured the applied step, and for each layer of `layer_conflicts`
+        "cosine of LAYER", in which a path is written with dots, such as "encoder.kernel".
 
     Example:
         >>> import jax.numpy as jnp, optax
@@ -95,7 +95,9 @@ def conflict_metrics(state: Any) -> dict[str, jax.Array]:
     found = {}
     for node in nodes:
         if isinstance(node, LayerConflictsState):
-            found |= {f"cosine of {layer}": value for layer, value in node.last_cosine.items()}
+            # Not with slashes: orbax takes them for branches of a tree.
+            cosines = node.last_cosine.items()
+            found |= {f"cosine of {layer.replace('/', '.')}": value for layer, value in cosines}
         elif type(node) in names:
             found[names[type(node)]] = node.cosine
     return found

@@ -11,7 +11,14 @@ from helpers import assert_trees_close, assert_trees_equal, random_tree, vector
 from linear_autoencoder import MODEL, gradient, images
 from method_steps import KEY, batch_of
 
-from gsu_jax import GradientSurgery, conflict_labels, layer_labels, project, unlearn
+from gsu_jax import (
+    GenerativeModel,
+    GradientSurgery,
+    conflict_labels,
+    layer_labels,
+    project,
+    unlearn,
+)
 from gsu_jax.data import ImageSet, concatenate
 from gsu_jax.methods._measured_scope import choose_layers, project_measured
 from gsu_jax.surgery import LayerConflictsState
@@ -179,6 +186,17 @@ def test_padding_is_never_measured(params):
     state = Measured().measure_layers(MODEL, params, sets.forget, sets.retain, KEY)
     assert state.steps == 32
     assert isinstance(sets.forget, ImageSet)
+
+
+def test_metrics_have_no_slash_which_a_checkpoint_takes_for_a_branch():
+    method, u = Measured(), {"encoder": [tree(0), tree(1)]}
+    labels = set(jax.tree.leaves(layer_labels(u)))
+    assert "encoder/0/a" in labels
+    chosen = dict.fromkeys(labels, jnp.asarray(True))
+    losses = GenerativeModel(lambda key: u, lambda p, x, key: optax.tree.norm(p) * x.mean(), None)
+    step = method.gradients(losses, chosen, u, batch_of(FORGET, RETAIN), KEY)
+    assert not [name for name in step.metrics if "/" in name]
+    assert step.metrics["chosen encoder.0.a"] == 1
 
 
 @pytest.mark.parametrize("variant", ["private", "remove", "salient"])

@@ -171,6 +171,24 @@ def test_scores_rank_by_count_and_then_by_mean_cosine():
     assert [int(score) for score in state.scores.values()] == [2, 2, 0]
 
 
+def test_metrics_have_no_slash_which_a_checkpoint_takes_for_a_branch():
+    state = layer_conflicts("leaf").init(random_tree(0))
+    assert "decoder/kernel" in state.conflicts
+    assert "cosine of decoder.kernel" in conflict_metrics(state)
+
+
+def test_updates_of_other_layers_than_those_of_init_are_refused():
+    u = random_tree(0)
+    state = layer_conflicts().init({"encoder": u["encoder"]})
+    with pytest.raises(ValueError, match=r"'decoder', 'encoder'.*init got \['encoder'\]"):
+        layer_conflicts().update(u, state, retain_grads=u)
+
+
+def test_a_word_that_names_no_layers_is_refused_at_construction():
+    with pytest.raises(ValueError, match=r"labels.*got 'modul'.*'module'"):
+        layer_conflicts("modul")
+
+
 @pytest.mark.parametrize("k", [0, 1, 2, 3])
 def test_conflict_labels_give_the_k_layers_an_inner_product_of_their_own(k):
     scores = {"decoder/kernel": 1, "encoder/bias": 5, "encoder/kernel": 3, "encoder/scale": 0}
