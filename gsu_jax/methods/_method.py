@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import jax
+import numpy as np
 import optax
 
 from gsu_jax.data import Count, Examples, ImageSet
@@ -166,3 +167,13 @@ class Method:
     def measured(self, state: optax.OptState) -> dict[str, jax.Array]:
         """Returns what the chain measured in the last step, for the history."""
         return conflict_metrics(state)
+
+    def shortfall(self, history: Mapping[str, np.ndarray]) -> str:
+        """Returns what a finished run left undone, as one sentence for the user; "" if nothing.
+
+        `unlearn` logs it as a warning.
+
+        Args:
+            history: the metrics of the steps: name -> `[steps]`. Empty for a run without steps.
+        """
+        return ""

@@ -1,10 +1,12 @@
 """Redirect along the heat flow, and ascend to where a retrained model would be."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from gsu_jax.checks import above, at_least, choice
@@ -27,6 +29,9 @@ from gsu_jax.models import (
     sample_posterior,
 )
 from gsu_jax.surgery import add_retain_gradient, forget_retain_grads, project_conflicting
+
+LossAndRho = tuple[jax.Array, jax.Array]
+STILL_DESCRIBED = 0.5  # a run that ends with a larger rho says so
 
 
 class Effort(NamedTuple):
@@ -172,12 +177,16 @@ class RedirectFlow(Method):
         """Returns the gradients of the forget loss and of the training loss of retained images."""
         teacher, gap = prepared.teacher, jnp.maximum(prepared.gap, 1e-3)
 
-        def forget_loss(params: Params, batch: MaskedBatch, key: jax.Array) -> jax.Array:
+        def forget_loss(params: Params, batch: MaskedBatch, key: jax.Array) -> LossAndRho:
             drawn_key, described_key = jax.random.split(key)
-            loss = drawn_loss(params, drawn_key)
-            if self.described_weight:
-                loss += self.described_weight * described_loss(params, batch, described_key)
-            return loss
+            drawn = drawn_loss(params, drawn_key)
+            if not self.described_weight:
+                return drawn, jnp.ones(())
+            described, rho = described_loss(params, batch, described_key)
+            return drawn + self.described_weight * described, rho
+
+        def retain_loss(params: Params, batch: jax.Array, key: jax.Array) -> LossAndRho:
+            return model.loss(params, batch, key), jnp.zeros(())
 
         def drawn_loss(params: Params, key: jax.Array) -> jax.Array:
             levels = jax.random.uniform(key, (self.drawn,))
@@ -185,7 +194,7 @@ class RedirectFlow(Method):
             z, moved = prepared.z[some], prepared.moved[some]
             return imitation_loss(model, params, z, teacher, moved).mean()
 
-        def described_loss(params: Params, batch: MaskedBatch, key: jax.Array) -> jax.Array:
+        def described_loss(params: Params, batch: MaskedBatch, key: jax.Array) -> LossAndRho:
             mean, log_variance = model.encode(params, batch.images)
             z = sample_posterior(mean, log_variance, key)
             fixed_decoder = jax.lax.stop_gradient(params)
@@ -196,12 +205,35 @@ class RedirectFlow(Method):
             slope = jax.lax.stop_gradient(jnp.clip(4.0 * rho, -1.0, 1.0))  # of the Huber loss
             decoded = model.decode(params, jax.lax.stop_gradient(z))
             ascent = slope * model.log_likelihood(decoded, batch.images)
-            return masked_mean(ascent - elbo, batch.mask)
+            return masked_mean(ascent - elbo, batch.mask), rho
 
         grads = forget_retain_grads(
-            model.loss, params, batch.visited, batch.retain, key, forget_loss=forget_loss
+            retain_loss, params, *(batch.visited, batch.retain, key),
+            forget_loss=forget_loss, has_aux=True,
+        )  # fmt: skip
+        step = StepGradients.of(grads.forget, grads)
+        if self.described_weight:
+            step.metrics.update(described_gap=prepared.gap, rho=grads.forget_aux)
+        return step
+
+    def shortfall(self, history: Mapping[str, np.ndarray]) -> str:
+        """Says if g was not found, or if a run ended far from it."""
+        if "rho" not in history or not len(history["rho"]):
+            return ""
+        gap = float(history["described_gap"][-1])
+        if gap <= 0.0:
+            return (
+                "the rehearsal found no gap (g = 0 nats), so forgotten images are described as "
+                "before: the model does not describe them better than a short training without "
+                "them, or that training failed. Give described_gap=, from one retrained model"
+            )
+        left = float(np.mean(history["rho"][-max(1, len(history["rho"]) // 10) :]))
+        if left <= STILL_DESCRIBED:
+            return ""
+        return (
+            f"{left:.0%} of the gap to a retrained model (g = {gap:.3g} nats) is left: the model "
+            "still describes forgotten images. Give more epochs, or a larger described_weight"
         )
-        return StepGradients.of(grads.forget, grads)
 
     def default_batch_size(self, images: int, epochs: int) -> int:
         """`batch_size`, or less so that a run over a small set has enough steps."""

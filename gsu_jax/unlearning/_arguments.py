@@ -111,6 +111,8 @@ def warn_of_few_steps(method: Method, steps: int) -> None:
 def warn_of_lost_run(method: Method, history: Mapping[str, np.ndarray], params: Params) -> None:
     """Logs a warning if a loss is not finite at the end of a run, or what a run without steps made.
 
+    Else, what the method says that the run left undone.
+
     Parameters that are spread over several processes are not checked.
     """
     lost = [n for n, x in history.items() if n.endswith("_loss") and not np.isfinite(x[-1:]).all()]
@@ -126,6 +128,8 @@ def warn_of_lost_run(method: Method, history: Mapping[str, np.ndarray], params: 
             "batch; if the method has a damping, raise it",
             method.title,
         )
+    if not lost and (undone := method.shortfall(history)):
+        log.warning("%s: %s", method.title, undone)
 
 
 def _is_finite(leaf: jax.Array) -> bool:

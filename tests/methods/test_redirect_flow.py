@@ -224,3 +224,28 @@ def test_one_image_can_be_forgotten(params):
     result = unlearn(MODEL, params, FORGET[:1], RETAIN, method=SMALL, key=KEY, epochs=12)
     assert result.steps == 12
     assert all(np.isfinite(x).all() for x in result.history.values())
+
+
+def test_a_run_that_ends_far_from_a_large_gap_says_so(params, caplog):
+    method = replace(SMALL, described_gap=1e4)
+    result = unlearn(MODEL, params, FORGET, RETAIN, method=method, key=KEY, batch_size=2)
+    assert "redirect_flow" in caplog.text
+    assert "is left" in caplog.text
+    assert result.history["rho"].shape == (5,)
+    np.testing.assert_array_equal(result.history["described_gap"], np.float32(1e4))
+
+
+@pytest.mark.parametrize(
+    ("gap", "rho", "words"),
+    [(20.0, 0.9, "90% of the gap"), (0.0, 0.0, "no gap"), (20.0, 0.4, ""), (20.0, -0.4, "")],
+)
+def test_the_end_of_rho_decides_whether_a_run_says_that_images_are_still_described(gap, rho, words):
+    start = np.ones(90, np.float32)
+    history = {
+        "rho": np.concatenate([start, np.full(10, rho, np.float32)]),
+        "described_gap": np.full(100, gap, np.float32),
+    }
+    said = SMALL.shortfall(history)
+    assert words in said
+    assert bool(said) == bool(words)
+    assert SMALL.shortfall({}) == ""
