@@ -29,10 +29,10 @@ class GenerativeModel:
         mean: `mean(decoded) -> images`, the mean of p(x|z), floating in [0, 1].
         elbo: `elbo(params, images, key) -> [n]`, a bound of log p(x) in nats, float32, of a model
             without `encode`, `decode` and `log_likelihood`.
-        per_image_loss: `per_image_loss(params, images, key) -> [n]`, whose mean is `loss`, of a model
-            that spreads its randomness over a batch, as diffusion spreads its noise levels.
-        denoise: `denoise(params, z, gamma) -> x` of a diffusion model: its estimate of the image, in
-            [-1, 1], from z at the noise levels `[n]`. See `gsu_jax.models.diffusion`.
+        per_image_loss: `per_image_loss(params, images, key) -> [n]`, whose mean is `loss`, of a
+            model that spreads its randomness over a batch, as diffusion its noise levels.
+        denoise: `denoise(params, z, gamma) -> x` of a diffusion model: its estimate of the image,
+            in [-1, 1], from z at the noise levels `[n]`. See `gsu_jax.models.diffusion`.
         name: The name that results.json records for a model of one's own in a study.
 
     Example:

@@ -24,11 +24,12 @@ SMALLEST_VARIANCE = (2 / 256) ** 2 / 12  # of rounding to one of 256 values
 
 
 class _Layer(nnx.Module):
-    """h + W silu(scale(gamma) normalize(h) + shift(gamma)), with W 0 at first."""
+    """h + W silu((1 + scale) normalize(h) + shift); gamma gives scale and shift, 0 at first."""
 
     def __init__(self, config: MLPDiffusionConfig, rngs: nnx.Rngs) -> None:
         self.modulation = zero_linear(EMBEDDING, 2 * config.width, "float32", rngs)
-        self.linear = zero_linear(config.width, config.width, config.dtype, rngs)
+        dtype = jnp.dtype(config.dtype)
+        self.linear = nnx.Linear(config.width, config.width, dtype=dtype, rngs=rngs)
 
     def __call__(self, h: jax.Array, embedding: jax.Array) -> jax.Array:
         scale, shift = jnp.split(self.modulation(embedding), 2, axis=-1)
@@ -162,7 +163,7 @@ def use_principal_components(params: dict[str, Any], images: jax.Array | np.ndar
         (4, 4)
     """
     network = params["network"]
-    x = np.asarray(to_data(images), np.float64).reshape(len(images), -1)
+    x = np.asarray(to_data(jnp.asarray(images)), np.float64).reshape(len(images), -1)
     pixels, count = network["basis"].shape
     if len(x) < 2 or x.shape[1] != pixels:
         raise ValueError(
@@ -178,4 +179,5 @@ def use_principal_components(params: dict[str, Any], images: jax.Array | np.ndar
         "basis": vectors[:, :count],
         "log_variance": np.log(np.append(variances[:count], rest)),
     }
-    return params | {"network": network | {k: jnp.asarray(v, jnp.float32) for k, v in found.items()}}
+    found = {name: jnp.asarray(array, jnp.float32) for name, array in found.items()}
+    return params | {"network": network | found}

@@ -29,7 +29,7 @@ def zero_linear(inputs: int, outputs: int, dtype: str, rngs: nnx.Rngs) -> nnx.Li
 
 
 def normalize(x: jax.Array) -> jax.Array:
-    """x divided by its root mean square over the last axis, computed in float32."""
+    """Divides x by its root mean square over the last axis, computed in float32."""
     x = x.astype(jnp.float32)
     return x * jax.lax.rsqrt(jnp.mean(x**2, axis=-1, keepdims=True) + 1e-6)
 

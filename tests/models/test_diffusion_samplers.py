@@ -1,5 +1,7 @@
 """The samplers of diffusion models against closed flows, laws and likelihoods."""
 
+from itertools import pairwise
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -69,7 +71,7 @@ def test_ancestral_chain_of_a_gaussian_has_its_closed_variance():
     variance, steps = 0.04, 6
     gammas = np.linspace(HIGH, LOW, steps + 1)
     total = 1.0
-    for high, low in zip(gammas, gammas[1:], strict=False):
+    for high, low in pairwise(gammas):
         (a, s), (b, r) = shares(high), shares(low)
         gain = a * variance / (a**2 * variance + s**2)
         kept = a * r**2 / (b * s**2)

@@ -142,7 +142,7 @@ def bound_terms(
 def _prepare(
     config: DiffusionConfig, params: Params, images: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """x in [-1, 1] after a check of its shape, and the ends of the schedule."""
+    """The images in [-1, 1], a check of their shape, and the ends of the schedule."""
     if images.shape[1:] != config.image_shape:
         expected = ", ".join(map(str, config.image_shape))
         raise ValueError(f"images must be [n, {expected}] for this model, got {list(images.shape)}")

@@ -73,7 +73,7 @@ def ends(config: DiffusionConfig, schedule: dict[str, jax.Array]) -> tuple[jax.A
 
 
 def low_discrepancy_times(key: jax.Array, n: int) -> jax.Array:
-    """n times in [0, 1): each is uniform, and together they cover the interval evenly.
+    """Times in [0, 1): each is uniform, and together they cover the interval evenly.
 
     t_i = (u + r_i) mod 1 with one uniform u, and r_i the binary digits of i behind the point, the
     last first: 0, 1/2, 1/4, 3/4, ... If n is a power of 2 they are evenly spaced. The first m of

@@ -33,10 +33,10 @@ def to_images(x: jax.Array) -> jax.Array:
 
 
 def log_probability(x: jax.Array, noise: jax.Array, deviation: jax.Array) -> jax.Array:
-    """log p(x | y) at y = x + deviation noise, if p(x_k | y) ~ exp(-(x_k - y)^2 / 2 deviation^2).
+    """Gives log p(x | y) at y = x + deviation noise.
 
-    That is -log sum_j exp(b j noise - (b j)^2 / 2) over the values that lie j steps away from x,
-    with b = step / deviation.
+    p(x_k | y) is proportional to exp(-(x_k - y)^2 / (2 deviation^2)). So log p is -log sum_j
+    exp(b j noise - (b j)^2 / 2) over the values j steps away from x, with b = step / deviation.
 
     Args:
         x: From `to_data`.
