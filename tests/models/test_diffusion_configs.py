@@ -33,9 +33,9 @@ def test_diffusion_config_refuses(config, settings, message):
 
 
 def test_sizes_are_integers():
-    with pytest.raises(TypeError, match="sampler_steps must be an integer, got 2.5"):
+    with pytest.raises(TypeError, match=r"sampler_steps must be an integer, got 2\.5"):
         MLPDiffusionConfig(sampler_steps=2.5)
-    with pytest.raises(TypeError, match="patch must be an integer, got 3.5"):
+    with pytest.raises(TypeError, match=r"patch must be an integer, got 3\.5"):
         TransformerDiffusionConfig(patch=3.5)
 
 
