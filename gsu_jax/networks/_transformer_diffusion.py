@@ -36,17 +36,27 @@ class _Block(nnx.Module):
         scale, shift, gate, wide_scale, wide_shift, wide_gate = modulation
         tokens += gate * self.attend(normalize(tokens) * (1.0 + scale) + shift)
         seen = normalize(tokens) * (1.0 + wide_scale) + wide_shift
-        return tokens + wide_gate * self.narrow(nnx.gelu(self.wide(seen))).astype(jnp.float32)
+        wide = nnx.gelu(each_token(self.wide, seen))
+        return tokens + wide_gate * each_token(self.narrow, wide).astype(jnp.float32)
 
     def attend(self, tokens: jax.Array) -> jax.Array:
         """Attention of every token to all tokens of its image."""
         n, count, width = tokens.shape
-        parts = self.into_heads(tokens).reshape(n, count, 3, self.heads, width // self.heads)
+        parts = each_token(self.into_heads, tokens).reshape(n, count, 3, self.heads, width // self.heads)
         queries, keys, values = jnp.moveaxis(parts, 2, 0)
         scores = jnp.einsum("nqhd,nkhd->nhqk", queries, keys) / np.sqrt(width // self.heads)
         shares = jax.nn.softmax(scores.astype(jnp.float32)).astype(values.dtype)
         mixed = jnp.einsum("nhqk,nkhd->nqhd", shares, values).reshape(n, count, width)
-        return self.out_of_heads(mixed).astype(jnp.float32)
+        return each_token(self.out_of_heads, mixed).astype(jnp.float32)
+
+
+def each_token(layer: nnx.Linear, tokens: jax.Array) -> jax.Array:
+    """The layer on `[n, tokens, width]`, as one product of matrices.
+
+    On a CPU its gradient takes less than half the time of the product with a third axis.
+    """
+    n, count, width = tokens.shape
+    return layer(tokens.reshape(n * count, width)).reshape(n, count, -1)
 
 
 class _Denoiser(nnx.Module):
@@ -66,12 +76,13 @@ class _Denoiser(nnx.Module):
         into, skip, out = preconditioning(gamma[:, None, None, None], self.variance)
         patches = to_patches(z * into, self.patch)
         embedding = self.embedding(gamma)
-        tokens = self.first(patches).astype(jnp.float32)
+        tokens = each_token(self.first, patches).astype(jnp.float32)
         tokens += positions(height // self.patch, width // self.patch, tokens.shape[-1])
         for block in self.blocks:
             tokens = block(tokens, embedding)
         scale, shift = jnp.split(self.modulation(embedding)[:, None], 2, axis=-1)
-        patches = self.last(normalize(tokens) * (1.0 + scale) + shift).astype(jnp.float32)
+        tokens = normalize(tokens) * (1.0 + scale) + shift
+        patches = each_token(self.last, tokens).astype(jnp.float32)
         return skip * z + out * from_patches(patches, (height, width, channels), self.patch)
 
 
