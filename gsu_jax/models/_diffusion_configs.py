@@ -28,7 +28,9 @@ class DiffusionConfig:
             values of a pixel.
         gamma_max: Noise level at t = 1. At 9 the prior term of an image whose pixels are all 1 is
             below 0.0001 nats a pixel.
-        schedule: "fixed" is linear in t; "learned" is linear too, but the bound learns both ends.
+        schedule: "fixed" keeps both ends; the bound learns them if it is "learned".
+        shape: Between the ends gamma is "linear" in t, or "monotone": a learned rising curve that
+            lowers the variance of the training loss.
         weighting: Weight of each noise level in the training loss. "vlb" is the variational bound;
             "sigmoid" and "edm" spend less on noise that is too small to see.
         sigmoid_bias: b of the weight sigmoid(gamma + b).
@@ -47,6 +49,7 @@ class DiffusionConfig:
     gamma_min: float = -13.3
     gamma_max: float = 9.0
     schedule: Literal["fixed", "learned"] = "fixed"
+    shape: Literal["linear", "monotone"] = "linear"
     weighting: Literal["vlb", "sigmoid", "edm"] = "sigmoid"
     sigmoid_bias: float = 2.0
     data_deviation: float = 0.5
@@ -65,6 +68,7 @@ class DiffusionConfig:
                 f"gamma_min={self.gamma_min} and gamma_max={self.gamma_max}; swap them"
             )
         checks.choice(("fixed", "learned"), schedule=self.schedule)
+        checks.choice(("linear", "monotone"), shape=self.shape)
         checks.choice(("vlb", "sigmoid", "edm"), weighting=self.weighting)
         if self.schedule == "learned" and self.weighting != "vlb":
             raise ValueError(

@@ -42,9 +42,10 @@ class _Block(nnx.Module):
     def attend(self, tokens: jax.Array) -> jax.Array:
         """Attention of every token to all tokens of its image."""
         n, count, width = tokens.shape
-        parts = each_token(self.into_heads, tokens).reshape(n, count, 3, self.heads, width // self.heads)
+        size = width // self.heads
+        parts = each_token(self.into_heads, tokens).reshape(n, count, 3, self.heads, size)
         queries, keys, values = jnp.moveaxis(parts, 2, 0)
-        scores = jnp.einsum("nqhd,nkhd->nhqk", queries, keys) / np.sqrt(width // self.heads)
+        scores = jnp.einsum("nqhd,nkhd->nhqk", queries, keys) / np.sqrt(size)
         shares = jax.nn.softmax(scores.astype(jnp.float32)).astype(values.dtype)
         mixed = jnp.einsum("nhqk,nkhd->nqhd", shares, values).reshape(n, count, width)
         return each_token(self.out_of_heads, mixed).astype(jnp.float32)

@@ -16,9 +16,9 @@ SHAPE = (2, 3, 1)
 MEAN, VARIANCE = RNG.uniform(-0.3, 0.3, 6), RNG.uniform(0.02, 0.1, 6)
 
 
-def model_of(denoiser, shape=SHAPE, **settings):
+def model_of(denoiser, **settings):
     """The model of a denoiser of `[n, D]` that has no parameters."""
-    config = DiffusionConfig(shape, **settings)
+    config = DiffusionConfig(SHAPE, **settings)
 
     def denoise(params, z, gamma):
         return denoiser(z.reshape(len(z), -1), gamma).reshape(z.shape)
@@ -230,3 +230,52 @@ def test_images_of_another_shape_are_refused():
     model, params = model_of(gaussian_denoiser(MEAN, VARIANCE))
     with pytest.raises(ValueError, match=r"images.*\[n, 2, 3, 1\].*got \[4, 3, 3, 1\]"):
         model.loss(params, jnp.zeros((4, 3, 3, 1)), KEY)
+
+
+MONOTONE = {"shape": "monotone", "weighting": "vlb", "gamma_min": -9.0, "gamma_max": 4.0}
+
+
+def bent(params):
+    """A schedule that rises steeply in the middle."""
+    height = params["schedule"]["log_height"] + 3.0 * jnp.exp(-jnp.linspace(-3, 3, 64) ** 2)
+    return params | {"schedule": params["schedule"] | {"log_height": height}}
+
+
+def test_monotone_shape_runs_from_end_to_end_and_its_slope_is_its_derivative():
+    config = DiffusionConfig(**MONOTONE)
+    fresh = {"schedule": diffusion.init_schedule(config)}
+    times = jnp.linspace(0, 1, 101)
+    share, slope = diffusion.shape(config, fresh["schedule"], times)
+    np.testing.assert_allclose(share, times, atol=0.02)
+    schedule = bent(fresh)["schedule"]
+    share, slope = diffusion.shape(config, schedule, times)
+    np.testing.assert_allclose([share[0], share[-1]], [0.0, 1.0], atol=1e-6)
+    assert slope.max() > 2 * slope.min() > 0
+    exact = jax.vmap(jax.grad(lambda t: diffusion.shape(config, schedule, t)[0]))(times)
+    np.testing.assert_allclose(slope, exact, rtol=1e-3)
+
+
+def test_shape_leaves_the_mean_of_the_bound_and_follows_its_variance():
+    """E L^2 of Gaussian data is a closed integral: epsilon - epsilon^ is N(0, r), r as below."""
+    model, params = model_of(gaussian_denoiser(MEAN, VARIANCE), **MONOTONE)
+    params, config = bent(params), DiffusionConfig(**MONOTONE)
+    x = jnp.asarray(gaussian_data(6000))
+    losses = model.per_image_loss(params, images_of(x), KEY)
+    linear, none = model_of(gaussian_denoiser(MEAN, VARIANCE), **MONOTONE | {"shape": "linear"})
+    expected = linear.per_image_loss(none, images_of(x), KEY).mean()
+    np.testing.assert_allclose(losses.mean(), expected, rtol=0.03)
+
+    def second_moment(schedule):
+        share, slope = diffusion.shape(config, schedule, (jnp.arange(4000) + 0.5) / 4000)
+        ratio = jnp.exp(-(-9.0 + 13.0 * share))[:, None] * VARIANCE
+        r = ratio / (1 + ratio)
+        return ((6.5 * slope) ** 2 * (r.sum(-1) ** 2 + 2 * (r**2).sum(-1))).mean()
+
+    closed = jax.grad(second_moment)(params["schedule"])
+    grads = jax.jit(jax.grad(model.loss))
+    draws = [grads(params, images_of(x), key)["schedule"] for key in jax.random.split(KEY, 4)]
+    for name, right in closed.items():
+        found = np.mean([draw[name] for draw in draws], axis=0) * losses.mean()
+        cosine = found @ right / np.linalg.norm(found) / np.linalg.norm(right)
+        assert cosine > 0.97, name
+        np.testing.assert_allclose(np.linalg.norm(found), np.linalg.norm(right), rtol=0.2)

@@ -16,6 +16,7 @@ from gsu_jax.models import MLPDiffusionConfig, TransformerDiffusionConfig
         ({"gamma_min": 9.0}, "gamma_min.*below gamma_max.*gamma_min=9.0"),
         ({"gamma_max": float("nan")}, "gamma_max.*got nan"),
         ({"schedule": "cosine"}, "schedule.*got 'cosine'"),
+        ({"shape": "cosine"}, "shape.*got 'cosine'"),
         ({"weighting": "snr"}, "weighting.*got 'snr'"),
         ({"schedule": "learned"}, "schedule.*'vlb'.*weighting='sigmoid'"),
         ({"data_deviation": 0.0}, "data_deviation.*got 0.0"),

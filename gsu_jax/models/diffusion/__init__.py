@@ -20,6 +20,7 @@ from gsu_jax.models.diffusion._noise import (
     ends,
     init_schedule,
     low_discrepancy_times,
+    shape,
     sigma,
 )
 from gsu_jax.models.diffusion._pixels import to_data, to_images
@@ -43,6 +44,7 @@ __all__ = [
     "low_discrepancy_times",
     "noise_levels",
     "prior_term",
+    "shape",
     "sigma",
     "to_data",
     "to_images",

@@ -16,9 +16,16 @@ from gsu_jax.models.diffusion._bound import (
     prior_term,
     weight,
 )
-from gsu_jax.models.diffusion._noise import ends, init_schedule, low_discrepancy_times, split
+from gsu_jax.models.diffusion._noise import (
+    ends,
+    init_schedule,
+    low_discrepancy_times,
+    shape,
+    split,
+)
 from gsu_jax.models.diffusion._pixels import to_data, to_images
 from gsu_jax.models.diffusion._samplers import ancestral, ddim, heun, noise_levels
+from gsu_jax.models.diffusion._variance import lower_variance
 
 
 def diffusion(
@@ -28,7 +35,7 @@ def diffusion(
 ) -> GenerativeModel:
     """Builds a variational diffusion model from a network that denoises.
 
-    Its parameters are `{"network": init(key)}`, with `"schedule"` if the ends are learned.
+    Its parameters are `{"network": init(key)}`, with `"schedule"` if ends or shape are learned.
 
     Args:
         config: The image shape, the schedule, the weighting and the sampler.
@@ -63,10 +70,17 @@ def diffusion(
     def per_image_loss(params: Params, images: jax.Array, key: jax.Array) -> PerImage:
         x, low, high = _prepare(config, params, images)
         time_key, noise_key, decoder_key = jax.random.split(key, 3)
-        gamma = low + (high - low) * low_discrepancy_times(time_key, len(x))
         noise = jax.random.normal(noise_key, x.shape)
-        term = diffusion_term(partial(of_network, params), x, gamma, high - low, noise)
-        losses = weight(config, gamma) * term
+
+        def term(params: Params, low, high, share: jax.Array, slope: jax.Array) -> PerImage:
+            gamma, slope = low + (high - low) * share, (high - low) * slope
+            found = diffusion_term(partial(of_network, params), x, gamma, slope, noise)
+            return weight(config, gamma) * found
+
+        place = shape(config, split(params)[1], low_discrepancy_times(time_key, len(x)))
+        if config.shape == "monotone":
+            term = lower_variance(term)
+        losses = term(params, low, high, *place)
         if config.schedule == "learned":
             noise = jax.random.normal(decoder_key, x.shape)
             losses += prior_term(x, high) + decoder_term(x, low, noise)
@@ -123,15 +137,17 @@ def bound_terms(
     x, low, high = _prepare(config, params, images)
     time_key, noise_key, decoder_key = jax.random.split(key, 3)
     of_images = jax.vmap(lambda key: low_discrepancy_times(key, config.bound_times))
-    times = of_images(jax.random.split(time_key, len(x)))
+    times = of_images(jax.random.split(time_key, len(x))).T
+    shares, slopes = shape(config, split(params)[1], times)
 
-    def add(total: PerImage, now: tuple[jax.Array, jax.Array]) -> tuple[PerImage, None]:
-        times, key = now
-        gamma, noise = low + (high - low) * times, jax.random.normal(key, x.shape)
-        return total + diffusion_term(partial(denoise, params), x, gamma, high - low, noise), None
+    def add(total: PerImage, now: tuple) -> tuple[PerImage, None]:
+        share, slope, key = now
+        gamma, noise = low + (high - low) * share, jax.random.normal(key, x.shape)
+        slope = (high - low) * slope
+        return total + diffusion_term(partial(denoise, params), x, gamma, slope, noise), None
 
     keys = jax.random.split(noise_key, config.bound_times)
-    total = jax.lax.scan(add, jnp.zeros(len(x)), (times.T, keys))[0]
+    total = jax.lax.scan(add, jnp.zeros(len(x)), (shares, slopes, keys))[0]
     return BoundTerms(
         prior=prior_term(x, high),
         diffusion=total / config.bound_times,

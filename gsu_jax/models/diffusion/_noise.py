@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from gsu_jax.models._diffusion_configs import DiffusionConfig
 
+STEPS = 64  # of a monotone shape
 HALVES = ((1, 0x55555555), (2, 0x33333333), (4, 0x0F0F0F0F), (8, 0x00FF00FF), (16, 0x0000FFFF))
 
 
@@ -45,15 +46,57 @@ def add_noise(x: jax.Array, gamma: jax.Array, noise: jax.Array) -> jax.Array:
 
 
 def init_schedule(config: DiffusionConfig) -> dict[str, jax.Array]:
-    """The parameters of a schedule: none if it is fixed."""
-    if config.schedule == "fixed":
-        return {}
-    span = config.gamma_max - config.gamma_min
-    return {"start": jnp.float32(config.gamma_min), "log_span": jnp.log(jnp.float32(span))}
+    """The parameters of a schedule: none if it is fixed and linear."""
+    schedule = {}
+    if config.schedule == "learned":
+        span = jnp.float32(config.gamma_max - config.gamma_min)
+        schedule = {"start": jnp.float32(config.gamma_min), "log_span": jnp.log(span)}
+    if config.shape == "monotone":
+        schedule |= {
+            "log_height": jnp.full(STEPS, -6.0),
+            "log_steepness": jnp.full(STEPS, jnp.log(20.0)),
+            "center": jnp.linspace(0.0, 1.0, STEPS),
+        }
+    return schedule
+
+
+def shape(
+    config: DiffusionConfig, schedule: dict[str, jax.Array], times: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """The share of the way from gamma_0 to gamma_1 at each time, and its derivative.
+
+    "linear" is t. "monotone" is m(t) = t + sum_k h_k sigmoid(s_k (t - c_k)), h and s positive,
+    moved and scaled to run from 0 to 1; at first it is almost linear.
+
+    Args:
+        config: Its `shape`.
+        schedule: From `init_schedule`, or trained.
+        times: In [0, 1].
+
+    Returns:
+        Two arrays of the shape of `times`.
+
+    Example:
+        >>> share, slope = shape(DiffusionConfig(), {}, jnp.array([0.25]))
+        >>> share.tolist(), slope.tolist()
+        ([0.25], [1.0])
+    """
+    if config.shape == "linear":
+        return times, jnp.ones_like(times)
+    height, steepness = jnp.exp(schedule["log_height"]), jnp.exp(schedule["log_steepness"])
+
+    def rise(times: jax.Array) -> tuple[jax.Array, jax.Array]:
+        risen = jax.nn.sigmoid(steepness * (times[..., None] - schedule["center"]))
+        slope = 1.0 + (height * steepness * risen * (1.0 - risen)).sum(-1)
+        return times + (height * risen).sum(-1), slope
+
+    (first, last), _ = rise(jnp.array([0.0, 1.0]))
+    value, slope = rise(times)
+    return (value - first) / (last - first), slope / (last - first)
 
 
 def ends(config: DiffusionConfig, schedule: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
-    """The noise levels gamma_0 < gamma_1 at t = 0 and t = 1; gamma is linear between them.
+    """The noise levels gamma_0 < gamma_1 at t = 0 and t = 1.
 
     A learned span is an exponential, so the ends keep their order.
 
