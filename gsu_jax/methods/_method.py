@@ -74,6 +74,7 @@ class Method:
         visits: the set that an epoch visits.
         needs: the optional fields of `GenerativeModel` that the method needs.
         retired: former settings, each with the value at which a record of it is still valid.
+        added: settings of a later release, which a record leaves out at their defaults.
         learning_rate: of the default optimizer, Adam.
         batch_size: visited images in a step, unless `unlearn` gets another size.
         retain_batch_size: retained images in a step; `batch_size` if it is None.
@@ -89,6 +90,7 @@ class Method:
     visits: ClassVar[Visits] = "forget"
     needs: ClassVar[tuple[str, ...]] = ()
     retired: ClassVar[Mapping[str, Any]] = {}
+    added: ClassVar[tuple[str, ...]] = ()
 
     learning_rate: float = 5e-4
     batch_size: int = 128

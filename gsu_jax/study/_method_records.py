@@ -10,7 +10,17 @@ Record = dict[str, Any]
 
 def method_record(method: Method) -> Record:
     """Returns a method's name and settings."""
-    return {"name": method.name} | asdict(method)
+    return {"name": method.name} | settings_of(method)
+
+
+def settings_of(method: Method) -> Record:
+    """Returns a method's settings, without those of `Method.added` that have their defaults."""
+    defaults = {field.name: field.default for field in fields(method)}
+    return {
+        setting: value
+        for setting, value in asdict(method).items()
+        if setting not in method.added or value != defaults[setting]
+    }
 
 
 def without_retired(record: Record) -> Record:

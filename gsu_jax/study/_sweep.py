@@ -3,7 +3,6 @@
 import functools
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +17,7 @@ from gsu_jax.runtime import on_first_process
 from gsu_jax.storage import check_lender, exclusive
 from gsu_jax.study._checkpointed_runs import named_key
 from gsu_jax.study._config import StudyConfig
+from gsu_jax.study._method_records import settings_of
 from gsu_jax.study._models import Unlearn, generator
 from gsu_jax.study._setup import resolve
 from gsu_jax.study._state import Study, open_study
@@ -122,7 +122,7 @@ def run_sweep(
         study = open_study(setup, folder, [Before(), *grid], seeds, models_from)
         _check_same_sweep(study, grid)
         complete(study, _unlearn_together(study))
-        settings = {method.title: asdict(method) for method in _settings(study)}
+        settings = {method.title: settings_of(method) for method in _settings(study)}
         return SweepResults(*on_first_process(write_sweep_files)(folder, settings, budget))
 
 

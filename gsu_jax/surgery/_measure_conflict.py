@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from gsu_jax.surgery._conflict import Conflict, conflict_state, measure
+from gsu_jax.surgery._layer_conflicts import LayerConflictsState
 from gsu_jax.surgery._pmean_gradients import AxisName
 from gsu_jax.surgery._retain_grads import mean_retain_grads
 from gsu_jax.surgery._tree_checks import Tree
@@ -72,14 +73,15 @@ def measure_conflict(
 
 
 def conflict_metrics(state: Any) -> dict[str, jax.Array]:
-    """Returns the cosines in the state of an optax chain.
+    """Returns the cosines of the last step in the state of an optax chain.
 
     Args:
         state: The state of any optax transform.
 
     Returns:
-        "cosine" if a transform measured the incoming update, and "applied_cosine" if
-        `measure_conflict` measured the applied step.
+        "cosine" if a transform measured the incoming update, "applied_cosine" if
+        `measure_conflict` measured the applied step, and for each layer of `layer_conflicts`
+        "cosine of LAYER", in which a path is written with dots, such as "encoder.kernel".
 
     Example:
         >>> import jax.numpy as jnp, optax
@@ -88,5 +90,14 @@ def conflict_metrics(state: Any) -> dict[str, jax.Array]:
         {'applied_cosine': Array(0., dtype=float32)}
     """
     names = {Conflict: "cosine", MeasureConflictState: "applied_cosine"}
-    nodes = jax.tree.leaves(state, is_leaf=lambda node: type(node) in names)
-    return {names[type(node)]: node.cosine for node in nodes if type(node) in names}
+    kinds = (*names, LayerConflictsState)
+    nodes = jax.tree.leaves(state, is_leaf=lambda node: type(node) in kinds)
+    found = {}
+    for node in nodes:
+        if isinstance(node, LayerConflictsState):
+            # Not with slashes: orbax takes them for branches of a tree.
+            cosines = node.last_cosine.items()
+            found |= {f"cosine of {layer.replace('/', '.')}": value for layer, value in cosines}
+        elif type(node) in names:
+            found[names[type(node)]] = node.cosine
+    return found

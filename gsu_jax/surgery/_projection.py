@@ -26,6 +26,7 @@ from gsu_jax.surgery._conflict import (
     measure_leaves,
 )
 from gsu_jax.surgery._inner_products import inner_products
+from gsu_jax.surgery._layer_labels import broadcast_labels
 from gsu_jax.surgery._leaves import like_updates, widened
 from gsu_jax.surgery._span import remove_span
 from gsu_jax.surgery._tree_checks import Incoming, Tree, When, check_gradients, check_stacked
@@ -233,15 +234,9 @@ def _off_set(
 
 def _groups(updates: Tree, scope: str | Tree) -> tuple[int, ...]:
     """The index of the group of each leaf."""
-    leaves, structure = jax.tree.flatten(updates)
     if isinstance(scope, str):
+        leaves = jax.tree.leaves(updates)
         return tuple(range(len(leaves))) if scope == "leaf" else (0,) * len(leaves)
-    try:
-        labels: list[Hashable] = structure.flatten_up_to(jax.tree.broadcast(scope, updates))
-    except ValueError as error:
-        raise ValueError(
-            f"scope is not a tree of labels for the updates ({error}); give one label per leaf, "
-            f"or per branch, of {structure}"
-        ) from None
+    labels: list[Hashable] = broadcast_labels("scope", scope, updates)
     numbers = {label: number for number, label in enumerate(dict.fromkeys(labels))}
     return tuple(numbers[label] for label in labels)

@@ -15,16 +15,17 @@ from jax.sharding import NamedSharding, PartitionSpec
 from linear_autoencoder import images
 from method_steps import KEY, two_steps
 
-from gsu_jax import METHODS
+from gsu_jax import METHODS, GradientSurgery
 from gsu_jax.data import ForgetRetainSets, concatenate
 from gsu_jax.methods import GRU, CAGrad, PCGrad, ProjectRetain, SurgeryInAdamMetric
 
 RULES = (PCGrad, CAGrad, GRU, ProjectRetain, SurgeryInAdamMetric)
-EVERY_METHOD = [method() for method in (*METHODS.values(), *RULES)]
+MEASURED = GradientSurgery(scope="measured", conflict_layers=1, label="measured_surgery")
+EVERY_METHOD = [*(method() for method in (*METHODS.values(), *RULES)), MEASURED]
 MODEL, LOSS_ALONE = gaussian_vae.MODEL, linear_autoencoder.MODEL
 UNOPTIMIZED = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 
-every_method = pytest.mark.parametrize("method", EVERY_METHOD, ids=lambda method: method.name)
+every_method = pytest.mark.parametrize("method", EVERY_METHOD, ids=lambda method: method.title)
 
 
 @pytest.fixture(scope="module")
@@ -117,9 +118,13 @@ def test_a_model_without_a_needed_field_is_refused(method):
         method.check(LOSS_ALONE)
 
 
-@pytest.mark.parametrize("name", ["redirect_surgery", "retrack", "salun", "uno_s"])
-def test_eight_devices_give_the_result_of_one(name, params, sets):
+@pytest.mark.parametrize(
+    "method",
+    [*(METHODS[name]() for name in ("redirect_surgery", "retrack", "salun", "uno_s")), MEASURED],
+    ids=lambda method: method.title,
+)
+def test_eight_devices_give_the_result_of_one(method, params, sets):
     mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
     given = jax.device_put((params, sets, KEY), NamedSharding(mesh, PartitionSpec()))
-    result = program(METHODS[name](), mesh)(*given)
-    assert_trees_close(result, program(METHODS[name]())(params, sets, KEY), rtol=1e-4, atol=1e-5)
+    result = program(method, mesh)(*given)
+    assert_trees_close(result, program(method)(params, sets, KEY), rtol=1e-4, atol=1e-5)

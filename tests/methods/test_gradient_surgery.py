@@ -13,7 +13,6 @@ from scipy import optimize
 
 from gsu_jax import GradientSurgery, RedirectSurgery, unlearn
 from gsu_jax.methods import SurgeryInAdamMetric
-from gsu_jax.methods._gradient_surgery import modules
 
 RETAIN = images(2, 6)
 # Ascending the loss of the first raises the retained loss, that of the second lowers it.
@@ -75,12 +74,6 @@ def test_scope_module_projects_each_layer(params):
         for part in ("encoder", "decoder")
     }
     assert_close(update(GradientSurgery(scope="module"), params), expected)
-
-
-def test_a_module_is_the_arrays_of_one_parent():
-    labels = modules({"a": {"kernel": 1, "bias": 2}, "b": [{"kernel": 3}, {"kernel": 4}]})
-    assert labels["a"]["kernel"] == labels["a"]["bias"]
-    assert len(set(jax.tree.leaves(labels))) == 3
 
 
 def test_the_span_of_k_retain_gradients_is_projected_out(params):

@@ -136,3 +136,23 @@ def test_retired_setting_at_another_value_is_refused(tmp_path, retired):
         start(tmp_path, methods={"gradient_surgery": method_record(GradientSurgery())})
     with pytest.raises(ValueError, match=r"'gradient_surgery'.*shape"):
         method_from("gradient_surgery", other)
+
+
+# Settings of a later release
+
+
+def test_a_record_leaves_out_later_settings_at_their_defaults():
+    record = method_record(GradientSurgery(scope="leaf"))
+    assert record.keys() == {
+        "name", "learning_rate", "batch_size", "retain_batch_size", "label", "loss", "through",
+        "sign", "when", "scope", "retain_gradients", "incoming", "retain_weight",
+    }  # fmt: skip
+    assert method_from("gradient_surgery", record) == GradientSurgery(scope="leaf")
+
+
+def test_a_record_keeps_later_settings_that_are_used():
+    method = GradientSurgery(scope="measured", conflict_layers=5)
+    record = method_record(method)
+    assert (record["scope"], record["conflict_layers"]) == ("measured", 5)
+    assert "variant" not in record
+    assert method_from("measured", record) == method

@@ -22,6 +22,7 @@ from jax.sharding import PartitionSpec as P
 
 from gsu_jax.surgery import (
     add_retain_gradient,
+    layer_conflicts,
     measure_conflict,
     multi_steps,
     project_conflicting,
@@ -42,6 +43,7 @@ TRANSFORMS = {
     "labels": partial(project_conflicting, scope={"encoder": 0, "decoder": 1}),
     "steps": partial(project_conflicting, when="conflict", incoming="steps"),
     "measure": measure_conflict,
+    "layers": layer_conflicts,
     "add": partial(add_retain_gradient, 0.5),
     "scheduled": partial(add_retain_gradient, optax.constant_schedule(0.5)),
     "pcgrad": pcgrad,
@@ -201,7 +203,8 @@ def test_updates_scale_with_both_gradients(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["measure", "add", "pcgrad", "cagrad", "gru", "nash", "barrier", "project_retain"]
+    "name",
+    ["measure", "layers", "add", "pcgrad", "cagrad", "gru", "nash", "barrier", "project_retain"],
 )
 def test_a_set_counts_as_its_mean(name):
     u, rs = tree(0), tree(1, k=3)
@@ -246,11 +249,12 @@ def test_mistakes_are_named(name):
         masked.update(u, masked.init(u), u, retain_grads=u)
 
 
-WITH_GRADIENTS_IN_STATE = (*PROMOTING, "multi_steps")
+# A state with an entry per layer has none for the placeholder that optax puts for the parameters.
+WITH_GRADIENTS_OR_LAYERS_IN_STATE = (*PROMOTING, "multi_steps", "layers")
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in TRANSFORMS if name not in WITH_GRADIENTS_IN_STATE]
+    "name", [name for name in TRANSFORMS if name not in WITH_GRADIENTS_OR_LAYERS_IN_STATE]
 )
 def test_state_holds_no_copy_of_the_parameters(name):
     transform, _ = compiled(name)

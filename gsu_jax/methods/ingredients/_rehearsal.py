@@ -65,7 +65,7 @@ def retrained_gap(
         ValueError: an argument is out of its range, or the model lacks a function.
 
     Example:
-        A model of which nothing is known describes no image worse without the forgotten ones:
+        An untrained model knows none of the images, so the gap is close to 0:
 
         >>> from gsu_jax.models import MLPVAEConfig
         >>> from gsu_jax.networks import mlp_vae
