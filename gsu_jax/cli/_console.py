@@ -17,6 +17,7 @@ EXPERIMENTS = {
     "mnist": "forget one digit of all ten of MNIST",
     "fashion": "forget one class of Fashion-MNIST",
     "faces": "forget a feature of faces: Bae et al. 2023, Table 1, right half",
+    "diffusion": "forget a class with a diffusion model: digits in minutes, or MNIST {1, 3, 8}",
     "readings": "the open choices of the paper, one row each",
     "sweep": "learning rates and retain weights of surgery in one program",
     "arena": "every method with the same number of trials, then once on closed requests",

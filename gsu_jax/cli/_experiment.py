@@ -83,6 +83,7 @@ def main(
     seeds: int = 3,
     presets: Sequence[StudyConfig] = (),
     adjust: Callable[[StudyConfig], StudyConfig] = lambda config: config,
+    note: Callable[[dict], str] | None = None,
     description: str | None = None,
 ) -> None:
     """Runs the study `config` from the command line.
@@ -99,6 +100,7 @@ def main(
         presets: studies of other data sets. `--dataset NAME` starts from the one with that
             `dataset`, if there is one, in place of `config`.
         adjust: called last, with the study of the command line; returns the study to run.
+        note: called with the results; returns lines to print below the table.
         description: the first lines of `--help`; by default the docstring of the script.
 
     Example:
@@ -121,7 +123,8 @@ def main(
         study = adjust(study)
         known = methods or [get_method(name) for name in METHODS]
         check_rows(arguments, known)
-        return run_and_print(study, read_images(study, arguments.data_dir), arguments, known)
+        source = read_images(study, arguments.data_dir)
+        return run_and_print(study, source, arguments, known, note)
 
     defaults = Arguments(
         forget=config.forget,
@@ -251,7 +254,11 @@ def check_rows(arguments: Any, methods: Sequence[Method]) -> None:
 
 
 def run_and_print(
-    study: StudyConfig, source: Source, arguments: Any, methods: Sequence[Method]
+    study: StudyConfig,
+    source: Source,
+    arguments: Any,
+    methods: Sequence[Method],
+    note: Callable[[dict], str] | None = None,
 ) -> str:
     """Runs a study on the images of a source and returns what is printed at the end.
 
@@ -260,6 +267,7 @@ def run_and_print(
         source: the images.
         arguments: the options: `methods`, `mesh`, `out`, `seeds`, `models_from`.
         methods: what `--methods` may name.
+        note: as in `main`.
     """
     known = {method.title: method for method in methods}
     names = known if "all" in arguments.methods else dict.fromkeys(arguments.methods)
@@ -275,4 +283,5 @@ def run_and_print(
         mesh=mesh,
     )
     table = terminal_table(results, width=terminal_width())
-    return f"{table}\n\nreport: {arguments.out / 'report.html'}"
+    parts = [table] if note is None else [table, note(results)]
+    return "\n\n".join([*parts, f"report: {arguments.out / 'report.html'}"])

@@ -41,7 +41,8 @@ class FineTune(Method):
 
     def gradients(self, model, prepared, params, batch, key) -> StepGradients:
         """Returns the gradient of the training loss on retained images."""
-        loss, grads = jax.value_and_grad(over_masked(model.loss))(params, batch.visited, key)
+        masked_loss = over_masked(model.loss, model)
+        loss, grads = jax.value_and_grad(masked_loss)(params, batch.visited, key)
         return StepGradients(grads, grads, {"retain_loss": loss})
 
 

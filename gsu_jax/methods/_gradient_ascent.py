@@ -40,6 +40,6 @@ class GradientAscent(Method):
 
     def gradients(self, model, prepared, params, batch, key) -> StepGradients:
         """Returns minus the gradient of the forget loss."""
-        loss = over_masked(training_loss(model, self.loss, self.through))
+        loss = over_masked(training_loss(model, self.loss, self.through), model)
         value, grads = jax.value_and_grad(loss)(params, batch.visited, key)
         return StepGradients(jax.tree.map(jnp.negative, grads), None, {"forget_loss": value})

@@ -45,6 +45,7 @@ class NegGradPlus(Method):
 
     def gradients(self, model, prepared, params, batch, key) -> StepGradients:
         """Returns alpha grad l_r - (1 - alpha) grad l_f."""
-        alpha, grads = self.retain_share, ascent_and_retain_grads(model.loss, params, batch, key)
+        alpha = self.retain_share
+        grads = ascent_and_retain_grads(model, model.loss, params, batch, key)
         updates = jax.tree.map(lambda r, a: alpha * r + (1 - alpha) * a, grads.retain, grads.forget)
         return StepGradients.of(updates, grads)

@@ -101,7 +101,7 @@ class SelectiveAmnesia(Method):
 
         def loss(params: Params) -> tuple[jax.Array, dict[str, jax.Array]]:
             surrogate = masked_mean(-model.log_likelihood(model.decode(params, z), noise), mask)
-            replay = over_masked(model.loss)(params, replayed, replay_key)
+            replay = over_masked(model.loss, model)(params, replayed, replay_key)
             metrics = {"forget_loss": surrogate, "retain_loss": replay}
             return surrogate + self.replay_weight * replay, metrics
 

@@ -11,7 +11,7 @@ from gsu_jax.data import Examples, number_of
 from gsu_jax.methods._gradient_ascent import GradientAscent
 from gsu_jax.methods._method import Batch, StepGradients
 from gsu_jax.methods.ingredients import negative, over_masked, training_loss
-from gsu_jax.models import Loss, Params
+from gsu_jax.models import GenerativeModel, Loss, Params
 from gsu_jax.surgery import (
     ForgetRetainGrads,
     add_retain_gradient,
@@ -35,7 +35,7 @@ class TwoGradients(GradientAscent):
     def gradients(self, model, prepared, params, batch, key) -> StepGradients:
         """Returns the forget gradient and the retain gradient."""
         loss = training_loss(model, self.loss, self.through)
-        grads = ascent_and_retain_grads(loss, params, batch, key)
+        grads = ascent_and_retain_grads(model, loss, params, batch, key)
         k = self.retain_gradients
         if k > 1:
             grads = grads._replace(retain=gradients_of_parts(loss, params, batch.retain, key, k))
@@ -51,11 +51,12 @@ class TwoGradients(GradientAscent):
 
 
 def ascent_and_retain_grads(
-    loss: Loss, params: Params, batch: Batch, key: jax.Array
+    model: GenerativeModel, loss: Loss, params: Params, batch: Batch, key: jax.Array
 ) -> ForgetRetainGrads:
     """-grad l_f on the visited images and grad l_r, with the values of l_f and l_r."""
+    forget_loss = negative(over_masked(loss, model))
     grads = forget_retain_grads(
-        loss, params, batch.visited, batch.retain, key, forget_loss=negative(over_masked(loss))
+        loss, params, batch.visited, batch.retain, key, forget_loss=forget_loss
     )
     return grads._replace(forget_loss=-grads.forget_loss)
 

@@ -119,7 +119,7 @@ def both_sides(
         return Side(value, grads, hessian)
 
     return (
-        side(over_masked(model.loss), batch.visited, forget_key),
+        side(over_masked(model.loss, model), batch.visited, forget_key),
         side(model.loss, batch.retain, retain_key),
     )
 

@@ -101,7 +101,8 @@ class VDU(Method):
     def gradients(self, model, prepared: Posterior, params, batch, key) -> StepGradients:
         """Returns the gradient of the loss: ascent, and the pull (theta - mu) / sigma^2."""
         gamma = self.prior_weight
-        value, ascended = jax.value_and_grad(over_masked(model.loss))(params, batch.visited, key)
+        loss = over_masked(model.loss, model)
+        value, ascended = jax.value_and_grad(loss)(params, batch.visited, key)
         updates = jax.tree.map(
             lambda g, theta, mu, variance: -(1.0 - gamma) * g + gamma * (theta - mu) / variance,
             ascended, params, *prepared,

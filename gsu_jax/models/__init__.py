@@ -2,8 +2,6 @@
 
 from gsu_jax.models._classifier import Classifier, Prediction
 from gsu_jax.models._configs import (
-    CLASSIFIER_CONFIGS,
-    GENERATOR_CONFIGS,
     AllCNNConfig,
     ConditionalVAEConfig,
     ConvVAEConfig,
@@ -12,6 +10,13 @@ from gsu_jax.models._configs import (
     ResNetConfig,
     VAEConfig,
     check_config,
+)
+from gsu_jax.models._diffusion_configs import (
+    CLASSIFIER_CONFIGS,
+    GENERATOR_CONFIGS,
+    DiffusionConfig,
+    MLPDiffusionConfig,
+    TransformerDiffusionConfig,
 )
 from gsu_jax.models._elbo import (
     PerImage,
@@ -33,15 +38,18 @@ __all__ = [
     "Classifier",
     "ConditionalVAEConfig",
     "ConvVAEConfig",
+    "DiffusionConfig",
     "GenerativeModel",
     "Loss",
     "MLPClassifierConfig",
+    "MLPDiffusionConfig",
     "MLPVAEConfig",
     "Params",
     "PerImage",
     "Posteriors",
     "Prediction",
     "ResNetConfig",
+    "TransformerDiffusionConfig",
     "VAEConfig",
     "bernoulli_log_likelihood",
     "check_config",

@@ -13,7 +13,7 @@ def check_config(argument: str, kinds: tuple[type, ...], config: Any) -> None:
         raise TypeError(f"{argument} must be one of {known}, got {type(config).__name__}")
 
 
-def _check_sizes(config: Any, *names: str) -> None:
+def check_sizes(config: Any, *names: str) -> None:
     """Checks fields that hold sizes, and makes tuples of lists, since configs are hashed."""
     for name in names:
         values = getattr(config, name)
@@ -26,7 +26,8 @@ def _check_sizes(config: Any, *names: str) -> None:
         object.__setattr__(config, name, tuple(values))
 
 
-def _check_image_shape(shape: tuple[int, ...]) -> None:
+def check_image_shape(shape: tuple[int, ...]) -> None:
+    """Raises ValueError unless `shape` has three axes."""
     if len(shape) != 3:
         raise ValueError(f"image_shape must be (height, width, channels), got {shape}")
 
@@ -60,7 +61,7 @@ class AllCNNConfig:
     def __post_init__(self) -> None:
         checks.at_least(2, classes=self.classes)
         checks.at_least(1, channels=self.channels)
-        _check_sizes(self, "widths")
+        check_sizes(self, "widths")
         if len(self.widths) != 2:
             raise ValueError(
                 "widths must be two sizes such as (16, 32), of the first three convolutions and of "
@@ -96,8 +97,8 @@ class VAEConfig:
     dtype: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
-        _check_sizes(self, "image_shape", "widths")
-        _check_image_shape(self.image_shape)
+        check_sizes(self, "image_shape", "widths")
+        check_image_shape(self.image_shape)
         checks.at_least(1, latent_size=self.latent_size)
         checks.at_least(0, beta=self.beta)
         checks.above(0, variance=self.variance)
@@ -239,9 +240,5 @@ class MLPClassifierConfig:
 
     def __post_init__(self) -> None:
         checks.at_least(2, classes=self.classes)
-        _check_sizes(self, "image_shape", "widths")
-        _check_image_shape(self.image_shape)
-
-
-GENERATOR_CONFIGS = (MLPVAEConfig, ConvVAEConfig)
-CLASSIFIER_CONFIGS = (AllCNNConfig, ResNetConfig, MLPClassifierConfig)
+        check_sizes(self, "image_shape", "widths")
+        check_image_shape(self.image_shape)

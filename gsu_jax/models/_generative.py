@@ -29,6 +29,10 @@ class GenerativeModel:
         mean: `mean(decoded) -> images`, the mean of p(x|z), floating in [0, 1].
         elbo: `elbo(params, images, key) -> [n]`, a bound of log p(x) in nats, float32, of a model
             without `encode`, `decode` and `log_likelihood`.
+        per_image_loss: `per_image_loss(params, images, key) -> [n]`, whose mean is `loss`, of a
+            model that spreads its randomness over a batch, as diffusion its noise levels.
+        denoise: `denoise(params, z, gamma) -> x` of a diffusion model: its estimate of the image,
+            in [-1, 1], from z at the noise levels `[n]`. See `gsu_jax.models.diffusion`.
         name: The name that results.json records for a model of one's own in a study.
 
     Example:
@@ -50,6 +54,8 @@ class GenerativeModel:
     mean: Callable[[Any], jax.Array] | None = None
     elbo: Callable[[Params, Any, jax.Array], jax.Array] | None = None
     name: str | None = None
+    per_image_loss: Callable[[Params, Any, jax.Array], jax.Array] | None = None
+    denoise: Callable[[Params, jax.Array, jax.Array], jax.Array] | None = None
 
     def require(self, *fields: str, needed_by: str) -> None:
         """Refuses a model that lacks one of the optional functions.

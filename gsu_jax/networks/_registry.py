@@ -8,17 +8,26 @@ from gsu_jax.models import (
     ConvVAEConfig,
     GenerativeModel,
     MLPClassifierConfig,
+    MLPDiffusionConfig,
     MLPVAEConfig,
     ResNetConfig,
+    TransformerDiffusionConfig,
     check_config,
 )
 from gsu_jax.networks._allcnn import allcnn
 from gsu_jax.networks._conv_vae import conv_vae
 from gsu_jax.networks._mlp_classifier import mlp_classifier
+from gsu_jax.networks._mlp_diffusion import mlp_diffusion
 from gsu_jax.networks._mlp_vae import mlp_vae
 from gsu_jax.networks._resnet import resnet18
+from gsu_jax.networks._transformer_diffusion import transformer_diffusion
 
-GENERATORS = {MLPVAEConfig: mlp_vae, ConvVAEConfig: conv_vae}
+GENERATORS = {
+    MLPVAEConfig: mlp_vae,
+    ConvVAEConfig: conv_vae,
+    MLPDiffusionConfig: mlp_diffusion,
+    TransformerDiffusionConfig: transformer_diffusion,
+}
 CLASSIFIERS = {
     AllCNNConfig: allcnn,
     ResNetConfig: resnet18,

@@ -57,6 +57,23 @@ def test_masked_nan_row_changes_no_loss():
     np.testing.assert_allclose(masked_loss(1.0, padded, KEY), row_mean(1.0, IMAGES[:2], KEY))
 
 
+def test_loss_per_image_sees_the_whole_batch_and_the_mask():
+    """Images share the noise of a batch; the loss of another kind does not."""
+
+    def per_image(params, images, key):
+        return params * jnp.arange(len(images)) * jax.random.uniform(key)
+
+    def loss(params, images, key):
+        return per_image(params, images, key).mean()
+
+    model = GenerativeModel(init=None, loss=loss, sample=None, per_image_loss=per_image)
+    batch = MaskedBatch(jnp.asarray(IMAGES), jnp.array([1.0, 1.0, 1.0, 0.0, 0.0]))
+    found = masked.over_masked(model.loss, model)(2.0, batch, KEY)
+    np.testing.assert_allclose(found, 2.0 * jax.random.uniform(KEY), rtol=1e-6)
+    other = masked.over_masked(row_mean, model)(2.0, batch, KEY)
+    np.testing.assert_allclose(other, row_mean(2.0, IMAGES[:3], KEY), rtol=1e-6)
+
+
 def test_masked_row_changes_no_gradient(vae):
     model, params = vae
     grad = jax.jit(jax.grad(masked.over_masked(model.loss)))

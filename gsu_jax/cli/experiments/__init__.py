@@ -5,6 +5,7 @@ A module has the literals of its study and `main()`. The files of `experiments/`
 
 from gsu_jax.cli.experiments import (
     arena,
+    diffusion,
     digits,
     faces,
     fashion,
@@ -17,6 +18,7 @@ from gsu_jax.cli.experiments import (
 
 __all__ = [
     "arena",
+    "diffusion",
     "digits",
     "faces",
     "fashion",

@@ -32,11 +32,12 @@ def negative(loss: Loss) -> Loss:
     return lambda params, batch, key: -loss(params, batch, key)
 
 
-def over_masked(loss: Loss) -> Loss:
+def over_masked(loss: Loss, model: GenerativeModel | None = None) -> Loss:
     """The mean of `loss` over the unmasked images of a `MaskedBatch`.
 
     `loss` must be a mean over images. Each image is a batch of one under `vmap` and has its own
-    key, from `jax.random.split(key, batch)`, so padding changes nothing.
+    key, from `jax.random.split(key, batch)`, so padding changes nothing. If `loss` is that of a
+    `model` with `per_image_loss`, this one sees the whole batch instead, and one key.
 
     Example:
         >>> loss = over_masked(lambda params, images, key: images.mean())
@@ -44,8 +45,11 @@ def over_masked(loss: Loss) -> Loss:
         >>> float(loss(None, batch, jax.random.key(0)))
         2.0
     """
+    whole = model.per_image_loss if model is not None and loss is model.loss else None
 
     def masked_loss(params: Params, batch: MaskedBatch, key: jax.Array) -> jax.Array:
+        if whole is not None:
+            return masked_mean(whole(params, batch.images, key), batch.mask)
         keys = jax.random.split(key, len(batch.mask))
 
         def of_one(image: Examples, key: jax.Array) -> jax.Array:
