@@ -17,6 +17,7 @@ from gsu_jax.report._grids import image_grid, save_grid
 from gsu_jax.report._latex import latex_table
 from gsu_jax.report._markdown import markdown_table
 from gsu_jax.report._page import html_page, write_report
+from gsu_jax.report._requests import requests_table
 from gsu_jax.report._results import read_results, write_results
 from gsu_jax.report._summary import summarize
 from gsu_jax.report._sweep_files import write_sweep_files
@@ -48,6 +49,7 @@ __all__ = [
     "points",
     "read_results",
     "relative_figures",
+    "requests_table",
     "residual_shares",
     "save_grid",
     "settings_text",

@@ -237,7 +237,7 @@ MONOTONE = {"shape": "monotone", "weighting": "vlb", "gamma_min": -9.0, "gamma_m
 
 def bent(params):
     """A schedule that rises steeply in the middle."""
-    height = params["schedule"]["log_height"] + 3.0 * jnp.exp(-jnp.linspace(-3, 3, 64) ** 2)
+    height = params["schedule"]["log_height"] + 3.0 * jnp.exp(-(jnp.linspace(-3, 3, 64) ** 2))
     return params | {"schedule": params["schedule"] | {"log_height": height}}
 
 

@@ -77,9 +77,7 @@ def test_bits_per_dimension_of_a_fresh_model_are_those_of_its_gaussian():
     expected += decoder(x, -13.3).sum(-1)
     elbo = jax.jit(model.elbo)
     draws = -np.stack([elbo(params, IMAGES[:300], key) for key in jax.random.split(KEY, 8)])
-    found, right = (
-        bits_per_dimension(nats.mean(), (4, 4, 1)) for nats in (draws, expected)
-    )
+    found, right = (bits_per_dimension(nats.mean(), (4, 4, 1)) for nats in (draws, expected))
     assert abs(found - right) < 0.02
 
 

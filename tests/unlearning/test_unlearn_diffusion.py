@@ -36,9 +36,7 @@ def bounds(params):
 def test_surgery_raises_the_bound_of_forgotten_images_alone(params):
     """The padded last batch of 60 images in sixteens is part of it."""
     method = GradientSurgery(learning_rate=3e-3)
-    result = unlearn(
-        MODEL, params, FORGET, RETAIN, method=method, key=KEY, batch_size=16, epochs=4
-    )
+    result = unlearn(MODEL, params, FORGET, RETAIN, method=method, key=KEY, batch_size=16, epochs=4)
     (forget, retain), (before_forget, before_retain) = bounds(result.params), bounds(params)
     assert result.steps == 16
     assert forget - before_forget > 1.0
