@@ -13,7 +13,7 @@ from method_steps import KEY, batch_of
 
 from gsu_jax import RedirectFlow, unlearn
 from gsu_jax.data import ImageSet
-from gsu_jax.methods.ingredients import heat_flow, retrained_gap, train_latent_guide
+from gsu_jax.methods.ingredients import _rehearsal, heat_flow, retrained_gap, train_latent_guide
 from gsu_jax.models import Posteriors, elbo_terms, gaussian_log_likelihood
 
 MODEL = gaussian_vae.MODEL
@@ -198,6 +198,22 @@ def test_a_rehearsal_finds_the_gap_of_images_that_only_the_trained_model_knows(p
 
     assert gap(gray[:64]) < 0.3  # both models know these
     assert gap(bright) > 1.0  # less than 12.5, since the fresh model has latents for it too
+
+
+def test_the_gap_is_extrapolated_from_half_of_the_rehearsal_and_the_whole(params, monkeypatch):
+    """2 g_n - g_{n/2}, each of which is the estimate of a rehearsal that stands still."""
+    dark, darker = (jax.tree.map(lambda x, s=s: s * x, params) for s in (0.3, 0.2))
+
+    def gap(half, whole):
+        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), half, whole)
+        monkeypatch.setattr(_rehearsal, "_train", lambda *args: stacked)
+        sets = ImageSet.of(FORGET + 1.0), ImageSet.of(RETAIN)
+        return float(retrained_gap(MODEL, params, *sets, KEY))
+
+    half, whole = gap(dark, dark), gap(darker, darker)
+    assert half > 0.0
+    assert whole > half
+    np.testing.assert_allclose(gap(dark, darker), 2 * whole - half, rtol=1e-4)
 
 
 def test_a_rehearsal_that_diverges_claims_no_gap(params):

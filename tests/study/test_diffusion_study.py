@@ -1,4 +1,4 @@
-"""A study of a model without an encoder: its bound stands in the rows, the decoder's evidence not."""
+"""A study of a model without an encoder: rows have its bound, not the evidence of a decoder."""
 
 import pytest
 import tiny_study
