@@ -1,4 +1,4 @@
-"""A study of a model without an encoder: its bound stands in the rows, the decoder's evidence not."""
+"""A study of a model without an encoder has its bound in the rows, and no decoder evidence."""
 
 import pytest
 import tiny_study
