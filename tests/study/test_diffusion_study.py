@@ -1,4 +1,4 @@
-"""A study of a model without an encoder: rows have its bound, not the evidence of a decoder."""
+"""A study of a model without an encoder has its bound in the rows, and no decoder evidence."""
 
 import pytest
 import tiny_study
