@@ -17,6 +17,7 @@ from gsu_jax.data._examples import (
     number_of,
     scale_examples,
 )
+from gsu_jax.data._folder_request import ForgetFolder
 from gsu_jax.data._image_sets import (
     Count,
     ForgetRetainSets,
@@ -47,6 +48,7 @@ __all__ = [
     "ForgetClass",
     "ForgetClasses",
     "ForgetFiles",
+    "ForgetFolder",
     "ForgetIndices",
     "ForgetRetainSets",
     "ForgetWhere",

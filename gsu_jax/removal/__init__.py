@@ -22,6 +22,7 @@ from gsu_jax.removal._commitments import CommitmentKey, RequestKeys
 from gsu_jax.removal._database import LedgerError
 from gsu_jax.removal._events import EVENTS, Event, EventType
 from gsu_jax.removal._ledger import Ledger
+from gsu_jax.removal._request_file import RemovalRequest, read_request
 from gsu_jax.removal._signing import (
     PublicKeys,
     RoleKey,
@@ -40,12 +41,14 @@ __all__ = [
     "Ledger",
     "LedgerError",
     "PublicKeys",
+    "RemovalRequest",
     "RequestKeys",
     "RoleKey",
     "init_keys",
     "load_key",
     "load_public_keys",
     "provenance",
+    "read_request",
     "removal_record",
     "verification",
     "verify",
