@@ -21,6 +21,7 @@ for _module, _package in {
 from gsu_jax.removal._commitments import CommitmentKey, RequestKeys
 from gsu_jax.removal._database import LedgerError
 from gsu_jax.removal._events import EVENTS, Event, EventType
+from gsu_jax.removal._exclusion_file import read_exclusions, write_exclusions
 from gsu_jax.removal._ledger import Ledger
 from gsu_jax.removal._request_file import RemovalRequest, read_request
 from gsu_jax.removal._signing import (
@@ -48,8 +49,10 @@ __all__ = [
     "load_key",
     "load_public_keys",
     "provenance",
+    "read_exclusions",
     "read_request",
     "removal_record",
     "verification",
     "verify",
+    "write_exclusions",
 ]
