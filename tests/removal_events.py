@@ -1,5 +1,12 @@
 """A request from its receipt to its end, for the tests of the ledger."""
 
+import json
+import os
+import subprocess
+import sys
+
+import tiny_study
+
 from gsu_jax.removal import (
     Ledger,
     RequestKeys,
@@ -9,6 +16,7 @@ from gsu_jax.removal import (
     provenance,
     removal_record,
     verification,
+    verify,
 )
 
 CHECKPOINT = "a" * 64
@@ -68,3 +76,33 @@ class Office:
                 predicate = {**predicate, "commitments": commitments}
             self.append(type, request, predicate)
         return commitments
+
+
+def memory_folder():
+    """A folder in memory, or None."""
+    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+
+
+def run_writers(location, folder, writers, kills=0, events=0):
+    """What `ledger_writers` says: the status of each writer, and the acknowledged events."""
+    program = str(tiny_study.ROOT / "tests" / "ledger_writers.py")
+    words = [str(location), str(folder), str(writers), str(kills), str(events)]
+    done = subprocess.run(
+        [sys.executable, program, *words],
+        capture_output=True,
+        text=True,
+        env=tiny_study.ENVIRONMENT,
+        timeout=300,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    said = json.loads(done.stdout)
+    return said["codes"], [tuple(json.loads(line)) for line in said["acknowledged"]]
+
+
+def check_nothing_lost(ledger, public_keys, acknowledged):
+    """The chain is whole and holds every acknowledged event; returns how many there are."""
+    assert verify(ledger, public_keys) == []
+    kept = {(event.seq, event.hash, event.request) for event in ledger.events()}
+    assert kept >= set(acknowledged)
+    assert len(set(acknowledged)) == len(acknowledged)
+    return len(kept)

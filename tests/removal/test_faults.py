@@ -1,18 +1,14 @@
 """Writers that are killed, and writers at once: what was acknowledged is in the ledger."""
 
-import json
 import os
 import shutil
 import signal
 import sqlite3
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import pytest
-import tiny_study
-from removal_events import Office
+from removal_events import Office, check_nothing_lost, memory_folder, run_writers
 
 from gsu_jax.removal import Ledger, LedgerError, _database, verify
 
@@ -22,34 +18,8 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the writers are
 @pytest.fixture
 def fast_office():
     """An office in memory, if there is such a folder: a disk would take most of the time."""
-    shared = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    with tempfile.TemporaryDirectory(dir=shared) as folder:
+    with tempfile.TemporaryDirectory(dir=memory_folder()) as folder:
         yield Office(Path(folder))
-
-
-def run_writers(location, folder, writers, kills=0, events=0):
-    """What `ledger_writers` says: the status of each writer, and the acknowledged events."""
-    program = str(tiny_study.ROOT / "tests" / "ledger_writers.py")
-    words = [str(location), str(folder), str(writers), str(kills), str(events)]
-    done = subprocess.run(
-        [sys.executable, program, *words],
-        capture_output=True,
-        text=True,
-        env=tiny_study.ENVIRONMENT,
-        timeout=300,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    said = json.loads(done.stdout)
-    return said["codes"], [tuple(json.loads(line)) for line in said["acknowledged"]]
-
-
-def check_nothing_lost(ledger, public_keys, acknowledged):
-    """The chain is whole and holds every acknowledged event; returns how many there are."""
-    assert verify(ledger, public_keys) == []
-    kept = {(event.seq, event.hash, event.request) for event in ledger.events()}
-    assert kept >= set(acknowledged)
-    assert len(set(acknowledged)) == len(acknowledged)
-    return len(kept)
 
 
 def test_writers_killed_at_random_moments_lose_nothing(fast_office):
