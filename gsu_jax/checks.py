@@ -132,8 +132,10 @@ def unknown(argument: str, kind: str, got: object, known: Iterable[str]) -> Valu
     )
 
 
-def import_extra(module: str, package: str, needed_by: str) -> ModuleType:
-    """Imports `module` of the optional `package` without its warnings.
+def import_extra(
+    module: str, package: str, needed_by: str, *, extra: str = "experiments"
+) -> ModuleType:
+    """Imports `module` of the optional `package`, which `extra` installs, without its warnings.
 
     Raises:
         ImportError: The package is missing; the message says what needs it and how to install it.
@@ -145,7 +147,7 @@ def import_extra(module: str, package: str, needed_by: str) -> ModuleType:
     except ImportError as error:
         raise ImportError(
             f"{needed_by} needs {package}, which cannot be imported ({error}). "
-            'Install it: pip install "gsu-jax[experiments]"'
+            f'Install it: pip install "gsu-jax[{extra}]"'
         ) from error
 
 

@@ -18,8 +18,9 @@ sys.meta_path.insert(0, Forbidden())
 """
 
 EXTRAS = {
-    "PIL", "array_record", "chex", "etils", "flax", "hypothesis", "matplotlib", "orbax", "rich",
-    "sklearn", "tensorflow", "tensorflow_datasets", "tyro",
+    "PIL", "array_record", "chex", "cryptography", "etils", "flax", "hypothesis", "matplotlib",
+    "orbax", "psycopg", "rfc8785", "rich", "securesystemslib", "sklearn", "sqlalchemy",
+    "tensorflow", "tensorflow_datasets", "tyro",
 }  # fmt: skip
 
 
@@ -125,3 +126,15 @@ print(hasattr(gsu_jax, "nothing"), "unlearn" in dir(gsu_jax))
         "module 'gsu_jax' has no attribute '_nothing'",
         "False True",
     ]
+
+
+def test_a_ledger_without_its_packages_names_the_extra_that_has_them():
+    printed = run(
+        FORBID.format(names={"sqlalchemy"})
+        + """
+try: from gsu_jax.removal import Ledger
+except ImportError as error: print(error)
+"""
+    )
+    assert printed.startswith("gsu_jax.removal needs SQLAlchemy")
+    assert 'pip install "gsu-jax[removal]"' in printed

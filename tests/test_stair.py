@@ -23,7 +23,9 @@ BELOW = {
     "report": "metrics storage checks",
     "unlearning": "methods models data runtime checks",
     "study": "unlearning methods networks models metrics report storage data runtime checks",
-    "cli": "study networks report methods curvature surgery models storage data runtime checks",
+    "removal": "unlearning methods networks models metrics report storage data runtime checks",
+    "cli": "study removal networks report methods curvature surgery models storage data runtime "
+    "checks",
     "__main__": "cli",
     "__init__": "surgery models methods unlearning",
 }
@@ -100,9 +102,9 @@ def test_imports_inside_functions_are_seen():
     assert imported_modules(source) == {"gsu_jax.data", "gsu_jax.models"}
 
 
-def test_root_holds_at_most_sixteen_packages_and_modules():
+def test_root_holds_at_most_eighteen_packages_and_modules():
     packages = [file.parent for file in HOUSE.glob("*/__init__.py")]
-    assert len(packages) + len(list(HOUSE.glob("*.py"))) <= 16
+    assert len(packages) + len(list(HOUSE.glob("*.py"))) <= 18
 
 
 def test_no_file_is_longer_than_three_hundred_lines():

@@ -17,6 +17,8 @@ from gsu_jax.data._examples import (
     number_of,
     scale_examples,
 )
+from gsu_jax.data._exclusions import Exclusions, exclude
+from gsu_jax.data._folder_request import ForgetFolder
 from gsu_jax.data._image_sets import (
     Count,
     ForgetRetainSets,
@@ -43,10 +45,12 @@ __all__ = [
     "Count",
     "Dataset",
     "Examples",
+    "Exclusions",
     "ForgetAttribute",
     "ForgetClass",
     "ForgetClasses",
     "ForgetFiles",
+    "ForgetFolder",
     "ForgetIndices",
     "ForgetRetainSets",
     "ForgetWhere",
@@ -60,6 +64,7 @@ __all__ = [
     "check_pair",
     "clear_cache",
     "concatenate",
+    "exclude",
     "is_images",
     "load",
     "number_of",

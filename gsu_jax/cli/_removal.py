@@ -1,0 +1,127 @@
+"""`gsu-jax removal ledger ...`: the record of removal requests.
+
+gsu-jax removal ledger init-keys DIR            makes the keys of operator and verifier
+gsu-jax removal ledger verify LEDGER --keys DIR whether a ledger is whole; 1 if it is not
+gsu-jax removal ledger show LEDGER              prints its events
+
+LEDGER is a file, or postgresql://USER@HOST/DATABASE.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+
+from gsu_jax.cli._mistakes import Parser, report_mistake
+from gsu_jax.removal import (
+    EVENTS,
+    Event,
+    Ledger,
+    init_keys,
+    load_public_keys,
+    verify,
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command of the ledger.
+
+    Args:
+        arguments: of the command line; None for those of this process.
+
+    Returns:
+        The exit code: 0; 1 if the ledger is not whole; 2 after a mistake.
+    """
+    sys.stdout.reconfigure(encoding="utf-8")
+    options = _parser().read(arguments)
+    try:
+        return options.run(options)
+    except (ValueError, OSError) as error:
+        return report_mistake(str(error))
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="gsu-jax removal",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    groups = parser.add_subparsers(required=True, metavar="ledger", parser_class=Parser)
+    ledger = groups.add_parser("ledger", help="the record of removal requests")
+    commands = ledger.add_subparsers(
+        required=True, metavar="verify|show|init-keys", parser_class=Parser
+    )
+    where = {"metavar": "LEDGER", "help": "a file, or postgresql://USER@HOST/DATABASE"}
+
+    check = commands.add_parser("verify", help="whether a ledger is whole")
+    check.add_argument("ledger", **where)
+    check.add_argument(
+        "--keys", required=True, metavar="DIR", help="with operator*.pub and verifier*.pub"
+    )
+    check.add_argument("--project", metavar="NAME", help="that the ledger must belong to")
+    check.add_argument("--head", metavar="HASH", help="of a receipt, which the ledger must hold")
+    check.set_defaults(run=_verify)
+
+    show = commands.add_parser("show", help="print the events of a ledger")
+    show.add_argument("ledger", **where)
+    show.add_argument("--request", metavar="NUMBER", help="whose events to print; by default all")
+    show.add_argument("--json", action="store_true", help="print each in-toto statement, a line")
+    show.set_defaults(run=_show)
+
+    keys = commands.add_parser("init-keys", help="make the keys of operator and verifier")
+    keys.add_argument("folder", metavar="DIR", help="where to write them")
+    keys.set_defaults(run=_init_keys)
+    return parser
+
+
+def _verify(options: argparse.Namespace) -> int:
+    public_keys = load_public_keys(options.keys)
+    ledger = Ledger(options.ledger)
+    faults = verify(ledger, public_keys, project=options.project, head=options.head)
+    for sentence in faults:
+        print(_printable(sentence))
+    if faults:
+        return 1
+    events = ledger.events()
+    requests = len({event.request for event in events})
+    print(
+        f"whole: {len(events)} events of {requests} requests of project {ledger.project}\n"
+        f"head: {ledger.head}"
+    )
+    return 0
+
+
+def _show(options: argparse.Namespace) -> int:
+    ledger = Ledger(options.ledger)
+    events = ledger.events(options.request)
+    if options.request and not events:
+        return report_mistake(f"--request {options.request}: the ledger has no such request")
+    for event in events:
+        print(_json(event) if options.json else _line(event))
+    return 0
+
+
+def _init_keys(options: argparse.Namespace) -> int:
+    for path in init_keys(options.folder):
+        print(path)
+    return 0
+
+
+def _line(event: Event) -> str:
+    signer = EVENTS[event.type].signer if event.type in EVENTS else "?"
+    words = (f"{event.seq:>4}", event.time[:19], event.request, event.type, signer, event.hash[:16])
+    return _printable("  ".join(words))
+
+
+def _json(event: Event) -> str:
+    try:
+        return json.dumps(event.statement)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"event {event.seq} cannot be read; gsu-jax removal ledger verify says why"
+        ) from error
+
+
+def _printable(text: str) -> str:
+    # What somebody wrote into a ledger must not steer the terminal.
+    return "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -1,0 +1,140 @@
+"""`gsu-jax removal ledger`: keys, whether a ledger is whole, and what is in it."""
+
+import json
+import shutil
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+import tiny_study
+from removal_events import PREDICATES, Office
+
+from gsu_jax.cli import _removal
+
+
+@pytest.fixture(scope="module")
+def office(tmp_path_factory):
+    office = Office(tmp_path_factory.mktemp("office"))
+    office.whole_request()
+    office.append("received", "2026-015")
+    return office
+
+
+@pytest.fixture
+def run(capsys):
+    """Runs the command: exit status, standard output, standard error."""
+
+    def run(*words):
+        try:
+            status = _removal.main([str(word) for word in words])
+        except SystemExit as end:
+            status = end.code
+        return status, *capsys.readouterr()
+
+    return run
+
+
+def test_keys_that_are_made_verify_a_ledger(run, tmp_path):
+    status, printed, _ = run("ledger", "init-keys", tmp_path / "keys")
+    assert status == 0
+    assert [line.rsplit("/", 1)[1] for line in printed.splitlines()] == [
+        "operator.key",
+        "operator.pub",
+        "verifier.key",
+        "verifier.pub",
+    ]
+
+
+def test_whole_ledger_is_said_to_be_whole_with_its_head(run, office):
+    keys = office.folder / "keys"
+    status, printed, errors = run("ledger", "verify", office.location, "--keys", keys)
+    assert (status, errors) == (0, "")
+    assert printed == (
+        f"whole: 10 events of 2 requests of project faces\nhead: {office.ledger.head}\n"
+    )
+
+
+def test_public_keys_alone_are_enough(run, office, tmp_path):
+    for path in (office.folder / "keys").glob("*.pub"):
+        shutil.copy(path, tmp_path)
+    words = ("--keys", tmp_path, "--project", "faces", "--head", office.ledger.head)
+    assert run("ledger", "verify", office.location, *words)[0] == 0
+
+
+def test_faults_are_printed_a_line_each_with_status_1(run, office, tmp_path):
+    path = tmp_path / "copy.sqlite"
+    shutil.copy(office.location, path)
+    connection = sqlite3.connect(path)
+    connection.executescript(
+        "DROP TRIGGER events_no_UPDATE; DROP TRIGGER events_no_DELETE;"
+        "UPDATE events SET type = char(27) || '[2Jran' WHERE seq = 3;"
+        "DELETE FROM events WHERE seq = 6"
+    )
+    connection.close()
+    status, printed, errors = run("ledger", "verify", path, "--keys", office.folder / "keys")
+    assert (status, errors) == (1, "")
+    assert [line[:8] for line in printed.splitlines()] == ["event 3:", "event 6 "]
+    status, printed, errors = run("ledger", "show", path)
+    assert status == 0
+    assert "\x1b" not in printed
+    words = ("--keys", office.folder / "keys", "--project", "voices")
+    status, printed, _ = run("ledger", "verify", office.location, *words)
+    assert (status, printed.count("\n")) == (1, 1)
+
+
+def test_events_are_shown_a_line_each(run, office):
+    status, printed, _ = run("ledger", "show", office.location)
+    lines = printed.splitlines()
+    assert (status, len(lines)) == (0, 10)
+    for line, type in zip(lines, PREDICATES, strict=False):
+        assert f"  {type}  " in line
+    assert "  verified  verifier  " in lines[4]
+    _, printed, _ = run("ledger", "show", office.location, "--request", "2026-015")
+    assert printed.count("\n") == 1
+
+
+def test_statements_are_shown_as_json(run, office):
+    _, printed, _ = run("ledger", "show", office.location, "--json")
+    statements = [json.loads(line) for line in printed.splitlines()]
+    assert statements == [event.statement for event in office.ledger.events()]
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        ([], ["ledger"]),
+        (["ledger"], ["verify|show|init-keys"]),
+        (["legder"], ["'legder'"]),
+        (["ledger", "verfy"], ["'verfy'", "verify"]),
+        (["ledger", "verify", "removals.sqlite"], ["--keys"]),
+        (["ledger", "verify", "nowhere.sqlite", "--keys", "keys"], ["nowhere.sqlite"]),
+        (["ledger", "verify", "removals.sqlite", "--keys", "nowhere"], ["operator.pub"]),
+        (["ledger", "verify", "keys/operator.pub", "--keys", "keys"], ["not a database"]),
+        (["ledger", "verify", "mysql://u:word@host/db", "--keys", "keys"], ["mysql://u:***@"]),
+        (["ledger", "show", "nowhere.sqlite"], ["no ledger nowhere.sqlite"]),
+        (["ledger", "show", "removals.sqlite", "--request", "7"], ["--request 7"]),
+        (["ledger", "show", "removals.sqlite", "--jsn"], ["--jsn"]),
+        (["ledger", "init-keys"], ["DIR"]),
+        (["ledger", "init-keys", "keys"], ["keys/operator.key", "exists"]),
+        (["ledger", "init-keys", "removals.sqlite/keys"], ["removals.sqlite"]),
+    ],
+)
+def test_mistake_ends_in_one_line_and_status_2(run, office, monkeypatch, words, parts):
+    monkeypatch.chdir(office.folder)
+    before = sorted(office.folder.rglob("*"))
+    status, printed, errors = run(*words)
+    assert (status, printed) == (2, "")
+    assert errors.startswith("error: ")
+    assert errors.count("\n") == 1
+    assert "word" not in errors
+    for part in parts:
+        assert part in errors
+    assert sorted(office.folder.rglob("*")) == before
+
+
+def test_command_is_one_of_gsu_jax(office):
+    command = [sys.executable, "-m", "gsu_jax", "removal", "ledger", "show", str(office.location)]
+    done = subprocess.run(command, capture_output=True, text=True, env=tiny_study.ENVIRONMENT)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("\n") == 10
