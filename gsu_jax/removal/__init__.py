@@ -20,6 +20,7 @@ for _module, _package in {
 
 from gsu_jax.removal._commitments import CommitmentKey, RequestKeys
 from gsu_jax.removal._database import LedgerError
+from gsu_jax.removal._digest import digest
 from gsu_jax.removal._events import EVENTS, Event, EventType
 from gsu_jax.removal._exclusion_file import read_exclusions, write_exclusions
 from gsu_jax.removal._ledger import Ledger
@@ -45,6 +46,7 @@ __all__ = [
     "RemovalRequest",
     "RequestKeys",
     "RoleKey",
+    "digest",
     "init_keys",
     "load_key",
     "load_public_keys",

@@ -208,7 +208,13 @@ class Ledger:
         """Returns the time; waits if another operator's clock is a little ahead of this one."""
         now = self._clock()
         if last is not None:
-            before = datetime.fromisoformat(last.time)
+            try:
+                before = datetime.fromisoformat(last.time)
+            except ValueError as error:
+                raise LedgerError(
+                    f"ledger {self.name}: event {last.seq} was changed: it has the time "
+                    f"{last.time!r}; gsu-jax removal ledger verify names every change"
+                ) from error
             if before - now > PATIENCE:
                 raise LedgerError(
                     f"ledger {self.name}: the clock says {now.isoformat()}, which is before event "

@@ -5,6 +5,7 @@ import shutil
 import signal
 import sqlite3
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,18 @@ def test_two_writers_at_once_begin_one_ledger_and_lose_nothing(fast_office):
     assert codes == [0, 0]
     assert len(acknowledged) == 60
     assert check_nothing_lost(Ledger(location), fast_office.public_keys, acknowledged) == 60
+
+
+def test_two_operators_who_race_on_one_request_receive_it_once(fast_office):
+    def receive(_):
+        try:
+            return fast_office.append("received").seq
+        except ValueError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(8) as pool:
+        said = sorted(map(str, pool.map(receive, range(8))))
+    assert said == ["1"] + ["request 2026-014 was received before; give it another number"] * 7
 
 
 def test_event_of_a_full_disk_is_refused_and_the_chain_stays_whole(office, monkeypatch):

@@ -10,7 +10,15 @@ import pytest
 import rfc8785
 from removal_events import CHECKPOINT, IDS, PREDICATES, Office
 
-from gsu_jax.removal import EVENTS, Ledger, LedgerError, RequestKeys, verification, verify
+from gsu_jax.removal import (
+    EVENTS,
+    Ledger,
+    LedgerError,
+    RequestKeys,
+    digest,
+    verification,
+    verify,
+)
 
 
 def test_events_of_a_request_are_chained_and_whole(office):
@@ -185,6 +193,22 @@ def test_clock_that_was_set_back_is_refused(office):
     assert late.isoformat() in str(error.value)
 
 
+def test_event_after_a_row_whose_time_was_changed_is_refused(office):
+    office.append("received")
+    connection = sqlite3.connect(office.location)
+    connection.executescript("DROP TRIGGER events_no_UPDATE; UPDATE events SET time = 'noon'")
+    connection.close()
+    with pytest.raises(LedgerError, match=r"event 1 was changed.*'noon'"):
+        office.append("received", "2026-015")
+
+
+def test_end_that_was_interrupted_after_the_secret_was_destroyed_goes_on(office):
+    office.append("received")
+    office.keys.create("2026-014")
+    office.keys.destroy("2026-014")
+    assert office.append("refused", predicate={"reason": "no such image"}).seq == 2
+
+
 def test_clock_that_is_a_little_behind_is_waited_for(office):
     ahead = datetime.now(UTC) + timedelta(seconds=0.3)
     Ledger(office.location, clock=lambda: ahead).append("received", "1", office.operator)
@@ -236,3 +260,19 @@ def test_keys_are_never_overwritten_and_private_ones_are_private(office):
         Office(office.folder)
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
     assert all(path.stat().st_mode & 0o077 == 0 for path in folder.glob("*.key"))
+
+
+def test_digest_of_a_checkpoint_depends_on_names_and_content(tmp_path):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "b" / "params").write_bytes(b"1")
+    first = digest(tmp_path / "a")
+    assert digest(tmp_path / "a") == first
+    (tmp_path / "a" / "b" / "params").write_bytes(b"2")
+    second = digest(tmp_path / "a")
+    (tmp_path / "a" / "b" / "params").rename(tmp_path / "a" / "b" / "other")
+    assert len({first, second, digest(tmp_path / "a")}) == 3
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="empty"):
+        digest(tmp_path / "empty")
+    with pytest.raises(FileNotFoundError):
+        digest(tmp_path / "nothing")
