@@ -17,6 +17,7 @@ from gsu_jax.methods._munba import MUNBa
 from gsu_jax.methods._neg_grad_plus import NegGradPlus
 from gsu_jax.methods._pcgrad import PCGrad
 from gsu_jax.methods._project_retain import ProjectRetain
+from gsu_jax.methods._redirect_diffusion import RedirectDiffusion
 from gsu_jax.methods._redirect_flow import RedirectFlow
 from gsu_jax.methods._redirect_surgery import RedirectSurgery
 from gsu_jax.methods._registry import METHODS, check_method, get_method
@@ -55,6 +56,7 @@ __all__ = [
     "PCGrad",
     "ProjectRetain",
     "ReTrack",
+    "RedirectDiffusion",
     "RedirectFlow",
     "RedirectSurgery",
     "Retrain",

@@ -11,6 +11,7 @@ from gsu_jax.methods._influence import InfluenceStep
 from gsu_jax.methods._method import Method
 from gsu_jax.methods._munba import MUNBa
 from gsu_jax.methods._neg_grad_plus import NegGradPlus
+from gsu_jax.methods._redirect_diffusion import RedirectDiffusion
 from gsu_jax.methods._redirect_flow import RedirectFlow
 from gsu_jax.methods._redirect_surgery import RedirectSurgery
 from gsu_jax.methods._retrack import ReTrack
@@ -33,6 +34,7 @@ METHODS: dict[str, type[Method]] = {
         GradientSurgery,
         RedirectSurgery,
         RedirectFlow,
+        RedirectDiffusion,
         ReTrack,
         SISS,
         NegGradPlus,
