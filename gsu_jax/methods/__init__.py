@@ -20,7 +20,7 @@ from gsu_jax.methods._project_retain import ProjectRetain
 from gsu_jax.methods._redirect_diffusion import RedirectDiffusion
 from gsu_jax.methods._redirect_flow import RedirectFlow
 from gsu_jax.methods._redirect_surgery import RedirectSurgery
-from gsu_jax.methods._registry import METHODS, check_method, get_method
+from gsu_jax.methods._registry import METHODS, can_work_on, check_method, get_method
 from gsu_jax.methods._retrack import ReTrack
 from gsu_jax.methods._salun import SalUn
 from gsu_jax.methods._scrub import SCRUB
@@ -65,6 +65,7 @@ __all__ = [
     "StepGradients",
     "SurgeryInAdamMetric",
     "SynapticDampening",
+    "can_work_on",
     "check_method",
     "get_method",
     "negative",

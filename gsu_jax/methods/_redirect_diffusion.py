@@ -15,6 +15,7 @@ from gsu_jax.methods.ingredients import (
     MaskedBatch,
     NoiseGuide,
     certify,
+    check_window,
     masked_mean,
     retained_denoiser,
     train_noise_guide,
@@ -107,9 +108,7 @@ class RedirectDiffusion(Method):
     when: Literal["always", "conflict"] = "conflict"
 
     def __post_init__(self) -> None:
-        low, high = self.window
-        if not low < high:
-            raise ValueError(f"window must be (low, high) with low < high, got {self.window}")
+        object.__setattr__(self, "window", check_window(self.window))
         at_least(0, score_weight=self.score_weight, hold_weight=self.hold_weight)
         above(0, retain_weight=self.retain_weight)
         at_least(1, guide_steps=self.guide_steps, guide_width=self.guide_width)

@@ -16,6 +16,7 @@ from gsu_jax.methods.ingredients._rehearsal import retrained_gap
 from gsu_jax.methods.ingredients._ssim import ms_ssim
 from gsu_jax.methods.ingredients._teacher import imitation_loss
 from gsu_jax.methods.ingredients._transport import Transport, find_neighbors, fit_transport
+from gsu_jax.methods.ingredients._window import Window, check_window, window_loss
 
 __all__ = [
     "Certificate",
@@ -23,7 +24,9 @@ __all__ = [
     "MaskedBatch",
     "NoiseGuide",
     "Transport",
+    "Window",
     "certify",
+    "check_window",
     "find_neighbors",
     "fit_transport",
     "heat_flow",
@@ -40,4 +43,5 @@ __all__ = [
     "train_latent_guide",
     "train_noise_guide",
     "training_loss",
+    "window_loss",
 ]
