@@ -20,7 +20,7 @@ from gsu_jax.methods.ingredients import (
     retained_denoiser,
     train_noise_guide,
 )
-from gsu_jax.models import GenerativeModel, Params, PerImage
+from gsu_jax.models import Params, PerImage
 from gsu_jax.models.diffusion import add_noise, to_data
 from gsu_jax.surgery import add_retain_gradient, forget_retain_grads, project_conflicting
 
@@ -34,11 +34,13 @@ class Prepared(NamedTuple):
         teacher: theta*, the trained parameters.
         guide: h.
         certificate: k, and where noise hides what is forgotten.
+        certified: The nats that the guide gains on retained images, as a share of -log(1 - pi).
     """
 
     teacher: Params
     guide: NoiseGuide
     certificate: Certificate
+    certified: jax.Array
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,9 @@ class RedirectDiffusion(Method):
     It has the same minimizer as the training loss of retained images, so at the end the two do not
     conflict. A small network, the guide, learns h from both sets and from the teacher's errors. On
     retained images that it has not seen, a certificate measures in each bin of gamma whether the
-    guide lowers the denoising loss, and scales its correction; where it does not, x_r is x*.
+    guide lowers the denoising loss, and scales its correction; where it does not, x_r is x*. An
+    exact guide lowers it by -log(1 - pi) nats in all, with pi the share of the forgotten images;
+    the history has the share of these as "certified".
 
     Noise levels are drawn where c is undecided: there the share of a class among the samples is
     settled. The judge takes no part.
@@ -129,7 +133,7 @@ class RedirectDiffusion(Method):
         seen = ImageSet(drawn.images, held % drawn.count, jnp.maximum(drawn.count - held, 1))
 
         def teacher(z: jax.Array, gamma: jax.Array) -> jax.Array:
-            return denoise_images(model, params, z, gamma)
+            return model.denoise(params, z, gamma)
 
         guide = train_noise_guide(
             teacher, forget, seen, odds, guide_key,
@@ -139,14 +143,15 @@ class RedirectDiffusion(Method):
         certificate = certify(
             teacher, guide, forget, held_out, odds, certificate_key, window=self.window
         )
-        return Prepared(params, guide.harder(self.margin), certificate)
+        certified = certificate.gain / jnp.log1p(odds)  # log(1 + n_f / n_r) = -log(1 - pi)
+        return Prepared(params, guide.harder(self.margin), certificate, certified)
 
     def gradients(self, model, prepared: Prepared, params, batch, key) -> StepGradients:
         """Returns the gradients of the forget loss and of the training loss of retained images."""
-        teacher, guide, certificate = prepared
+        teacher, guide, certificate, certified = prepared
 
         def denoise_teacher(z: jax.Array, gamma: jax.Array) -> jax.Array:
-            return denoise_images(model, teacher, z, gamma)
+            return model.denoise(teacher, z, gamma)
 
         target = retained_denoiser(denoise_teacher, guide, certificate)
 
@@ -163,7 +168,7 @@ class RedirectDiffusion(Method):
             gamma = certificate.draw(level_key, len(x))
             z = add_noise(x, gamma, jax.random.normal(noise_key, x.shape))
             wanted = jnp.clip(jax.lax.stop_gradient(target(z, gamma)), -1.0, 1.0)
-            error = (denoise_images(model, params, z, gamma) - wanted).reshape(len(x), -1)
+            error = (model.denoise(params, z, gamma) - wanted).reshape(len(x), -1)
             squares = 0.5 * jnp.exp(-gamma) * jnp.square(error).sum(-1)
             return squares.reshape(len(images), self.draws).mean(-1)
 
@@ -171,9 +176,7 @@ class RedirectDiffusion(Method):
             model.loss, params, batch.visited, batch.retain, key, forget_loss=forget_loss
         )
         step = StepGradients.of(grads.forget, grads)
-        weights = certificate.undecided / certificate.undecided.sum()
-        certified = {"certified": (weights * certificate.scale).sum()}
-        return step._replace(metrics=step.metrics | certified)
+        return step._replace(metrics=step.metrics | {"certified": certified})
 
     def default_batch_size(self, images: int, epochs: int) -> int:
         """`batch_size`, or less so that a run over a small set has `least_steps` steps."""
@@ -192,12 +195,3 @@ class RedirectDiffusion(Method):
         return optax.chain(
             project_conflicting(when=self.when), add_retain_gradient(self.retain_weight), optimizer
         )
-
-
-def denoise_images(
-    model: GenerativeModel, params: Params, z: jax.Array, gamma: jax.Array
-) -> jax.Array:
-    """x^ of a model that has `denoise`."""
-    if model.denoise is None:
-        raise ValueError("model must have denoise")
-    return model.denoise(params, z, gamma)

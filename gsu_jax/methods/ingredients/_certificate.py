@@ -46,6 +46,11 @@ class Certificate(NamedTuple):
     guided: jax.Array
     undecided: jax.Array
 
+    @property
+    def gain(self) -> jax.Array:
+        """The nats that the correction gains over all bins: at best -log(1 - pi)."""
+        return ((self.teacher - self.guided) * jnp.diff(self.edges)).sum()
+
     def at(self, gamma: jax.Array) -> jax.Array:
         """Returns k at noise levels; 0 outside the bins."""
         bins = jnp.searchsorted(self.edges, gamma, side="right") - 1

@@ -1,7 +1,5 @@
 """The diffusion loss between two noise levels."""
 
-from functools import partial
-
 import jax
 
 from gsu_jax.methods.ingredients._losses import MaskedBatch, masked_mean
@@ -41,7 +39,10 @@ def window_loss(model: GenerativeModel, window: Window) -> Loss:
         x = to_data(batch.images)
         gamma = low + (high - low) * low_discrepancy_times(level_key, len(x))
         noise = jax.random.normal(noise_key, x.shape)
-        denoise = partial(model.denoise, params)  # type: ignore[arg-type]
+
+        def denoise(z: jax.Array, gamma: jax.Array) -> jax.Array:
+            return model.denoise(params, z, gamma)
+
         return masked_mean(diffusion_term(denoise, x, gamma, high - low, noise), batch.mask)
 
     return loss
