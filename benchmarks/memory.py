@@ -14,7 +14,15 @@ import paired
 import tyro
 from step import MODELS, build, steps_of
 
-from gsu_jax.methods import METHODS, GradientSurgery, Method, StepGradients, get_method, negative
+from gsu_jax.methods import (
+    METHODS,
+    GradientSurgery,
+    Method,
+    StepGradients,
+    can_work_on,
+    get_method,
+    negative,
+)
 from gsu_jax.methods.ingredients import over_masked
 from gsu_jax.models import GenerativeModel
 from gsu_jax.surgery import forget_retain_grads
@@ -73,6 +81,7 @@ def main(arguments: Arguments) -> None:
     description, shape = MODELS[arguments.model]
     model = build(arguments.model, "float32")
     methods = [method for method in chosen(arguments.methods) if has_steps(method)]
+    methods = [method for method in methods if can_work_on(method, model)]
     methods.append(Microbatched(microbatch_size=arguments.microbatch_size))
     rows = [row(model, method, shape, arguments.batch_size) for method in methods]
     base = next(one["peak_bytes"] for one in rows if one["method"] == BASE)

@@ -44,4 +44,13 @@ def sample(params: dict, key: jax.Array, n: int) -> jax.Array:
     return decode(params, jax.random.normal(key, (n, 3)))
 
 
-MODEL = GenerativeModel(init, loss, sample, encode, decode, log_likelihood, lambda decoded: decoded)
+def denoise(params: dict, z: jax.Array, gamma: jax.Array) -> jax.Array:
+    """Some estimate that depends on the decoder, for methods of diffusion models."""
+    kernel = params["decoder"]["kernel"]
+    flat = jax.nn.sigmoid(-gamma)[:, None] * z.reshape(len(z), 4) @ kernel.T @ kernel
+    return (flat + params["decoder"]["bias"] - 0.5).reshape(z.shape)
+
+
+MODEL = GenerativeModel(
+    init, loss, sample, encode, decode, log_likelihood, lambda decoded: decoded, denoise=denoise
+)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from gsu_jax.checks import import_extra, listing, unknown
+from gsu_jax.cli._able import able
 from gsu_jax.cli._console import say_how_to_install
 from gsu_jax.cli._mistakes import report_mistake
 from gsu_jax.cli._options import in_options, options_of, unknown_option
@@ -58,7 +59,7 @@ class Arguments:
     out: Annotated[Path, arg(metavar="DIR")]
     """Where results go. The same command again resumes."""
     methods: tuple[str, ...]
-    """Rows of the table: "all", or names."""
+    """Rows of the table: names, or "all" that can work on the model."""
     ensemble: int
     """How many retrained models to compare with (never fewer than seeds)."""
     size: int | None = None
@@ -270,7 +271,9 @@ def run_and_print(
         note: as in `main`.
     """
     known = {method.title: method for method in methods}
-    names = known if "all" in arguments.methods else dict.fromkeys(arguments.methods)
+    names = (
+        able(study, known) if "all" in arguments.methods else [*dict.fromkeys(arguments.methods)]
+    )
     mesh = None if arguments.mesh is None else make_mesh(arguments.mesh)
     announce(f"progress: {arguments.out / 'log.jsonl'}")
     results = run_study(

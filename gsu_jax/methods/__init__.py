@@ -17,9 +17,10 @@ from gsu_jax.methods._munba import MUNBa
 from gsu_jax.methods._neg_grad_plus import NegGradPlus
 from gsu_jax.methods._pcgrad import PCGrad
 from gsu_jax.methods._project_retain import ProjectRetain
+from gsu_jax.methods._redirect_diffusion import RedirectDiffusion
 from gsu_jax.methods._redirect_flow import RedirectFlow
 from gsu_jax.methods._redirect_surgery import RedirectSurgery
-from gsu_jax.methods._registry import METHODS, check_method, get_method
+from gsu_jax.methods._registry import METHODS, can_work_on, check_method, get_method
 from gsu_jax.methods._retrack import ReTrack
 from gsu_jax.methods._salun import SalUn
 from gsu_jax.methods._scrub import SCRUB
@@ -55,6 +56,7 @@ __all__ = [
     "PCGrad",
     "ProjectRetain",
     "ReTrack",
+    "RedirectDiffusion",
     "RedirectFlow",
     "RedirectSurgery",
     "Retrain",
@@ -63,6 +65,7 @@ __all__ = [
     "StepGradients",
     "SurgeryInAdamMetric",
     "SynapticDampening",
+    "can_work_on",
     "check_method",
     "get_method",
     "negative",

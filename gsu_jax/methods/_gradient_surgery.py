@@ -13,7 +13,7 @@ from gsu_jax.data import Examples, ImageSet
 from gsu_jax.methods._measured_scope import Layers, Variant, choose_layers, project_measured
 from gsu_jax.methods._method import Batch, StepGradients
 from gsu_jax.methods._two_gradients import TwoGradients, check_weight_acts, weighted_retain
-from gsu_jax.methods.ingredients import MaskedBatch
+from gsu_jax.methods.ingredients import MaskedBatch, Window, check_window
 from gsu_jax.models import GenerativeModel, Params
 from gsu_jax.surgery import (
     LayerConflictsState,
@@ -57,6 +57,8 @@ class GradientSurgery(TwoGradients):
         conflict_layers: K.
         conflict_threshold: S; a batch in which cos(a, r) of a layer is below S is a conflict.
         conflict_batches: how many pairs of batches measure it; each costs as much as a step.
+        window: of a diffusion model, (low, high): l_f is the part of the bound between these noise
+            levels gamma. None for the model's own loss, l_r has it in any case.
 
     Raises:
         ValueError: a setting is none of its choices or out of range, acts with scope="measured"
@@ -80,7 +82,7 @@ class GradientSurgery(TwoGradients):
 
     name: ClassVar[str] = "gradient_surgery"
     retired: ClassVar[Mapping[str, Any]] = {"rule": "project"}
-    added: ClassVar[tuple[str, ...]] = MEASURED
+    added: ClassVar[tuple[str, ...]] = (*MEASURED, "window")
 
     sign: Literal["ascend", "descend"] = "ascend"
     when: Literal["always", "conflict"] = "always"
@@ -92,6 +94,7 @@ class GradientSurgery(TwoGradients):
     conflict_layers: int = 2
     conflict_threshold: float = 0.0
     conflict_batches: int = 32
+    window: Window | None = None
 
     def __post_init__(self) -> None:
         choice(("ascend", "descend"), sign=self.sign)
@@ -100,6 +103,13 @@ class GradientSurgery(TwoGradients):
         choice(("gradients", "steps"), incoming=self.incoming)
         at_least(1, retain_gradients=self.retain_gradients)
         self._check_measured()
+        if self.window is not None:
+            if (self.loss, self.through) != ("elbo", "model"):
+                raise ValueError(
+                    'window needs loss="elbo" and through="model", a diffusion model having no '
+                    f"encoder, got loss={self.loss!r} and through={self.through!r}"
+                )
+            object.__setattr__(self, "window", check_window(self.window))
 
     def _check_measured(self) -> None:
         """Checks the settings of scope="measured"."""
@@ -130,6 +140,8 @@ class GradientSurgery(TwoGradients):
     def check(self, model) -> None:
         """Checks that the model has what the loss needs, and that `retain_weight` has an effect."""
         super().check(model)
+        if self.window is not None:
+            model.require("denoise", needed_by=f"{self.name} with window={self.window}")
         if self.incoming == "steps":
             check_weight_acts(self.retain_weight, self.when)
 

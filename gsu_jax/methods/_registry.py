@@ -11,6 +11,7 @@ from gsu_jax.methods._influence import InfluenceStep
 from gsu_jax.methods._method import Method
 from gsu_jax.methods._munba import MUNBa
 from gsu_jax.methods._neg_grad_plus import NegGradPlus
+from gsu_jax.methods._redirect_diffusion import RedirectDiffusion
 from gsu_jax.methods._redirect_flow import RedirectFlow
 from gsu_jax.methods._redirect_surgery import RedirectSurgery
 from gsu_jax.methods._retrack import ReTrack
@@ -33,6 +34,7 @@ METHODS: dict[str, type[Method]] = {
         GradientSurgery,
         RedirectSurgery,
         RedirectFlow,
+        RedirectDiffusion,
         ReTrack,
         SISS,
         NegGradPlus,
@@ -84,12 +86,18 @@ def check_method(method: Method, model: GenerativeModel) -> None:
     try:
         method.check(model)
     except ValueError as error:
-        if not missing(method, model):
+        if can_work_on(method, model):
             raise
-        able = [n for n, m in METHODS.items() if m.role == "method" and not missing(m, model)]
+        able = [n for n, m in METHODS.items() if m.role == "method" and can_work_on(m, model)]
         raise ValueError(f"{error}. Methods that can work on it: {', '.join(able)}") from None
 
 
-def missing(method: Method | type[Method], model: GenerativeModel) -> list[str]:
-    """Returns the functions that the method needs and the model lacks."""
-    return [field for field in method.needs if getattr(model, field) is None]
+def can_work_on(method: Method | type[Method], model: GenerativeModel) -> bool:
+    """Returns whether the model has the functions that the method needs.
+
+    Example:
+        >>> loss_alone = GenerativeModel(init=None, loss=None, sample=None)
+        >>> can_work_on(GradientSurgery(), loss_alone), can_work_on(RedirectFlow(), loss_alone)
+        (True, False)
+    """
+    return all(getattr(model, field) is not None for field in method.needs)

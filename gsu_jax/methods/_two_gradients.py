@@ -10,7 +10,13 @@ from gsu_jax.checks import is_traced
 from gsu_jax.data import Examples, number_of
 from gsu_jax.methods._gradient_ascent import GradientAscent
 from gsu_jax.methods._method import Batch, StepGradients
-from gsu_jax.methods.ingredients import negative, over_masked, training_loss
+from gsu_jax.methods.ingredients import (
+    Window,
+    negative,
+    over_masked,
+    training_loss,
+    window_loss,
+)
 from gsu_jax.models import GenerativeModel, Loss, Params
 from gsu_jax.surgery import (
     ForgetRetainGrads,
@@ -30,12 +36,14 @@ class TwoGradients(GradientAscent):
         retain_gradients: 1, or k: the retain batch is cut into k parts, a gradient each.
     """
 
-    retain_gradients: ClassVar[int] = 1  # a field of the methods that project off a set
+    # Fields of some methods.
+    retain_gradients: ClassVar[int] = 1
+    window: ClassVar[Window | None] = None
 
     def gradients(self, model, prepared, params, batch, key) -> StepGradients:
         """Returns the forget gradient and the retain gradient."""
         loss = training_loss(model, self.loss, self.through)
-        grads = ascent_and_retain_grads(model, loss, params, batch, key)
+        grads = ascent_and_retain_grads(model, loss, params, batch, key, self.window)
         k = self.retain_gradients
         if k > 1:
             grads = grads._replace(retain=gradients_of_parts(loss, params, batch.retain, key, k))
@@ -51,10 +59,19 @@ class TwoGradients(GradientAscent):
 
 
 def ascent_and_retain_grads(
-    model: GenerativeModel, loss: Loss, params: Params, batch: Batch, key: jax.Array
+    model: GenerativeModel,
+    loss: Loss,
+    params: Params,
+    batch: Batch,
+    key: jax.Array,
+    window: Window | None = None,
 ) -> ForgetRetainGrads:
-    """-grad l_f on the visited images and grad l_r, with the values of l_f and l_r."""
-    forget_loss = negative(over_masked(loss, model))
+    """-grad l_f on the visited images and grad l_r, with the values of l_f and l_r.
+
+    With a window, l_f is `window_loss`.
+    """
+    raised = over_masked(loss, model) if window is None else window_loss(model, window)
+    forget_loss = negative(raised)
     grads = forget_retain_grads(
         loss, params, batch.visited, batch.retain, key, forget_loss=forget_loss
     )

@@ -3,7 +3,8 @@
 import pytest
 import tiny_study
 
-from gsu_jax.cli.experiments.diffusion import METHODS, note
+from gsu_jax.cli._able import able
+from gsu_jax.cli.experiments.diffusion import METHODS, MNIST, note
 from gsu_jax.metrics import EVIDENCE_METRICS, RESIDUAL_METRICS
 from gsu_jax.models import MLPDiffusionConfig
 from gsu_jax.report import terminal_table
@@ -66,7 +67,8 @@ def test_note_has_a_dash_for_a_method_that_diverged():
     assert note(results).splitlines()[1:] == ["  before: -, -"]
 
 
-def test_experiment_runs_the_methods_that_need_no_encoder():
-    names = [method.name for method in METHODS]
-    assert {"before", "retrain", "gradient_surgery", "synaptic_dampening"} <= {*names}
+def test_all_means_the_methods_that_need_no_encoder():
+    names = able(MNIST, {method.title: method for method in METHODS})
+    assert {"before", "retrain", "gradient_surgery", "redirect_diffusion"} <= {*names}
+    assert "gradient_surgery-window" in names
     assert not {"redirect_flow", "salun", "feature_unlearning"} & {*names}

@@ -15,8 +15,9 @@ EFFORT = ("batch_size", "least_steps", "fisher_images", "iterations", "effort")
 TRIALS = 20
 
 
-def test_every_method_that_unlearns_has_a_space():
-    assert {*SPACES} == {name for name, method in METHODS.items() if method.role == "method"}
+def test_every_method_that_unlearns_a_vae_has_a_space():
+    methods = {name: m for name, m in METHODS.items() if "denoise" not in m.needs}
+    assert {*SPACES} == {name for name, method in methods.items() if method.role == "method"}
 
 
 @pytest.mark.parametrize("name", SPACES)

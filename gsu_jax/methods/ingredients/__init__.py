@@ -1,5 +1,6 @@
 """What several methods share: masked losses, guides, maps of latents, SSIM."""
 
+from gsu_jax.methods.ingredients._certificate import Certificate, certify, retained_denoiser
 from gsu_jax.methods.ingredients._densities import log_density
 from gsu_jax.methods.ingredients._guide import resolve_guide
 from gsu_jax.methods.ingredients._heat_flow import LatentGuide, heat_flow, train_latent_guide
@@ -10,15 +11,22 @@ from gsu_jax.methods.ingredients._losses import (
     over_masked,
     training_loss,
 )
+from gsu_jax.methods.ingredients._noise_guide import NoiseGuide, pull, train_noise_guide
 from gsu_jax.methods.ingredients._rehearsal import retrained_gap
 from gsu_jax.methods.ingredients._ssim import ms_ssim
 from gsu_jax.methods.ingredients._teacher import imitation_loss
 from gsu_jax.methods.ingredients._transport import Transport, find_neighbors, fit_transport
+from gsu_jax.methods.ingredients._window import Window, check_window, window_loss
 
 __all__ = [
+    "Certificate",
     "LatentGuide",
     "MaskedBatch",
+    "NoiseGuide",
     "Transport",
+    "Window",
+    "certify",
+    "check_window",
     "find_neighbors",
     "fit_transport",
     "heat_flow",
@@ -28,8 +36,12 @@ __all__ = [
     "ms_ssim",
     "negative",
     "over_masked",
+    "pull",
     "resolve_guide",
+    "retained_denoiser",
     "retrained_gap",
     "train_latent_guide",
+    "train_noise_guide",
     "training_loss",
+    "window_loss",
 ]

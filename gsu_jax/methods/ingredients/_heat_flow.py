@@ -42,6 +42,20 @@ def noise_scale(shrunk: jax.Array) -> jax.Array:
     return jnp.sqrt(1.0 - shrunk**2)
 
 
+def new_guide(key: jax.Array, latents: int, width: int) -> tuple[jax.Array, LatentGuide]:
+    """Returns the next key, and an untrained guide whose log odds are close to 0."""
+    key, *kernel_keys = jax.random.split(key, 4)
+    sizes = (latents + 3, width, width, 1)
+    gains = (2.0**0.5, 2.0**0.5, 0.1)
+    kernels = tuple(
+        gain * rows**-0.5 * jax.random.normal(kernel_key, (rows, columns))
+        for kernel_key, rows, columns, gain in zip(
+            kernel_keys, sizes[:-1], sizes[1:], gains, strict=True
+        )
+    )
+    return key, LatentGuide(kernels, tuple(map(jnp.zeros, sizes[1:])), jnp.zeros(()))
+
+
 def train_latent_guide(
     forget: Posteriors,
     retain: Posteriors,
@@ -99,16 +113,7 @@ def train_latent_guide(
         updates, state = optimizer.update(jax.grad(loss)(guide, noisy, t), state)
         return (optax.apply_updates(guide, updates), state), None
 
-    key, *kernel_keys = jax.random.split(key, 4)
-    sizes = (latents + 3, width, width, 1)
-    gains = (2.0**0.5, 2.0**0.5, 0.1)
-    kernels = tuple(
-        gain * rows**-0.5 * jax.random.normal(kernel_key, (rows, columns))
-        for kernel_key, rows, columns, gain in zip(
-            kernel_keys, sizes[:-1], sizes[1:], gains, strict=True
-        )
-    )
-    guide = LatentGuide(kernels, tuple(map(jnp.zeros, sizes[1:])), jnp.zeros(()))
+    key, guide = new_guide(key, latents, width)
     (guide, _), _ = jax.lax.scan(step, (guide, optimizer.init(guide)), jax.random.split(key, steps))
     return guide.harder(jnp.log(odds))
 

@@ -1,0 +1,197 @@
+"""Redirect a diffusion model: teach it the denoiser of the retained images."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from gsu_jax.checks import above, at_least, choice
+from gsu_jax.data import Count, ImageSet
+from gsu_jax.methods._method import Method, StepGradients
+from gsu_jax.methods.ingredients import (
+    Certificate,
+    MaskedBatch,
+    NoiseGuide,
+    certify,
+    check_window,
+    masked_mean,
+    retained_denoiser,
+    train_noise_guide,
+)
+from gsu_jax.models import Params, PerImage
+from gsu_jax.models.diffusion import add_noise, to_data
+from gsu_jax.surgery import add_retain_gradient, forget_retain_grads, project_conflicting
+
+HELD_OUT = 8  # one of so many retained images certifies the guide
+
+
+class Prepared(NamedTuple):
+    """What is computed once from the data.
+
+    Attributes:
+        teacher: theta*, the trained parameters.
+        guide: h.
+        certificate: k, and where noise hides what is forgotten.
+        certified: The nats that the guide gains on retained images, as a share of -log(1 - pi).
+    """
+
+    teacher: Params
+    guide: NoiseGuide
+    certificate: Certificate
+    certified: jax.Array
+
+
+@dataclass(frozen=True)
+class RedirectDiffusion(Method):
+    """Teaches a diffusion model the denoiser that it would have without the forgotten images.
+
+    Let c(z, gamma) = sigmoid(h) be the probability that a noisy image z is a forgotten one. With
+    x* the denoiser of the trained model, that of the retained images is
+
+        x_r = x* - (sigma^2 / alpha) c grad h
+
+    and the forget loss at noisy forgotten images, and at noisy retained ones, is
+
+        l(theta) = E 1/2 e^-gamma |x^(z, gamma) - x_r(z, gamma)|^2
+
+    It has the same minimizer as the training loss of retained images, so at the end the two do not
+    conflict. A small network, the guide, learns h from both sets and from the teacher's errors. On
+    retained images that it has not seen, a certificate measures in each bin of gamma whether the
+    guide lowers the denoising loss, and scales its correction; where it does not, x_r is x*. An
+    exact guide lowers it by -log(1 - pi) nats in all, with pi the share of the forgotten images;
+    the history has the share of these as "certified".
+
+    Noise levels are drawn where c is undecided: there the share of a class among the samples is
+    settled. The judge takes no part.
+
+    On conflict the gradient is projected off the retain gradient r, the gradient of the training
+    loss on retained images; then lambda r is added, and Adam takes the step.
+
+    Attributes:
+        learning_rate: at the start; it falls to 0 along a cosine.
+        batch_size, retain_batch_size, label: as in `Method`.
+        window: the least and the largest gamma that the guide sees.
+        guide_steps: of the training of the guide.
+        guide_width: units of each of its two hidden layers.
+        guide_coordinates: principal coordinates of an image that it sees.
+        score_weight: of the term of its loss that makes its gradient right.
+        fitted_images: the largest number of images of each set that it is trained on.
+        margin: added to its log odds. A larger one draws less of what is forgotten.
+        draws: noise levels for each image in a step.
+        hold_weight: of the forget loss at retained images.
+        retain_weight: lambda.
+        least_steps: the batch size shrinks until a run has this many steps.
+        when: project on "conflict" or "always".
+
+    Raises:
+        ValueError: a setting is outside its range or its choices.
+
+    Example:
+        >>> method = RedirectDiffusion()
+        >>> method.default_batch_size(images=6742, epochs=1), method.default_batch_size(200, 1)
+        (67, 2)
+    """
+
+    name: ClassVar[str] = "redirect_diffusion"
+    needs: ClassVar[tuple[str, ...]] = ("denoise",)
+
+    learning_rate: float = 1e-3
+    window: tuple[float, float] = (-4.0, 7.0)
+    guide_steps: int = 300
+    guide_width: int = 64
+    guide_coordinates: int = 32
+    score_weight: float = 1.0
+    fitted_images: int = 8192
+    margin: float = 0.0
+    draws: int = 2
+    hold_weight: float = 1.0
+    retain_weight: float = 1.0
+    least_steps: int = 100
+    when: Literal["always", "conflict"] = "conflict"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "window", check_window(self.window))
+        at_least(0, score_weight=self.score_weight, hold_weight=self.hold_weight)
+        above(0, retain_weight=self.retain_weight)
+        at_least(1, guide_steps=self.guide_steps, guide_width=self.guide_width)
+        at_least(1, guide_coordinates=self.guide_coordinates)
+        at_least(1, draws=self.draws, least_steps=self.least_steps)
+        at_least(HELD_OUT, fitted_images=self.fitted_images)
+        choice(("always", "conflict"), when=self.when)
+
+    def prepare(self, model, params, forget, retain, key) -> Prepared:
+        """Trains the guide and certifies it."""
+        forget_key, retain_key, guide_key, certificate_key = jax.random.split(key, 4)
+        odds = forget.count / retain.count
+        forget = forget.draw(forget_key, self.fitted_images)
+        drawn = retain.draw(retain_key, self.fitted_images)
+        held = jnp.maximum(drawn.count // HELD_OUT, 1)
+        held_out = ImageSet(drawn.images, 0, held)
+        # With a single retained image, it is in both.
+        seen = ImageSet(drawn.images, held % drawn.count, jnp.maximum(drawn.count - held, 1))
+
+        def teacher(z: jax.Array, gamma: jax.Array) -> jax.Array:
+            return model.denoise(params, z, gamma)
+
+        guide = train_noise_guide(
+            teacher, forget, seen, odds, guide_key,
+            window=self.window, steps=self.guide_steps, width=self.guide_width,
+            seen=self.guide_coordinates, pool=self.fitted_images, score_weight=self.score_weight,
+        )  # fmt: skip
+        certificate = certify(
+            teacher, guide, forget, held_out, odds, certificate_key, window=self.window
+        )
+        certified = certificate.gain / jnp.log1p(odds)  # log(1 + n_f / n_r) = -log(1 - pi)
+        return Prepared(params, guide.harder(self.margin), certificate, certified)
+
+    def gradients(self, model, prepared: Prepared, params, batch, key) -> StepGradients:
+        """Returns the gradients of the forget loss and of the training loss of retained images."""
+        teacher, guide, certificate, certified = prepared
+
+        def denoise_teacher(z: jax.Array, gamma: jax.Array) -> jax.Array:
+            return model.denoise(teacher, z, gamma)
+
+        target = retained_denoiser(denoise_teacher, guide, certificate)
+
+        def forget_loss(params: Params, batch_: MaskedBatch, key: jax.Array) -> jax.Array:
+            forget_key, retain_key = jax.random.split(key)
+            loss = masked_mean(distance(params, batch_.images, forget_key), batch_.mask)
+            if self.hold_weight:
+                loss += self.hold_weight * distance(params, batch.retain, retain_key).mean()
+            return loss
+
+        def distance(params: Params, images: jax.Array, key: jax.Array) -> PerImage:
+            level_key, noise_key = jax.random.split(key)
+            x = jnp.repeat(to_data(images), self.draws, axis=0)
+            gamma = certificate.draw(level_key, len(x))
+            z = add_noise(x, gamma, jax.random.normal(noise_key, x.shape))
+            wanted = jnp.clip(jax.lax.stop_gradient(target(z, gamma)), -1.0, 1.0)
+            error = (model.denoise(params, z, gamma) - wanted).reshape(len(x), -1)
+            squares = 0.5 * jnp.exp(-gamma) * jnp.square(error).sum(-1)
+            return squares.reshape(len(images), self.draws).mean(-1)
+
+        grads = forget_retain_grads(
+            model.loss, params, batch.visited, batch.retain, key, forget_loss=forget_loss
+        )
+        step = StepGradients.of(grads.forget, grads)
+        return step._replace(metrics=step.metrics | {"certified": certified})
+
+    def default_batch_size(self, images: int, epochs: int) -> int:
+        """`batch_size`, or less so that a run over a small set has `least_steps` steps."""
+        return max(1, min(self.batch_size, images * epochs // self.least_steps))
+
+    def optimizer(self, steps) -> optax.GradientTransformation:
+        """Adam with a cosine schedule over the run."""
+
+        def rate(step: Count) -> jax.Array:
+            return self.learning_rate / 2 * (1.0 + jnp.cos(jnp.pi * step / steps))
+
+        return optax.adam(rate)
+
+    def transform(self, optimizer, params, steps) -> optax.GradientTransformationExtraArgs:
+        """Surgery, the weighted retain gradient, the optimizer."""
+        return optax.chain(
+            project_conflicting(when=self.when), add_retain_gradient(self.retain_weight), optimizer
+        )
