@@ -85,7 +85,8 @@ def _verify(options: argparse.Namespace) -> int:
     events = ledger.events()
     requests = len({event.request for event in events})
     print(
-        f"whole: {len(events)} events of {requests} requests of project {ledger.project}\n"
+        f"whole: {_count(len(events), 'event')} of {_count(requests, 'request')} of project "
+        f"{ledger.project}\n"
         f"head: {ledger.head}"
     )
     return 0
@@ -120,6 +121,10 @@ def _json(event: Event) -> str:
         raise ValueError(
             f"event {event.seq} cannot be read; gsu-jax removal ledger verify says why"
         ) from error
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"
 
 
 def _printable(text: str) -> str:
