@@ -110,8 +110,8 @@ def _init_keys(options: argparse.Namespace) -> int:
 
 def _line(event: Event) -> str:
     signer = EVENTS[event.type].signer if event.type in EVENTS else "?"
-    words = (f"{event.seq:>4}", event.time[:19], event.request, event.type, signer, event.hash[:16])
-    return _printable("  ".join(words))
+    words = (f"{event.seq:>4}", event.time[:19], f"{event.type:<10}", f"{signer:<8}")
+    return _printable("  ".join((*words, event.hash[:16], event.request)))
 
 
 def _json(event: Event) -> str:

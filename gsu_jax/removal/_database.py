@@ -101,7 +101,9 @@ class Database:
             LedgerError: The ledger is not there, or it cannot be read.
         """
         if self.file is not None and not self.file.is_file():
-            raise LedgerError(f"there is no ledger {self.name}; give project= to begin one")
+            raise LedgerError(
+                f"there is no ledger {self.name}; Ledger(location, project) begins one"
+            )
         with self._explained(), self._engine.connect() as connection:
             yield connection
 
