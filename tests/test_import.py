@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 
 FORBID = """
@@ -128,13 +130,39 @@ print(hasattr(gsu_jax, "nothing"), "unlearn" in dir(gsu_jax))
     ]
 
 
-def test_a_ledger_without_its_packages_names_the_extra_that_has_them():
+@pytest.mark.parametrize(
+    ("missing", "said"),
+    [("sqlalchemy", "gsu_jax.removal needs SQLAlchemy"), ("psycopg", "PostgreSQL needs psycopg")],
+)
+def test_a_ledger_without_its_packages_names_the_extra_that_has_them(missing, said):
     printed = run(
-        FORBID.format(names={"sqlalchemy"})
+        FORBID.format(names={missing})
         + """
-try: from gsu_jax.removal import Ledger
+try:
+    from gsu_jax.removal import Ledger
+    Ledger("postgresql://host/database")
 except ImportError as error: print(error)
 """
     )
-    assert printed.startswith("gsu_jax.removal needs SQLAlchemy")
+    assert said in printed
     assert 'pip install "gsu-jax[removal]"' in printed
+
+
+def test_a_ledger_needs_nothing_of_the_experiments(tmp_path):
+    of_the_ledger = {"cryptography", "psycopg", "rfc8785", "securesystemslib", "sqlalchemy"}
+    printed = run(
+        FORBID.format(names=EXTRAS - of_the_ledger)
+        + f"""
+import sys
+from gsu_jax.cli import console
+from gsu_jax.removal import Ledger, load_key
+folder = {str(tmp_path)!r}
+def gsu_jax(*words):
+    sys.argv = ["gsu-jax", "removal", "ledger", *words]
+    console()
+gsu_jax("init-keys", folder)
+Ledger(folder + "/ledger", "faces").append("received", "1", load_key(folder, "operator"))
+gsu_jax("verify", folder + "/ledger", "--keys", folder)
+"""
+    )
+    assert "whole: 1 event of 1 request" in printed

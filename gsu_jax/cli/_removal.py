@@ -85,7 +85,8 @@ def _verify(options: argparse.Namespace) -> int:
     events = ledger.events()
     requests = len({event.request for event in events})
     print(
-        f"whole: {len(events)} events of {requests} requests of project {ledger.project}\n"
+        f"whole: {_count(len(events), 'event')} of {_count(requests, 'request')} of project "
+        f"{ledger.project}\n"
         f"head: {ledger.head}"
     )
     return 0
@@ -109,8 +110,8 @@ def _init_keys(options: argparse.Namespace) -> int:
 
 def _line(event: Event) -> str:
     signer = EVENTS[event.type].signer if event.type in EVENTS else "?"
-    words = (f"{event.seq:>4}", event.time[:19], event.request, event.type, signer, event.hash[:16])
-    return _printable("  ".join(words))
+    words = (f"{event.seq:>4}", event.time[:19], f"{event.type:<10}", f"{signer:<8}")
+    return _printable("  ".join((*words, event.hash[:16], event.request)))
 
 
 def _json(event: Event) -> str:
@@ -120,6 +121,10 @@ def _json(event: Event) -> str:
         raise ValueError(
             f"event {event.seq} cannot be read; gsu-jax removal ledger verify says why"
         ) from error
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"
 
 
 def _printable(text: str) -> str:

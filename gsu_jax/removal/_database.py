@@ -9,6 +9,8 @@ from typing import Any
 import sqlalchemy as sql
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
+from gsu_jax.checks import import_extra
+
 SCHEMA = 1
 SECONDS = 30  # to wait for another writer
 LOCK = 0x67737561  # of PostgreSQL's advisory locks
@@ -64,6 +66,7 @@ class Database:
         location: A file, `sqlite:///FILE` or `postgresql://...`.
 
     Raises:
+        ImportError: The driver of PostgreSQL is missing.
         LedgerError: The location is none of these.
     """
 
@@ -84,6 +87,7 @@ class Database:
         self.file = Path(url.database or "") if self.is_sqlite else None
         options: dict[str, Any] = {"timeout": SECONDS}
         if not self.is_sqlite:
+            import_extra("psycopg", "psycopg", "a ledger in PostgreSQL", extra="removal")
             url, options = url.set(drivername="postgresql+psycopg"), {"connect_timeout": SECONDS}
         self._engine = sql.create_engine(url, poolclass=sql.NullPool, connect_args=options)
         if self.is_sqlite:
@@ -97,7 +101,9 @@ class Database:
             LedgerError: The ledger is not there, or it cannot be read.
         """
         if self.file is not None and not self.file.is_file():
-            raise LedgerError(f"there is no ledger {self.name}; give project= to begin one")
+            raise LedgerError(
+                f"there is no ledger {self.name}; Ledger(location, project) begins one"
+            )
         with self._explained(), self._engine.connect() as connection:
             yield connection
 

@@ -220,7 +220,7 @@ def test_clock_that_is_a_little_behind_is_waited_for(office):
 @pytest.mark.parametrize(
     ("location", "project", "parts"),
     [
-        ("nowhere/removals.sqlite", None, ["nowhere", "project="]),
+        ("nowhere/removals.sqlite", None, ["nowhere", "Ledger(location, project)"]),
         ("text", "faces", ["text", "not a database"]),
         ("other.sqlite", None, ["other.sqlite", "no ledger"]),
         ("keys", "faces", ["keys", "unable to open"]),

@@ -97,7 +97,7 @@ def test_request_is_recorded_and_verified(office, capsys):
     assert verify(office.ledger, office.public_keys, head=office.ledger.head) == []
     words = ["ledger", "verify", office.location, "--keys", str(office.folder / "keys")]
     assert _removal.main(words) == 0
-    assert capsys.readouterr().out.startswith("whole: 9 events of 1 requests of project faces\n")
+    assert capsys.readouterr().out.startswith("whole: 9 events of 1 request of project faces\n")
 
 
 @pytest.mark.parametrize(
