@@ -54,8 +54,8 @@ class Arguments:
     """A TFDS name, "digits", an .npz of your own, or a folder of images."""
     seeds: int
     """How many models to train and unlearn: seeds 0 to N - 1."""
-    epochs: int
-    """Epochs of unlearning; one is the paper's one-shot."""
+    epochs: int | None
+    """Epochs of unlearning; one is the paper's one-shot. None takes those of the data set."""
     out: Annotated[Path, arg(metavar="DIR")]
     """Where results go. The same command again resumes."""
     methods: tuple[str, ...]
@@ -117,7 +117,7 @@ def main(
             preset,
             dataset=arguments.dataset,
             forget=arguments.forget,
-            epochs=arguments.epochs,
+            epochs=preset.epochs if arguments.epochs is None else arguments.epochs,
             ensemble=arguments.ensemble,
             image_size=preset.image_size if arguments.size is None else arguments.size,
         )
@@ -131,7 +131,7 @@ def main(
         forget=config.forget,
         dataset=config.dataset,
         seeds=seeds,
-        epochs=config.epochs,
+        epochs=config.epochs if all(c.epochs == config.epochs for c in presets) else None,
         out=Path("runs") / config.experiment,
         methods=tuple(rows),
         ensemble=config.ensemble,

@@ -54,14 +54,17 @@ class RedirectDiffusion(Method):
 
     and the forget loss at noisy forgotten images, and at noisy retained ones, is
 
-        l(theta) = E 1/2 e^-gamma |x^(z, gamma) - x_r(z, gamma)|^2
+        l(theta) = E (1 - c) 1/2 e^-gamma |x^(z, gamma) - x_r(z, gamma)|^2
 
-    It has the same minimizer as the training loss of retained images, so at the end the two do not
-    conflict. A small network, the guide, learns h from both sets and from the teacher's errors. On
-    retained images that it has not seen, a certificate measures in each bin of gamma whether the
-    guide lowers the denoising loss, and scales its correction; where it does not, x_r is x*. An
-    exact guide lowers it by -log(1 - pi) nats in all, with pi the share of the forgotten images;
-    the history has the share of these as "certified".
+    The weight 1 - c makes noisy images of both sets stand for those of retained ones: where c is 1
+    no sample should come. The loss has the minimizer of the training loss of retained images, so at
+    the end the two do not conflict.
+
+    A small network, the guide, learns h from both sets and from the teacher's errors. On retained
+    images that it has not seen, a certificate measures in each bin of gamma whether the guide
+    lowers the denoising loss, and scales its correction; where it does not, x_r is x*. An exact
+    guide lowers it by -log(1 - pi) nats in all, with pi the share of the forgotten images; the
+    history has the share of these as "certified".
 
     Noise levels are drawn where c is undecided: there the share of a class among the samples is
     settled. The judge takes no part.
@@ -169,8 +172,9 @@ class RedirectDiffusion(Method):
             z = add_noise(x, gamma, jax.random.normal(noise_key, x.shape))
             wanted = jnp.clip(jax.lax.stop_gradient(target(z, gamma)), -1.0, 1.0)
             error = (model.denoise(params, z, gamma) - wanted).reshape(len(x), -1)
-            squares = 0.5 * jnp.exp(-gamma) * jnp.square(error).sum(-1)
-            return squares.reshape(len(images), self.draws).mean(-1)
+            weights = jax.lax.stop_gradient(jax.nn.sigmoid(-guide(z, gamma)))  # 1 - c
+            values = 0.5 * weights * jnp.exp(-gamma) * jnp.square(error).sum(-1)
+            return values.reshape(len(images), self.draws).mean(-1)
 
         grads = forget_retain_grads(
             model.loss, params, batch.visited, batch.retain, key, forget_loss=forget_loss

@@ -231,6 +231,14 @@ def test_preset_of_the_data_set_takes_the_place_of_the_literal(run, study):
     assert study["config"] == tiny_config(image_size=8)
 
 
+def test_preset_keeps_its_own_epochs_unless_told_otherwise(run, study):
+    save_npz("own.npz")
+    preset = tiny_config(dataset="own.npz", epochs=9)
+    for words, epochs in (("", 1), ("--dataset own.npz", 9), ("--dataset own.npz --epochs 1", 1)):
+        run(words, presets=[preset])
+        assert study["config"].epochs == epochs
+
+
 @pytest.mark.parametrize(
     ("words", "rows", "expected"),
     [
