@@ -6,23 +6,50 @@
 Nothing here trains a generator: shadows and retrained models come from the caller.
 """
 
+from gsu_jax.audit._auc_change import auc_change
 from gsu_jax.audit._bavaria import bavaria
 from gsu_jax.audit._clopper_pearson import clopper_pearson
+from gsu_jax.audit._copies import Copies, nearest_copies
 from gsu_jax.audit._epsilon import epsilon_lower_bound, split_epsilon
 from gsu_jax.audit._lira import lira
 from gsu_jax.audit._one_run import one_run_epsilon
+from gsu_jax.audit._parameters import perturb, prune, quantize
+from gsu_jax.audit._probe import ridge_probe
 from gsu_jax.audit._rates import Attack, Rate, attack_rates
+from gsu_jax.audit._recovery import Recovery, recover_latents
+from gsu_jax.audit._relative import RelativeTest, relative_test
+from gsu_jax.audit._relearning import Relearning, relearning_cost, relearning_steps
 from gsu_jax.audit._rmia import rmia
+from gsu_jax.audit._set_attack import SetAttack, set_attack
+from gsu_jax.audit._weight_leak import WeightLeak, weight_leak
 
 __all__ = [
     "Attack",
+    "Copies",
     "Rate",
+    "Recovery",
+    "RelativeTest",
+    "Relearning",
+    "SetAttack",
+    "WeightLeak",
     "attack_rates",
+    "auc_change",
     "bavaria",
     "clopper_pearson",
     "epsilon_lower_bound",
     "lira",
+    "nearest_copies",
     "one_run_epsilon",
+    "perturb",
+    "prune",
+    "quantize",
+    "recover_latents",
+    "relative_test",
+    "relearning_cost",
+    "relearning_steps",
+    "ridge_probe",
     "rmia",
+    "set_attack",
     "split_epsilon",
+    "weight_leak",
 ]

@@ -60,8 +60,8 @@ def bavaria(
         True
 
     References:
-        Brannvall, `BaVarIA <https://arxiv.org/abs/2603.11799>`_, 2026; Murphy, `Conjugate Bayesian
-        analysis of the Gaussian distribution
+        Brannvall, `arXiv 2603.11799 <https://arxiv.org/abs/2603.11799>`_, 2026; Murphy,
+        `Conjugate Bayesian analysis of the Gaussian distribution
         <https://www.cs.ubc.ca/~murphyk/Papers/bayesGauss.pdf>`_, 2007.
     """
     checks.choice(KINDS, kind=kind)
