@@ -22,7 +22,7 @@ BELOW = {
     "methods": "surgery curvature models data runtime checks",
     "report": "metrics storage checks",
     "unlearning": "methods models data runtime checks",
-    "audit": "unlearning methods metrics curvature models data runtime checks",
+    "audit": "metrics models data runtime checks",
     "study": "unlearning methods networks models metrics report storage data runtime checks",
     "removal": "audit unlearning methods networks models metrics report storage data runtime "
     "checks",

@@ -88,15 +88,16 @@ def attack_rates(members: ArrayLike, others: ArrayLike, level: float = 0.95) -> 
     pairs = np.searchsorted(ranked, members) + np.searchsorted(ranked, members, side="right")
     auc = float(pairs.mean() / (2 * m))
     z = -float(ndtri(tail_of(level)))
-
-    def reach(a: float) -> float:
-        extra = ((n + m) / 2 - 1) * ((1 - a) / (2 - a) + a / (1 + a))
-        return z * math.sqrt(max(a * (1 - a), 0.0) / (n * m) * (1 + extra))
-
-    low = _bisect(lambda a: auc - a > reach(a), 0.0, auc)
-    high = _bisect(lambda a: not a - auc > reach(a), auc, 1.0)
+    low = _bisect(lambda a: auc - a > z * auc_error(a, n, m), 0.0, auc)
+    high = _bisect(lambda a: a - auc <= z * auc_error(a, n, m), auc, 1.0)
     one, tenth = (_true_positives(members, ranked, share, level) for share in (0.01, 0.001))
     return Attack(Rate(auc, low, high), one, tenth, n, m)
+
+
+def auc_error(a: float, n: int, m: int) -> float:
+    """Standard error of the AUC of n against m scores where it is `a`."""
+    extra = ((n + m) / 2 - 1) * ((1 - a) / (2 - a) + a / (1 + a))
+    return math.sqrt(max(a * (1 - a), 0.0) / (n * m) * (1 + extra))
 
 
 def check_scores(scores: ArrayLike, argument: str) -> np.ndarray:
