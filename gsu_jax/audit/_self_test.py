@@ -34,21 +34,21 @@ class SelfTest(NamedTuple):
     Attributes:
         lines: The rates of each group on each line: `lines[name][group][verdict]`.
         overall: The rates of each group by the worst line of a model: `overall[group][verdict]`.
-        spared: Share of all lines of held-out retrained models that did not come out FAILED, with
-            its Clopper-Pearson interval, as if lines were independent.
+        passed: Share of all lines of held-out retrained models that PASSED, with its
+            Clopper-Pearson interval, as if lines were independent.
         models: Number of models of each group.
     """
 
     lines: dict[str, dict[str, dict[Verdict, float]]]
     overall: dict[str, dict[Verdict, float]]
-    spared: Rate
+    passed: Rate
     models: dict[str, int]
 
     @property
     def believed(self) -> bool:
-        """Whether 95 % of spared lines lie in reach, and all of the other models fail."""
+        """Whether retrained models may pass 95 % of lines, and all of the others fail."""
         fails = [self.overall[group][Verdict.FAILED] for group in GROUPS[1:]]
-        return self.spared.high >= 0.95 and min(fails) == 1
+        return self.passed.high >= 0.95 and min(fails) == 1
 
 
 def self_test(
@@ -61,12 +61,11 @@ def self_test(
     """The rates of each verdict on models whose verdict is known.
 
     Each retrained model is judged as a candidate against the other retrained models, each original
-    and each fine-tuned one against all. An audit is believed if the
-    interval of the share of lines on which it spares held-out retrained models reaches 95 %, and if
-    every original and fine-tuned original fails on some line. Where the
-    stated effect is smaller than what the ensemble can show, lines come out NOT DETECTABLE: so does
-    an image that nobody memorizes. With more
-    lines more retrained models fail on one of them by chance: `overall` says how many.
+    and each fine-tuned one against all. An audit is believed if the interval of the share of lines
+    that held-out retrained models pass reaches 95 %, and if every original and fine-tuned original
+    fails on some line. Where the stated effect is smaller than what the ensemble can show, lines
+    come out NOT DETECTABLE: so does an image that nobody memorizes. With more lines more retrained
+    models fail on one of them by chance: `overall` says how many.
 
     Args:
         figures: For each line its `KnownModels`; all lines have the same models in the same order.
@@ -85,7 +84,7 @@ def self_test(
         >>> rng = np.random.default_rng(3)
         >>> phi = KnownModels(rng.normal(size=40), rng.normal(size=3) + 9, rng.normal(size=3) + 7)
         >>> found = self_test({"phi": phi}, effect=5.0)
-        >>> found.spared.value > 0.9, found.overall["original"][Verdict.FAILED], found.believed
+        >>> found.passed.value > 0.9, found.overall["original"][Verdict.FAILED], found.believed
         (True, 1.0, True)
     """
     known = {
@@ -125,8 +124,8 @@ def self_test(
         for group in GROUPS
     }
     held_out = [line for groups in table.values() for line in groups["retrained"]]
-    spared = sum(line.verdict != Verdict.FAILED for line in held_out)
-    share = Rate(spared / len(held_out), *clopper_pearson(spared, len(held_out)))
+    passed = sum(line.verdict == Verdict.PASSED for line in held_out)
+    share = Rate(passed / len(held_out), *clopper_pearson(passed, len(held_out)))
     return SelfTest(of_lines, overall, share, models)
 
 

@@ -18,9 +18,9 @@ def known(original: float, fine_tuned: float, m: int = 200, seed: int = 0) -> di
     }
 
 
-def test_retrained_models_are_spared_at_the_level_of_the_test():
+def test_retrained_models_pass_at_the_level_of_the_test():
     found = self_test(known(10.0, 8.0), effect=8.0)
-    assert found.spared.value == pytest.approx(0.95, abs=0.02)
+    assert found.passed.value == pytest.approx(0.95, abs=0.02)
     assert found.believed
     assert found.models == {"retrained": 200, "original": 4, "fine_tuned": 4}
 
