@@ -6,7 +6,7 @@
     worst([line, ...]).verdict                      # PASSED, NOT DETECTABLE, NOT RUN or FAILED
 
 Nothing here trains a generator: shadows and retrained models come from the caller. The
-bounds of epsilon are the library's own, from exact binomial intervals; `jax-privacy` has further ones.
+bounds of epsilon are its own, from exact binomial intervals; `jax-privacy` has further ones.
 """
 
 from gsu_jax.audit._attack_power import attack_power, auc_of_shift, tpr_of_shift
