@@ -89,6 +89,17 @@ print(*sorted({EXTRAS!r} & found - {{"chex", "etils"}}))
     assert printed.split() == []
 
 
+def test_the_audit_needs_the_core_alone():
+    printed = run(
+        FORBID.format(names=EXTRAS)
+        + """
+import gsu_jax.audit as audit
+print(len([getattr(audit, name) for name in audit.__all__]) == len(audit.__all__))
+"""
+    )
+    assert printed.split() == ["True"]
+
+
 def test_networks_without_flax_name_the_extra_that_has_it():
     printed = run(
         FORBID.format(names={"flax"})

@@ -22,10 +22,12 @@ BELOW = {
     "methods": "surgery curvature models data runtime checks",
     "report": "metrics storage checks",
     "unlearning": "methods models data runtime checks",
+    "audit": "metrics models data runtime checks",
     "study": "unlearning methods networks models metrics report storage data runtime checks",
-    "removal": "unlearning methods networks models metrics report storage data runtime checks",
-    "cli": "study removal networks report methods curvature surgery models storage data runtime "
+    "removal": "audit unlearning methods networks models metrics report storage data runtime "
     "checks",
+    "cli": "study removal audit networks report methods curvature surgery models storage data "
+    "runtime checks",
     "__main__": "cli",
     "__init__": "surgery models methods unlearning",
 }
