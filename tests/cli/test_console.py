@@ -186,3 +186,16 @@ def test_missing_package_is_named_with_the_line_that_installs_it(tmp_path, missi
     assert "Traceback" not in done.stderr
     assert f"'{missing}" in done.stderr
     assert done.stderr.count('pip install "gsu-jax[experiments]"') == 1
+
+
+def test_report_runs_without_tyro(tmp_path):
+    code = "import sys; sys.modules['tyro'] = None; from gsu_jax.cli import console; console()"
+    shown = subprocess.run(
+        [sys.executable, "-c", code, "report", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        env=tiny_study.ENVIRONMENT,
+    )
+    assert (shown.returncode, shown.stdout) == (2, "")
+    assert shown.stderr.startswith(f"error: there is no {tmp_path / 'results.json'}")
+    assert shown.stderr.count("\n") == 1

@@ -291,16 +291,3 @@ def test_help_of_the_experiments_answers_before_flax_is_imported():
     )
     assert (shown.returncode, shown.stderr) == (0, "\n")
     assert shown.stdout.count("usage: ") == len(paths)
-
-
-def test_report_runs_without_tyro(tmp_path):
-    code = "import sys; sys.modules['tyro'] = None; from gsu_jax.cli import console; console()"
-    shown = subprocess.run(
-        [sys.executable, "-c", code, "report", str(tmp_path)],
-        capture_output=True,
-        text=True,
-        env=tiny_study.ENVIRONMENT,
-    )
-    assert (shown.returncode, shown.stdout) == (2, "")
-    assert shown.stderr.startswith(f"error: there is no {tmp_path / 'results.json'}")
-    assert shown.stderr.count("\n") == 1
