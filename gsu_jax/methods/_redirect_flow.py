@@ -39,20 +39,24 @@ class Effort(NamedTuple):
 
     Attributes:
         rehearsal_steps: of the rehearsal (`retrained_gap`).
+        compared: images of each set that it compares.
         guide_steps: of the training of the guide h.
         latents: of the prior that are moved by T once, before the first step.
         least_steps: the batch size shrinks until a run has this many steps.
     """
 
     rehearsal_steps: int
+    compared: int
     guide_steps: int
     latents: int
     least_steps: int
 
 
 EFFORTS = {
-    "fast": Effort(rehearsal_steps=150, guide_steps=150, latents=4096, least_steps=50),
-    "full": Effort(rehearsal_steps=1000, guide_steps=300, latents=8192, least_steps=100),
+    "fast": Effort(rehearsal_steps=150, compared=64, guide_steps=150, latents=4096, least_steps=50),
+    "full": Effort(
+        rehearsal_steps=1000, compared=256, guide_steps=300, latents=8192, least_steps=100
+    ),
 }
 
 
@@ -169,8 +173,8 @@ class RedirectFlow(Method):
         cumulative = jnp.cumsum(weights / weights.sum())
         gap = self.described_gap or 0.0
         if self.described_gap is None and self.described_weight:
-            steps = effort.rehearsal_steps
-            gap = retrained_gap(model, params, forget, retain, gap_key, steps=steps)
+            rehearsal = {"steps": effort.rehearsal_steps, "compared": effort.compared}
+            gap = retrained_gap(model, params, forget, retain, gap_key, **rehearsal)
         return Prepared(params, jnp.asarray(gap, jnp.float32), z, moved, cumulative)
 
     def gradients(self, model, prepared: Prepared, params, batch, key) -> StepGradients:

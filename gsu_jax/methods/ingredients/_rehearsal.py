@@ -15,7 +15,6 @@ from gsu_jax.models import (
     sample_posterior,
 )
 
-COMPARED = 256  # images of each set that are described by both models
 PART = 64  # images at a time, which bounds the memory
 FITS = 40  # steps of a refitted posterior
 DRAWS = 16  # of z for an ELBO
@@ -31,6 +30,7 @@ def retrained_gap(
     steps: int = 1000,
     batch_size: int = 128,
     learning_rate: float = 1e-3,
+    compared: int = 256,
 ) -> jax.Array:
     """Estimates how many nats worse a retrained model would describe the forgotten images.
 
@@ -50,12 +50,14 @@ def retrained_gap(
     Args:
         model: a model with encode, decode and log_likelihood.
         params: the trained parameters.
-        forget: the images to forget. 256 are drawn, with replacement.
-        retain: the retained images. 256 are drawn for the line.
+        forget: the images to forget.
+        retain: the retained images.
         key: a JAX random key.
         steps: of the training, rounded up to an even number. With fewer the estimate is rougher.
         batch_size: retained images in a step.
         learning_rate: of Adam, constant.
+        compared: images of each set that both models describe, drawn with replacement; rounded up
+            to a multiple of 64.
 
     Returns:
         The gap in nats, `[]`, float32. It is at least 0; 0 also stands for an estimate that is not
@@ -77,12 +79,13 @@ def retrained_gap(
         True
     """
     forget, retain = ImageSet.of(forget), ImageSet.of(retain)
-    at_least(1, steps=steps, batch_size=batch_size)
+    at_least(1, steps=steps, batch_size=batch_size, compared=compared)
     above(0, learning_rate=learning_rate)
     model.require("encode", "decode", "log_likelihood", needed_by="retrained_gap")
     start_key, train_key, forget_key, retain_key, refit_key = jax.random.split(key, 5)
-    some_f = jax.random.randint(forget_key, (COMPARED,), 0, forget.count)
-    some_r = jax.random.randint(retain_key, (COMPARED,), 0, retain.count)
+    shape = (-(-compared // PART) * PART,)
+    some_f = jax.random.randint(forget_key, shape, 0, forget.count)
+    some_r = jax.random.randint(retain_key, shape, 0, retain.count)
 
     def described(params: Params) -> tuple[PerImage, PerImage]:
         return (
@@ -166,7 +169,7 @@ def _elbos(
         drawn = jax.lax.map(draw, jax.random.split(key, DRAWS)).mean(0)
         return drawn - kl_to_standard_normal(mean, log_variance)
 
-    parts = -(-len(indices) // PART)
+    parts = len(indices) // PART
     keys = jax.random.split(key, len(indices))
     split = jax.tree.map(lambda x: x.reshape(parts, PART, *x.shape[1:]), (indices, keys))
     return jax.lax.map(of_part, split).reshape(-1)
