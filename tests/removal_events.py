@@ -61,6 +61,14 @@ class Office:
         self.operator = load_key(folder / "keys", "operator")
         self.verifier = load_key(folder / "keys", "verifier")
 
+    @classmethod
+    def with_two_requests(cls, folder):
+        """One request has ended, and another is open."""
+        office = cls(folder)
+        office.whole_request()
+        office.append("received", "2026-015")
+        return office
+
     def append(self, type, request="2026-014", predicate=None, **given):
         key = self.verifier if type == "verified" else self.operator
         if type in ("ran", "verified", "released"):

@@ -72,7 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"there is no {error.filename}; give the results.json of a run, or its --out"
         )
     except (OSError, ValueError, ImportError) as error:
-        return report_mistake(str(error).replace("methods: ", "--methods: ", 1))
+        said = str(error)
+        return report_mistake(f"--{said}" if said.startswith("methods: ") else said)
     sys.stdout.reconfigure(encoding="utf-8")
     print(text, end="")
     return 0

@@ -1,10 +1,12 @@
 """Redirect a diffusion model: teach it the denoiser of the retained images."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from gsu_jax.checks import above, at_least, choice
@@ -25,6 +27,7 @@ from gsu_jax.models.diffusion import add_noise, to_data
 from gsu_jax.surgery import add_retain_gradient, forget_retain_grads, project_conflicting
 
 HELD_OUT = 8  # one of so many retained images certifies the guide
+LITTLE = 0.1  # a guide that gains a smaller share is reported
 
 
 class Prepared(NamedTuple):
@@ -181,6 +184,17 @@ class RedirectDiffusion(Method):
         )
         step = StepGradients.of(grads.forget, grads)
         return step._replace(metrics=step.metrics | {"certified": certified})
+
+    def shortfall(self, history: Mapping[str, np.ndarray]) -> str:
+        """Says if the guide gains little of what an exact one would."""
+        certified = history.get("certified", ())
+        if not len(certified) or certified[-1] >= LITTLE:
+            return ""
+        return (
+            "on retained images that it has not seen, the guide gains "
+            f"{float(certified[-1]):.0%} of what an exact one would, so little is unlearned. Give "
+            "another window= or more guide_steps, or forget more images at once"
+        )
 
     def default_batch_size(self, images: int, epochs: int) -> int:
         """`batch_size`, or less so that a run over a small set has `least_steps` steps."""

@@ -12,7 +12,7 @@ from gsu_jax.report._described import LIMIT, residual_shares
 from gsu_jax.report._judges import SECOND, aim_met
 from gsu_jax.report._markdown import made_with
 from gsu_jax.report._numbers import NONE, number
-from gsu_jax.report._results import methods_of, roles_of, with_role
+from gsu_jax.report._results import roles_of, with_role
 
 HEADINGS = (
     "data", "forget", "method", "fratio, both judges", "FID retained, both", "nelbo retained",
@@ -71,8 +71,9 @@ def requests_table(
         raise ValueError("studies must hold the results of at least one study, got none")
     lines = [line for study in studies for line in _lines(study, methods)]
     if missing := set(methods or ()) - {line.method for line in lines}:
-        known = dict.fromkeys(name for study in studies for name in methods_of(study["rows"]))
-        raise unknown("methods", "method", min(missing), known)
+        roles = {name: role for study in studies for name, role in roles_of(study).items()}
+        known = [name for name, role in roles.items() if role == "method"]
+        raise unknown("methods", "unlearning method", min(missing), known)
     parts = [f"| {' | '.join(HEADINGS)} |", "|---" * len(HEADINGS) + "|"]
     for line in lines:
         cells = (f"**{cell.text}**" if cell.met is False else cell.text for cell in line.cells)

@@ -166,3 +166,11 @@ def test_method_takes_away_the_weight_of_the_forgotten_component_alone():
 def test_setting_out_of_range_is_named(setting, value):
     with pytest.raises(ValueError, match=setting):
         RedirectDiffusion(**{setting: value})
+
+
+@pytest.mark.parametrize(("share", "words"), [(0.02, "2% of what an exact"), (0.5, "")])
+def test_a_guide_that_gains_little_is_reported(share, words):
+    said = RedirectDiffusion().shortfall({"certified": np.full(9, share, np.float32)})
+    assert words in said
+    assert bool(said) == bool(words)
+    assert RedirectDiffusion().shortfall({}) == ""

@@ -21,10 +21,7 @@ COLUMNS = ("prev", "hash", "time", "type", "request", "envelope")
 
 @pytest.fixture(scope="module")
 def office(tmp_path_factory):
-    office = Office(tmp_path_factory.mktemp("office"))
-    office.whole_request()
-    office.append("received", "2026-015")
-    return office
+    return Office.with_two_requests(tmp_path_factory.mktemp("office"))
 
 
 @pytest.fixture

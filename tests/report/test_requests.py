@@ -96,6 +96,8 @@ def test_rows_are_chosen_by_name_and_in_that_order():
     ]
     with pytest.raises(ValueError, match=r"thrid.*third"):
         requests_table([studied], ["thrid"])
+    with pytest.raises(ValueError, match=r"unlearning method 'before'.*Known: ours, other, third"):
+        requests_table([studied], ["before"])
 
 
 def test_a_study_without_retrained_models_is_named():
