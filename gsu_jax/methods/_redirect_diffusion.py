@@ -187,8 +187,8 @@ class RedirectDiffusion(Method):
 
     def shortfall(self, history: Mapping[str, np.ndarray]) -> str:
         """Says if the guide gains little of what an exact one would."""
-        certified = history.get("certified", ())
-        if not len(certified) or certified[-1] >= LITTLE:
+        certified = history.get("certified")
+        if certified is None or not len(certified) or certified[-1] >= LITTLE:
             return ""
         return (
             "on retained images that it has not seen, the guide gains "
