@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any
 
-from gsu_jax.checks import at_least
+from gsu_jax.checks import at_least, at_most
 from gsu_jax.models import (
     CLASSIFIER_CONFIGS,
     GENERATOR_CONFIGS,
@@ -96,6 +96,9 @@ class StudyConfig:
         at_least(0, epochs=self.epochs, ensemble=self.ensemble)
         at_least(2, samples=self.samples)
         at_least(0, phi_images=self.phi_images)
+        gates = {"judge_gate": self.judge_gate, "second_judge_gate": self.second_judge_gate}
+        at_least(0, **gates)
+        at_most(1, **gates)
 
     def record(self) -> dict[str, Any]:
         """Returns what results.json keeps, with the types of the networks.

@@ -28,6 +28,10 @@ class Recorder:
         if callback_every is not None:
             integer(callback_every=callback_every)
             at_least(1, callback_every=callback_every)
+            if callback is None:
+                raise ValueError(
+                    f"callback_every={callback_every} calls nothing: give a callback too"
+                )
         self._stop, self._callback, self._key, self._stopwatch = stop, callback, key, stopwatch
         self._callback_every = callback_every
         self._parts: list[History] = []

@@ -81,6 +81,8 @@ def test_second_run_in_one_folder_is_refused(copy, files):
         ({"epochs": -1}, "epochs .*got -1"),
         ({"ensemble": -1}, "ensemble .*got -1"),
         ({"samples": 1}, "samples .*got 1"),
+        ({"judge_gate": 95}, "judge_gate .*at most 1, got 95"),
+        ({"second_judge_gate": -0.1}, "second_judge_gate .*at least 0, got -0.1"),
         ({"models_from": Path(__file__).parent}, "models-from .*tests/study"),
     ],
 )

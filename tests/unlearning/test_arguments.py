@@ -21,6 +21,7 @@ FORGET, RETAIN = images(1, 6, offset=0.5), images(2, 9)
         ({"key": 0}, TypeError, r"key.*got 0.*jax\.random\.key"),
         ({"params": {"wrong": 0.0}}, ValueError, r"model\.loss.*params"),
         ({"callback_every": 0}, ValueError, "callback_every.*got 0"),
+        ({"callback_every": 5}, ValueError, "callback_every=5.*callback"),
         ({"method": "redirect_surgery"}, ValueError, "redirect_surgery.* encode.*uno_s, .*vdu"),
         ({"method": GradientSurgery(through="decoder")}, ValueError, "gradient_surgery.* encode"),
         ({"guide": object()}, ValueError, "guide.* gradient_ascent"),
