@@ -5,6 +5,7 @@ and one run of the suite keeps its programs in a cache. The workers of pytest-xd
 processes that tests start share it.
 """
 
+import gc
 import os
 import shutil
 import tempfile
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import jax
 import pytest
+
+from gsu_jax.runtime import ProgramCache, share_of_memory_maps
 
 CACHE = "JAX_COMPILATION_CACHE_DIR"
 
@@ -36,6 +39,16 @@ def pytest_configure(config) -> None:
     for name, value in settings.items():
         os.environ[name] = str(value)  # for the processes that tests start
         jax.config.update(name.lower(), value)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def release_programs():
+    """Frees compiled programs before the process has all memory maps that Linux allows it."""
+    yield
+    if share_of_memory_maps() > 0.3:
+        ProgramCache.default.clear()
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture(scope="session")

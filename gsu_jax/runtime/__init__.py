@@ -4,6 +4,7 @@ from gsu_jax.runtime._compiled import Compiled, Stopwatch, compile_together, on_
 from gsu_jax.runtime._environment import describe_environment
 from gsu_jax.runtime._jax_internals import explain_abort, is_lost_peer, own_words
 from gsu_jax.runtime._memory import OutOfMemory, explain_out_of_memory
+from gsu_jax.runtime._memory_maps import share_of_memory_maps
 from gsu_jax.runtime._mesh import check_processes, make_mesh
 from gsu_jax.runtime._placement import Placement, take_rows
 from gsu_jax.runtime._processes import (
@@ -51,6 +52,7 @@ __all__ = [
     "own_words",
     "put",
     "scan_steps",
+    "share_of_memory_maps",
     "stage",
     "take_rows",
     "timeouts",

@@ -2,11 +2,13 @@ import gc
 import weakref
 
 import jax
+import jax.numpy as jnp
 import pytest
 from linear_autoencoder import MODEL, images
 
 from gsu_jax import GradientAscent, unlearn
-from gsu_jax.runtime import ProgramCache
+from gsu_jax.runtime import Compiled, ProgramCache, _program_cache, share_of_memory_maps
+from gsu_jax.runtime._memory_maps import MAPS
 
 
 def test_entry_is_built_once():
@@ -24,6 +26,37 @@ def test_least_recently_used_entry_is_dropped():
     assert len(cache) == 2
     assert cache.get("a", object) is first
     assert cache.get("b", object) is not second
+
+
+def test_programs_are_dropped_before_the_memory_maps_run_out(monkeypatch):
+    """Linux ends a process that has more; 128 programs need up to four times as many."""
+    share = 0.49
+    monkeypatch.setattr(_program_cache, "share_of_memory_maps", lambda: share)
+    cache = ProgramCache()
+    cache.get("a", object)
+    cache.get("b", object)
+    share = 0.51
+    cache.get("b", object)
+    assert len(cache) == 2  # nothing new is compiled
+    cache.get("c", object)
+    assert len(cache) == 1
+
+
+@pytest.mark.skipif(not MAPS.exists(), reason="this system has no /proc")
+def test_compiled_program_takes_memory_maps_and_its_end_frees_them():
+    def program(x):
+        for i in range(50):
+            x = jnp.sort(jnp.sin(x) + i)
+        return x
+
+    before = share_of_memory_maps()
+    compiled = Compiled(program)
+    compiled.compile(jnp.ones(8))
+    after = share_of_memory_maps()
+    assert before < after < 1.0
+    del compiled, program
+    gc.collect()
+    assert share_of_memory_maps() < after
 
 
 def test_cleared_cache_keeps_nothing_alive():
