@@ -4,6 +4,14 @@ from gsu_jax.methods.ingredients._certificate import Certificate, certify, retai
 from gsu_jax.methods.ingredients._densities import log_density
 from gsu_jax.methods.ingredients._guide import resolve_guide
 from gsu_jax.methods.ingredients._heat_flow import LatentGuide, heat_flow, train_latent_guide
+from gsu_jax.methods.ingredients._latent_view import (
+    LatentView,
+    has_latents,
+    image_of_noise,
+    latent_view,
+    level_key,
+    without_noise,
+)
 from gsu_jax.methods.ingredients._losses import (
     MaskedBatch,
     masked_mean,
@@ -21,6 +29,7 @@ from gsu_jax.methods.ingredients._window import Window, check_window, window_los
 __all__ = [
     "Certificate",
     "LatentGuide",
+    "LatentView",
     "MaskedBatch",
     "NoiseGuide",
     "Transport",
@@ -29,8 +38,12 @@ __all__ = [
     "check_window",
     "find_neighbors",
     "fit_transport",
+    "has_latents",
     "heat_flow",
+    "image_of_noise",
     "imitation_loss",
+    "latent_view",
+    "level_key",
     "log_density",
     "masked_mean",
     "ms_ssim",
@@ -44,4 +57,5 @@ __all__ = [
     "train_noise_guide",
     "training_loss",
     "window_loss",
+    "without_noise",
 ]
