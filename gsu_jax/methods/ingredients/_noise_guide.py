@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from gsu_jax.data import ImageSet
+from gsu_jax.methods.ingredients._guide import check_classes
 from gsu_jax.methods.ingredients._heat_flow import LatentGuide, new_guide
 from gsu_jax.models.diffusion import (
     Denoise,
@@ -118,10 +119,14 @@ def train_noise_guide(
         score_weight: Of the score term.
         learning_rate: At the start.
 
+    Raises:
+        ValueError: A set is empty, or the sets have different image shapes.
+
     References:
         Chao et al., `Denoising Likelihood Score Matching for Conditional Score-based Data
         Generation <https://arxiv.org/abs/2203.14206>`_, 2022.
     """
+    check_classes(forget, retain)
     half, prior = batch_size // 2, jnp.log(odds)
     labels = jnp.repeat(jnp.array([1.0, 0.0]), half)
     optimizer = optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
