@@ -94,8 +94,8 @@ def main(
     """Runs the study `config` from the command line.
 
     `--forget`, `--dataset`, `--epochs`, `--ensemble` and `--size` replace fields of `config`, which
-    gives their defaults, and `--beta` a field of its model; `--out` is by default `runs/` and the name of the experiment. A mistake
-    ends as in `run_command`.
+    gives their defaults, and `--beta` a field of its model; `--out` is by default `runs/` and the
+    name of the experiment. A mistake ends as in `run_command`.
 
     Args:
         config: the study.

@@ -34,7 +34,7 @@ def test_diffusion_config_refuses(config, settings, message):
 
 
 def test_basis_is_one_of_two():
-    with pytest.raises(ValueError, match="basis.*got 'wavelet'"):
+    with pytest.raises(ValueError, match=r"basis.*got 'wavelet'"):
         MLPDiffusionConfig(basis="wavelet")
 
 
