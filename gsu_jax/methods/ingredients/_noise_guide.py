@@ -1,6 +1,6 @@
 """A guide for noisy images: the log odds that one of them is to be forgotten."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -131,12 +131,7 @@ def train_noise_guide(
     labels = jnp.repeat(jnp.array([1.0, 0.0]), half)
     optimizer = optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
     key, pool_key, *some_keys = jax.random.split(key, 4)
-    some = [
-        to_data(images.take(jax.random.randint(key, (DESCRIBED,), 0, images.count)))
-        for images, key in zip((forget, retain), some_keys, strict=True)
-    ]
-    shares = jnp.repeat(jnp.stack([jnp.asarray(odds, jnp.float32), jnp.float32(1.0)]), DESCRIBED)
-    coordinates = principal_coordinates(jnp.concatenate(some), shares, seen)
+    coordinates = describe(forget, retain, odds, some_keys, seen)
 
     def noisy(images: ImageSet, key: jax.Array, n: int) -> tuple[jax.Array, ...]:
         """`n` images with noise: z, gamma and x."""
@@ -174,6 +169,22 @@ def train_noise_guide(
     start = (network, optimizer.init(network))
     (network, _), _ = jax.lax.scan(step, start, jax.random.split(key, steps))
     return NoiseGuide(*coordinates, network.harder(prior))
+
+
+def describe(
+    forget: ImageSet,
+    retain: ImageSet,
+    odds: float | jax.Array,
+    keys: Sequence[jax.Array] | jax.Array,
+    count: int,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Principal coordinates of both sets together, from some images of each; two `keys`."""
+    some = [
+        to_data(images.take(jax.random.randint(key, (DESCRIBED,), 0, images.count)))
+        for images, key in zip((forget, retain), keys, strict=True)
+    ]
+    shares = jnp.repeat(jnp.stack([jnp.asarray(odds, jnp.float32), jnp.float32(1.0)]), DESCRIBED)
+    return principal_coordinates(jnp.concatenate(some), shares, count)
 
 
 def principal_coordinates(
