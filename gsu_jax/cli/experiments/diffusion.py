@@ -58,7 +58,9 @@ DIGITS = StudyConfig(
 METHODS = (
     *(method() for method in LIBRARY.values()),
     GradientSurgery(label="gradient_surgery-window", window=(-2.0, 4.0)),
-    RedirectDiffusion(label="redirect_diffusion-kernel", guide="kernel"),
+    RedirectDiffusion(
+        label="redirect_diffusion-kernel", guide="kernel", learning_rate=3e-3, retain_batch_size=256
+    ),
 )
 
 
