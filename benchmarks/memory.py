@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-import jax
 import paired
 import tyro
-from step import MODELS, build, steps_of
+from step import MIB, MODELS, build, bytes_of_step, steps_of
 
 from gsu_jax.methods import (
     METHODS,
@@ -27,7 +26,6 @@ from gsu_jax.methods.ingredients import over_masked
 from gsu_jax.models import GenerativeModel
 from gsu_jax.surgery import forget_retain_grads
 
-MIB = 2**20
 BASE = "gradient_surgery"
 
 
@@ -35,8 +33,9 @@ BASE = "gradient_surgery"
 class Arguments:
     """What is compiled."""
 
-    model: Literal["mlp", "conv"] = "mlp"
-    """The VAE of mnist138.py, or the convolutional one of faces.py at 32x32."""
+    model: Literal["mlp", "conv", "diffusion"] = "mlp"
+    """The VAE of mnist138.py, the convolutional one of faces.py at 32x32, or the model of
+    diffusion.py."""
     methods: tuple[str, ...] = ("all",)
     """"all" that have steps, or names; gradient_surgery, the base of ratios, is always there."""
     batch_size: int = 128
@@ -104,18 +103,8 @@ def row(
     model: GenerativeModel, method: Method, shape: tuple[int, ...], batch_size: int
 ) -> dict[str, Any]:
     """The bytes of one step, from the memory analysis of its compiled program."""
-    step, (carry, inputs, constants), _ = steps_of(model, method, shape, batch_size, steps=1)
-    first = jax.tree.map(lambda x: x[0], inputs)
-    program = jax.jit(step, donate_argnums=0).lower(carry, first, constants).compile()
-    found = program.memory_analysis()
-    arguments, own = found.argument_size_in_bytes, found.temp_size_in_bytes
-    outputs = found.output_size_in_bytes - found.alias_size_in_bytes
-    return {
-        "method": method.name,
-        "argument_bytes": arguments,
-        "intermediate_bytes": own,
-        "peak_bytes": arguments + own + outputs,
-    }
+    step, call, _ = steps_of(model, method, shape, batch_size, steps=1)
+    return {"method": method.name} | bytes_of_step(step, call)
 
 
 def table(rows: list[dict[str, Any]]) -> str:

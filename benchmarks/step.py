@@ -3,7 +3,9 @@
 Methods by their names are what `unlearn` runs; gradient_surgery is the leaf-by-leaf projection with
 `measure_conflict` behind it, and its ratio to both gradients summed is what surgery itself costs.
 --dtype is that of the computation: parameters, gradients and the optimizer stay float32.
-Run it on a quiet machine; the load is written down with the result.
+With --memory, also what XLA reserves for one step, and its ratio to both gradients summed.
+Methods that cannot work on a model are left out: on diffusion redirect_surgery, on a VAE
+redirect_diffusion. Run it on a quiet machine; the load is written down with the result.
 """
 
 import time
@@ -23,9 +25,22 @@ import tyro
 from jax.flatten_util import ravel_pytree
 
 from gsu_jax.data import concatenate
-from gsu_jax.methods import UNO, GradientAscent, GradientSurgery, Method, RedirectSurgery
-from gsu_jax.models import ConvVAEConfig, GenerativeModel, MLPVAEConfig
-from gsu_jax.networks import conv_vae, mlp_vae
+from gsu_jax.methods import (
+    UNO,
+    GradientAscent,
+    GradientSurgery,
+    Method,
+    RedirectDiffusion,
+    RedirectSurgery,
+    can_work_on,
+)
+from gsu_jax.models import (
+    ConvVAEConfig,
+    GenerativeModel,
+    MLPVAEConfig,
+    TransformerDiffusionConfig,
+)
+from gsu_jax.networks import conv_vae, mlp_vae, transformer_diffusion
 from gsu_jax.runtime import Compiled, Placement, scan_steps
 from gsu_jax.surgery import add_retain_gradient, project_conflicting
 from gsu_jax.unlearning import (
@@ -44,7 +59,9 @@ TINY = 1e-9
 MODELS = {
     "mlp": ("MLP VAE 784-400-400-20", (28, 28, 1)),
     "conv": ("convolutional VAE, 32x32x3", (32, 32, 3)),
+    "diffusion": ("diffusion transformer, 28x28, 16 patches", (28, 28, 1)),
 }
+MIB = 2**20
 Dtype = Literal["float32", "bfloat16"]
 
 
@@ -52,8 +69,9 @@ Dtype = Literal["float32", "bfloat16"]
 class Arguments:
     """What is measured, and how often."""
 
-    models: tuple[Literal["mlp", "conv"], ...] = ("mlp",)
-    """The VAE of mnist138.py, and the convolutional one of faces.py at 32x32."""
+    models: tuple[Literal["mlp", "conv", "diffusion"], ...] = ("mlp",)
+    """The VAE of mnist138.py, the convolutional one of faces.py at 32x32, and the model of
+    diffusion.py."""
     batch_sizes: tuple[int, ...] = (32, 128, 512)
     """Images of each set in a step; redirect_surgery takes its own share of each."""
     dtypes: tuple[Dtype, ...] = ("float32",)
@@ -65,6 +83,8 @@ class Arguments:
     """Times that each kind of step is timed."""
     steps: int = 3
     """Steps in one timed call: one scan, or one by one for convolutions on a CPU."""
+    memory: bool = False
+    """Also compile each kind of step alone and read what XLA reserves for it; no step is run."""
     out: Annotated[Path, tyro.conf.arg(metavar="FILE")] = Path("benchmarks/results/step.json")
     """The JSON file to write."""
 
@@ -126,18 +146,26 @@ KINDS: dict[str, Method] = {
     "gradient_surgery": GradientSurgery(learning_rate=TINY),
     "redirect_surgery": RedirectSurgery(learning_rate=TINY),
     "uno": UNO(learning_rate=TINY),
+    # Its guide is trained before the steps, not in them.
+    "redirect_diffusion": RedirectDiffusion(
+        learning_rate=TINY, guide_steps=1, fitted_images=RedirectDiffusion.batch_size
+    ),
 }
 
 
 @dataclass(frozen=True)
 class Timed:
-    """A compiled call of `steps` steps with its arguments."""
+    """A compiled call of `steps` steps with its arguments.
+
+    `memory` has the bytes of one step, or nothing if they were not asked for.
+    """
 
     forget_batch: int
     retain_batch: int
     compile_seconds: float
     program: Compiled
     arguments: tuple
+    memory: dict[str, int]
 
     def milliseconds(self, steps: int) -> float:
         """Of one step, the device synchronized before and after."""
@@ -162,14 +190,18 @@ def measured(
     description, shape = MODELS[name]
     model = build(name, dtype)
     kinds = {
-        kind: compiled(model, method, shape, batch_size, arguments.steps)
+        kind: compiled(model, method, shape, batch_size, arguments.steps, arguments.memory)
         for kind, method in KINDS.items()
         if not arguments.only or kind in (ASCENT, SUMMED, *arguments.only)
+        if can_work_on(method, model)
     }
     clocks = {kind: partial(one.milliseconds, arguments.steps) for kind, one in kinds.items()}
     rounds = paired.time_rounds(clocks, arguments.rounds)
     setting = {"model": name, "dtype": dtype, "batch_size": batch_size}
-    rows = [setting | row(kind, one, rounds) for kind, one in kinds.items()]
+    rows = [
+        setting | row(kind, one, rounds) | memory_over(one.memory, kinds[SUMMED].memory)
+        for kind, one in kinds.items()
+    ]
     print(f"\n{description}, computed in {dtype}, batches of {batch_size}\n\n{table(rows)}")
     return rows
 
@@ -177,17 +209,25 @@ def measured(
 def build(name: str, dtype: Dtype) -> GenerativeModel:
     if name == "mlp":
         return mlp_vae(MLPVAEConfig(dtype=dtype))
+    if name == "diffusion":
+        return transformer_diffusion(TransformerDiffusionConfig(gamma_min=-10.0, dtype=dtype))
     return conv_vae(ConvVAEConfig(image_shape=MODELS[name][1], dtype=dtype))
 
 
 def compiled(
-    model: GenerativeModel, method: Method, shape: tuple[int, ...], batch_size: int, steps: int
+    model: GenerativeModel,
+    method: Method,
+    shape: tuple[int, ...],
+    batch_size: int,
+    steps: int,
+    memory: bool,
 ) -> Timed:
     """The steps of `method` as `unlearn` runs them: over batches gathered on the device."""
     step, call, sizes = steps_of(model, method, shape, batch_size, steps)
     program = Compiled(scan_steps(step))
     compile_seconds = program.compile(*call)
-    return Timed(sizes.batch, sizes.retain_batch, compile_seconds, program, call)
+    reserved = bytes_of_step(step, call) if memory else {}
+    return Timed(sizes.batch, sizes.retain_batch, compile_seconds, program, call, reserved)
 
 
 def steps_of(
@@ -210,6 +250,28 @@ def steps_of(
     return partial(take_step, *run), (carry, epoch_order(key, 0, sizes, padded), constants), sizes
 
 
+def bytes_of_step(step: Callable, call: tuple) -> dict[str, int]:
+    """What XLA reserves for one step, its carry donated, from the analysis of its program."""
+    carry, inputs, constants = call
+    first = jax.tree.map(lambda x: x[0], inputs)
+    program = jax.jit(step, donate_argnums=0).lower(carry, first, constants).compile()
+    found = program.memory_analysis()
+    arguments, own = found.argument_size_in_bytes, found.temp_size_in_bytes
+    outputs = found.output_size_in_bytes - found.alias_size_in_bytes
+    return {
+        "argument_bytes": arguments,
+        "intermediate_bytes": own,
+        "peak_bytes": arguments + own + outputs,
+    }
+
+
+def memory_over(memory: dict[str, int], base: dict[str, int]) -> dict[str, Any]:
+    """The bytes of a step, and its peak over that of `base`; nothing if none were read."""
+    if not memory:
+        return {}
+    return memory | {"memory_over_summed": memory["peak_bytes"] / base["peak_bytes"]}
+
+
 def row(name: str, kind: Timed, rounds: list[paired.Round]) -> dict[str, Any]:
     """What the table and the JSON say of one kind of step."""
     return {
@@ -227,12 +289,16 @@ def row(name: str, kind: Timed, rounds: list[paired.Round]) -> dict[str, Any]:
 def table(rows: list[dict[str, Any]]) -> str:
     spread = "(min .. max)"
     head = ("step", "forget", "retain", "ms", spread, "x ascent", spread, "x summed", spread)
-    lines = [(*head, "compile")]
+    with_memory = "peak_bytes" in rows[0]
+    lines = [(*head, "compile", *(("peak MiB", "x summed") if with_memory else ()))]
     for one in rows:
         cells = (one["step"], str(one["forget_batch"]), str(one["retain_batch"]))
         for name in ("milliseconds", "ratio", "over_summed"):
             cells += paired.with_range(one[name])
-        lines.append((*cells, f"{one['compile_seconds']:.1f} s"))
+        cells = (*cells, f"{one['compile_seconds']:.1f} s")
+        if with_memory:
+            cells += (f"{one['peak_bytes'] / MIB:.1f}", f"{one['memory_over_summed']:.2f}")
+        lines.append(cells)
     return paired.aligned(lines)
 
 

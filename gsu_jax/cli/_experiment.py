@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 from gsu_jax.checks import import_extra, listing, unknown
 from gsu_jax.cli._able import able
+from gsu_jax.cli._beta import with_beta
 from gsu_jax.cli._console import say_how_to_install
 from gsu_jax.cli._mistakes import report_mistake
 from gsu_jax.cli._options import in_options, options_of, unknown_option
@@ -64,6 +65,9 @@ class Arguments:
     """How many retrained models to compare with (never fewer than seeds)."""
     size: int | None = None
     """Pixels to crop and resize the images to; by default those of the experiment."""
+    beta: float | None = None
+    """Weight of the KL term in the training of a VAE (beta-VAE); by default that of the experiment,
+    1. nelbo in the table has a weight of 1 all the same."""
     models_from: Annotated[Path | None, arg(metavar="DIR")] = None
     """The --out of another study with the same data and training, whose models to copy."""
     data_dir: Annotated[Path | None, arg(metavar="DIR")] = None
@@ -90,8 +94,8 @@ def main(
     """Runs the study `config` from the command line.
 
     `--forget`, `--dataset`, `--epochs`, `--ensemble` and `--size` replace fields of `config`, which
-    gives their defaults; `--out` is by default `runs/` and the name of the experiment. A mistake
-    ends as in `run_command`.
+    gives their defaults, and `--beta` a field of its model; `--out` is by default `runs/` and the
+    name of the experiment. A mistake ends as in `run_command`.
 
     Args:
         config: the study.
@@ -121,7 +125,7 @@ def main(
             ensemble=arguments.ensemble,
             image_size=preset.image_size if arguments.size is None else arguments.size,
         )
-        study = adjust(study)
+        study = with_beta(adjust(study), arguments.beta)
         known = methods or [get_method(name) for name in METHODS]
         check_rows(arguments, known)
         source = read_images(study, arguments.data_dir)

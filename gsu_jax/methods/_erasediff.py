@@ -9,7 +9,13 @@ import optax
 
 from gsu_jax.checks import above, at_least, choice
 from gsu_jax.methods._method import Method, StepGradients
-from gsu_jax.methods.ingredients import MaskedBatch, masked_mean
+from gsu_jax.methods.ingredients import (
+    MaskedBatch,
+    image_of_noise,
+    latent_view,
+    level_key,
+    masked_mean,
+)
 from gsu_jax.models import Params, sample_posterior
 from gsu_jax.surgery import forget_retain_grads, measure_conflict
 from gsu_jax.surgery.rules import barrier
@@ -31,10 +37,16 @@ class EraseDiff(Method):
       steps taken as the identity. It is small where the inner steps are, so it forgets more slowly.
       The noise is the same in both gradients.
 
-    What differs: in the published method a denoiser of noisy forgotten images learns uniform noise
-    in place of Gaussian noise. A decoder has no noise to predict; noise images in the range of the
-    data are the target without information, as in `SelectiveAmnesia`. The published rate of 1e-4 is
-    too low for a run of one epoch over the forget set.
+    For a diffusion model, that of the publication, the denoiser of noisy forgotten images learns to
+    predict uniform noise in place of Gaussian noise:
+
+        L_f = E pi |u - epsilon^(z, gamma)|^2,    z = alpha x_f + sigma epsilon
+
+    See `latent_view`.
+
+    What differs for a VAE: a decoder has no noise to predict; noise images in the range of the data
+    are the target without information, as in `SelectiveAmnesia`. The published rate of 1e-4 is too
+    low for a run of one epoch over the forget set.
 
     Attributes:
         learning_rate, batch_size, retain_batch_size, label: as in `Method`.
@@ -58,6 +70,7 @@ class EraseDiff(Method):
 
     name: ClassVar[str] = "erasediff"
     needs: ClassVar[tuple[str, ...]] = ("encode", "decode", "log_likelihood")
+    instead: ClassVar[tuple[str, ...]] = ("denoise",)
 
     learning_rate: float = 1e-3
     eta: float = 0.1
@@ -79,9 +92,11 @@ class EraseDiff(Method):
 
         def noise_loss(params: Params, visited: MaskedBatch, key: jax.Array) -> jax.Array:
             z_key, noise_key = jax.random.split(key)
-            z = sample_posterior(*model.encode(prepared, visited.images), z_key)
+            view, gamma = latent_view(model, visited.images, level_key(key))
+            z = sample_posterior(*view.encode(prepared, visited.images), z_key)
             noise = jax.random.uniform(noise_key, visited.images.shape)
-            values = -model.log_likelihood(model.decode(params, z), noise)
+            target = noise if gamma is None else image_of_noise(z, noise, gamma)
+            values = -view.log_likelihood(view.decode(params, z), target)
             return masked_mean(values, visited.mask)
 
         grads = forget_retain_grads(

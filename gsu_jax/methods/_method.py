@@ -74,6 +74,7 @@ class Method:
             "yardstick" is retraining, everything else is a "method".
         visits: the set that an epoch visits.
         needs: the optional fields of `GenerativeModel` that the method needs.
+        instead: the fields with which a model that lacks some of `needs` will do; () if none.
         retired: former settings, each with the value at which a record of it is still valid.
         added: settings of a later release, which a record leaves out at their defaults.
         learning_rate: of the default optimizer, Adam.
@@ -90,6 +91,7 @@ class Method:
     role: ClassVar[Role] = "method"
     visits: ClassVar[Visits] = "forget"
     needs: ClassVar[tuple[str, ...]] = ()
+    instead: ClassVar[tuple[str, ...]] = ()
     retired: ClassVar[Mapping[str, Any]] = {}
     added: ClassVar[tuple[str, ...]] = ()
 
@@ -107,9 +109,10 @@ class Method:
         """Checks before the run that the model has what the method needs.
 
         Raises:
-            ValueError: the model lacks a field in `needs`, or a setting does not fit the model.
+            ValueError: the model lacks a field in `needs` and one in `instead`, or a setting does
+                not fit the model.
         """
-        model.require(*self.needs, needed_by=self.name)
+        model.require(*self.needs, needed_by=self.name, instead=self.instead)
 
     def start(
         self,

@@ -1,6 +1,6 @@
 """Redirect a diffusion model: teach it the denoiser of the retained images."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple
 
@@ -14,10 +14,13 @@ from gsu_jax.data import Count, ImageSet
 from gsu_jax.methods._method import Method, StepGradients
 from gsu_jax.methods.ingredients import (
     Certificate,
+    Guide,
+    KernelGuide,
     MaskedBatch,
     NoiseGuide,
     certify,
     check_window,
+    kernel_guide,
     masked_mean,
     retained_denoiser,
     train_noise_guide,
@@ -27,6 +30,7 @@ from gsu_jax.models.diffusion import add_noise, to_data
 from gsu_jax.surgery import add_retain_gradient, forget_retain_grads, project_conflicting
 
 HELD_OUT = 8  # one of so many retained images certifies the guide
+BANDWIDTHS = (0.15, 0.25, 0.4)  # of kernels; the best on held-out images is taken
 LITTLE = 0.1  # a guide that gains a smaller share is reported
 
 
@@ -41,7 +45,7 @@ class Prepared(NamedTuple):
     """
 
     teacher: Params
-    guide: NoiseGuide
+    guide: NoiseGuide | KernelGuide
     certificate: Certificate
     certified: jax.Array
 
@@ -63,7 +67,8 @@ class RedirectDiffusion(Method):
     no sample should come. The loss has the minimizer of the training loss of retained images, so at
     the end the two do not conflict.
 
-    A small network, the guide, learns h from both sets and from the teacher's errors. On retained
+    A small network, the guide, learns h from both sets and from the teacher's errors. Or kernels
+    around the images of both sets give h at once; the certificate chooses their width. On retained
     images that it has not seen, a certificate measures in each bin of gamma whether the guide
     lowers the denoising loss, and scales its correction; where it does not, x_r is x*. An exact
     guide lowers it by -log(1 - pi) nats in all, with pi the share of the forgotten images; the
@@ -79,11 +84,12 @@ class RedirectDiffusion(Method):
         learning_rate: at the start; it falls to 0 along a cosine.
         batch_size, retain_batch_size, label: as in `Method`.
         window: the least and the largest gamma that the guide sees.
-        guide_steps: of the training of the guide.
+        guide: a trained "network", or "kernel".
+        guide_steps: of the training of the network.
         guide_width: units of each of its two hidden layers.
         guide_coordinates: principal coordinates of an image that it sees.
-        score_weight: of the term of its loss that makes its gradient right.
-        fitted_images: the largest number of images of each set that it is trained on.
+        score_weight: of the term of the network's loss that makes its gradient right.
+        fitted_images: the largest number of images of each set that the guide is made from.
         margin: added to its log odds. A larger one draws less of what is forgotten.
         draws: noise levels for each image in a step.
         hold_weight: of the forget loss at retained images.
@@ -102,6 +108,7 @@ class RedirectDiffusion(Method):
 
     name: ClassVar[str] = "redirect_diffusion"
     needs: ClassVar[tuple[str, ...]] = ("denoise",)
+    added: ClassVar[tuple[str, ...]] = ("guide",)
 
     learning_rate: float = 1e-3
     window: tuple[float, float] = (-4.0, 7.0)
@@ -116,6 +123,7 @@ class RedirectDiffusion(Method):
     retain_weight: float = 1.0
     least_steps: int = 100
     when: Literal["always", "conflict"] = "conflict"
+    guide: Literal["network", "kernel"] = "network"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "window", check_window(self.window))
@@ -126,9 +134,10 @@ class RedirectDiffusion(Method):
         at_least(1, draws=self.draws, least_steps=self.least_steps)
         at_least(HELD_OUT, fitted_images=self.fitted_images)
         choice(("always", "conflict"), when=self.when)
+        choice(("network", "kernel"), guide=self.guide)
 
     def prepare(self, model, params, forget, retain, key) -> Prepared:
-        """Trains the guide and certifies it."""
+        """Makes the guide and certifies it."""
         forget_key, retain_key, guide_key, certificate_key = jax.random.split(key, 4)
         odds = forget.count / retain.count
         forget = forget.draw(forget_key, self.fitted_images)
@@ -141,16 +150,33 @@ class RedirectDiffusion(Method):
         def teacher(z: jax.Array, gamma: jax.Array) -> jax.Array:
             return model.denoise(params, z, gamma)
 
-        guide = train_noise_guide(
-            teacher, forget, seen, odds, guide_key,
-            window=self.window, steps=self.guide_steps, width=self.guide_width,
-            seen=self.guide_coordinates, pool=self.fitted_images, score_weight=self.score_weight,
-        )  # fmt: skip
-        certificate = certify(
-            teacher, guide, forget, held_out, odds, certificate_key, window=self.window
-        )
+        def certified_by(guide: Guide) -> Certificate:
+            sets = forget, held_out, odds
+            return certify(teacher, guide, *sets, certificate_key, window=self.window)
+
+        if self.guide == "network":
+            guide = train_noise_guide(
+                teacher, forget, seen, odds, guide_key, window=self.window,
+                steps=self.guide_steps, width=self.guide_width, seen=self.guide_coordinates,
+                pool=self.fitted_images, score_weight=self.score_weight,
+            )  # fmt: skip
+            certificate = certified_by(guide)
+        else:
+            guide, certificate = self.best_kernels(forget, seen, odds, guide_key, certified_by)
         certified = certificate.gain / jnp.log1p(odds)  # log(1 + n_f / n_r) = -log(1 - pi)
         return Prepared(params, guide.harder(self.margin), certificate, certified)
+
+    def best_kernels(
+        self, forget, retain, odds, key, certified_by: Callable[[Guide], Certificate]
+    ) -> tuple[KernelGuide, Certificate]:
+        """Returns the kernels of the width that gains most, and their certificate."""
+        widths = jnp.asarray(BANDWIDTHS)
+        guide = kernel_guide(
+            forget, retain, odds, key, bandwidth=widths[0], seen=self.guide_coordinates
+        )
+        found = jax.lax.map(lambda tau: certified_by(guide._replace(bandwidth=tau)), widths)
+        best = jnp.argmax(jax.vmap(lambda certificate: certificate.gain)(found))
+        return guide._replace(bandwidth=widths[best]), jax.tree.map(lambda x: x[best], found)
 
     def gradients(self, model, prepared: Prepared, params, batch, key) -> StepGradients:
         """Returns the gradients of the forget loss and of the training loss of retained images."""

@@ -100,4 +100,4 @@ def can_work_on(method: Method | type[Method], model: GenerativeModel) -> bool:
         >>> can_work_on(GradientSurgery(), loss_alone), can_work_on(RedirectFlow(), loss_alone)
         (True, False)
     """
-    return all(getattr(model, field) is not None for field in method.needs)
+    return model.has(*method.needs) or (bool(method.instead) and model.has(*method.instead))

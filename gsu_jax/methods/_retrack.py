@@ -9,7 +9,14 @@ import jax.numpy as jnp
 from gsu_jax.checks import at_least, at_most
 from gsu_jax.data import ImageSet
 from gsu_jax.methods._method import Method, StepGradients
-from gsu_jax.methods.ingredients import MaskedBatch, log_density, masked_mean
+from gsu_jax.methods.ingredients import (
+    MaskedBatch,
+    latent_view,
+    level_key,
+    log_density,
+    masked_mean,
+    without_noise,
+)
 from gsu_jax.models import Params, Posteriors, encode_in_parts, sample_posterior
 from gsu_jax.surgery import forget_retain_grads
 
@@ -18,8 +25,9 @@ class Prepared(NamedTuple):
     """What is computed once from the data.
 
     Attributes:
-        forget: q*(z|x) of every forgotten image.
-        candidates: q*(z|x) of the retained images among which neighbors are found.
+        forget: q*(z|x) of every forgotten image; of a diffusion model without noise, so that
+            the means are the images.
+        candidates: q*(z|x) of the retained images among which neighbors are found, the same.
         images: these retained images.
     """
 
@@ -42,19 +50,22 @@ class ReTrack(Method):
     nearly 0 except at neighbors, so K of them stand for all, and they are normalized to a sum of 1.
     The decoder learns at z what a model without x_f would draw there.
 
-    What differs: in the published method x_t, the noisy image of a diffusion model, takes the place
-    of z, and its density is known. The neighbors are those in image space of all retained images;
-    here they are those in latent space, of a sample. The published s is 0.005: there the first term
-    is far larger than the second, because it is divided by small variances of the noise. Here both
-    terms are losses in nats of the same size, and s is 1/2. A run is one epoch over the forget set,
-    not 50 steps.
+    For a diffusion model, that of the publication, z is the noisy image, q*(z|x) is the noise
+    kernel N(alpha x, sigma^2 I), -log p(x_k | Dec(z)) is the squared error of the predicted noise,
+    see `latent_view`, and neighbors are nearest in image space. The published s is 0.005: the first
+    term is far larger than the second, because it is divided by small variances of the noise.
+
+    What differs: neighbors are found among a sample of the retained images. A run is one epoch over
+    the forget set, not 50 steps. For a VAE, neighbors are those in latent space; both terms are
+    losses in nats of the same size, and s is 1/2.
 
     Attributes:
         learning_rate, batch_size, retain_batch_size, label: as in `Method`.
-        forget_share: s, in [0, 1].
+        forget_share: s for a model with an encoder, in [0, 1].
         neighbors: K.
         candidates: the largest number of retained images among which neighbors are found. They stay
             in memory during the run.
+        denoising_share: s for a diffusion model, in [0, 1].
 
     Raises:
         ValueError: a setting is outside its range.
@@ -71,46 +82,56 @@ class ReTrack(Method):
 
     name: ClassVar[str] = "retrack"
     needs: ClassVar[tuple[str, ...]] = ("encode", "decode", "log_likelihood")
+    instead: ClassVar[tuple[str, ...]] = ("denoise",)
+    added: ClassVar[tuple[str, ...]] = ("denoising_share",)
 
     learning_rate: float = 1e-3
     forget_share: float = 0.5
     neighbors: int = 10
     candidates: int = 2048
+    denoising_share: float = 0.005
 
     def __post_init__(self) -> None:
-        at_least(0, forget_share=self.forget_share)
-        at_most(1, forget_share=self.forget_share)
+        shares = {"forget_share": self.forget_share, "denoising_share": self.denoising_share}
+        at_least(0, **shares)
+        at_most(1, **shares)
         at_least(1, neighbors=self.neighbors, candidates=self.candidates)
 
     def prepare(self, model, params, forget, retain, key) -> Prepared:
         """Encodes all forgotten images and some retained ones."""
         some = retain.draw(key, self.candidates)
+        view = without_noise(model, some.images.shape[1:])
         posteriors = [
-            Posteriors(*encode_in_parts(model, params, images), images.count)
+            Posteriors(*encode_in_parts(view, params, images), images.count)
             for images in (forget, some)
         ]
         return Prepared(*posteriors, some)
 
     def gradients(self, model, prepared: Prepared, params, batch, key) -> StepGradients:
         """Returns the gradient of the loss."""
+        view, gamma = latent_view(model, batch.visited.images, level_key(key))
         mean, log_variance, _ = prepared.forget.take(batch.indices)
         nearest = nearest_means(mean, prepared.candidates, self.neighbors)
         near, images = prepared.candidates.take(nearest), prepared.images.images[nearest]
         valid = prepared.candidates.is_valid[nearest]
+        share = self.forget_share
+        if gamma is not None:  # the noise of this step
+            share = self.denoising_share
+            mean, log_variance = view.encode(params, batch.visited.images)
+            near = Posteriors(*jax.vmap(lambda x: view.encode(params, x), 1, 1)(images))
 
         def neighbor_loss(params: Params, visited: MaskedBatch, key: jax.Array) -> jax.Array:
             z = sample_posterior(mean, log_variance, key)
             densities = log_density(z[:, None], near.mean, near.log_variance)
             weights = jax.nn.softmax(jnp.where(valid, densities, -jnp.inf))
-            decoded = model.decode(params, z)
-            values = jax.vmap(lambda x: -model.log_likelihood(decoded, x), 1, 1)(images)
+            decoded = view.decode(params, z)
+            values = jax.vmap(lambda x: -view.log_likelihood(decoded, x), 1, 1)(images)
             return masked_mean((weights * values).sum(1), visited.mask)
 
         grads = forget_retain_grads(
             model.loss, params, batch.visited, batch.retain, key, forget_loss=neighbor_loss
         )
-        s = self.forget_share
-        updates = jax.tree.map(lambda f, r: s * f + (1 - s) * r, grads.forget, grads.retain)
+        updates = jax.tree.map(lambda f, r: share * f + (1 - share) * r, grads.forget, grads.retain)
         return StepGradients.of(updates, grads)
 
 

@@ -13,10 +13,12 @@ from gsu_jax.methods._method import Method, StepGradients
 from gsu_jax.methods.ingredients import (
     MaskedBatch,
     imitation_loss,
+    latent_view,
+    level_key,
     masked_mean,
     over_masked,
 )
-from gsu_jax.models import Loss, Params, sample_posterior
+from gsu_jax.models import GenerativeModel, Loss, Params, sample_posterior
 from gsu_jax.surgery import forget_retain_grads
 
 
@@ -46,9 +48,14 @@ class SalUn(Method):
     The mask acts on the step of the optimizer. If it acted on the gradient, momentum and weight
     decay would still move the other parameters.
 
+    For a diffusion model z_f and z_r are noisy images, of one noise level and one epsilon. The
+    denoiser learns at z_f the image that the trained one draws at z_r; the loss is that of the
+    noise it predicts, see `latent_view`.
+
     What differs: the published losses are for classifiers (random labels) and conditional diffusion
-    (the noise predicted for another class). Here posteriors take the place of conditions. A run is
-    one epoch over D_f, for which the published rate of 1e-4 is too low.
+    (the noise predicted for another class). Here there are no labels: posteriors, or noisy images,
+    take the place of conditions. A run is one epoch over D_f, for which the published rate of 1e-4
+    is too low.
 
     Attributes:
         learning_rate, batch_size, retain_batch_size, label: as in `Method`.
@@ -70,6 +77,7 @@ class SalUn(Method):
 
     name: ClassVar[str] = "salun"
     needs: ClassVar[tuple[str, ...]] = ("encode", "decode", "log_likelihood", "mean")
+    instead: ClassVar[tuple[str, ...]] = ("denoise",)
 
     learning_rate: float = 1e-3
     retain_weight: float = 1.0
@@ -82,7 +90,7 @@ class SalUn(Method):
 
     def prepare(self, model, params, forget, retain, key) -> Prepared:
         """Computes the mask from all forgotten images."""
-        grads = whole_gradient(model.loss, params, forget, key, self.batch_size)
+        grads = whole_gradient(model.loss, params, forget, key, self.batch_size, model)
         return Prepared(params, largest_share(grads, self.share))
 
     def gradients(self, model, prepared: Prepared, params, batch, key) -> StepGradients:
@@ -92,12 +100,13 @@ class SalUn(Method):
         def paired_loss(params: Params, batch_: MaskedBatch, key: jax.Array) -> jax.Array:
             pair_key, noise_key = jax.random.split(key)
             images, mask = batch_
+            view, _ = latent_view(model, images, level_key(key))
             pairs = jax.random.randint(pair_key, (len(mask),), 0, len(batch.retain))
             z, paired_z = (
-                sample_posterior(*model.encode(teacher, x), noise_key)
+                sample_posterior(*view.encode(teacher, x), noise_key)
                 for x in (images, batch.retain[pairs])
             )
-            return masked_mean(imitation_loss(model, params, z, teacher, paired_z), mask)
+            return masked_mean(imitation_loss(view, params, z, teacher, paired_z), mask)
 
         grads = forget_retain_grads(
             model.loss, params, batch.visited, batch.retain, key, forget_loss=paired_loss
@@ -121,14 +130,22 @@ def mask_steps() -> optax.GradientTransformationExtraArgs:
 
 
 def whole_gradient(
-    loss: Loss, params: Params, images: ImageSet, key: jax.Array, batch_size: int
+    loss: Loss,
+    params: Params,
+    images: ImageSet,
+    key: jax.Array,
+    batch_size: int,
+    model: GenerativeModel | None = None,
 ) -> Params:
-    """The gradient of the mean of `loss` over all images, a batch at a time to save memory."""
+    """The gradient of the mean of `loss` over all images, a batch at a time to save memory.
+
+    `model` is for `over_masked`.
+    """
     chunks, batch_size = images.chunks(batch_size)
 
     def add(number: jax.Array, total: Params) -> Params:
         batch = MaskedBatch(*images.chunk(number, batch_size))
-        grads = jax.grad(over_masked(loss))(params, batch, jax.random.fold_in(key, number))
+        grads = jax.grad(over_masked(loss, model))(params, batch, jax.random.fold_in(key, number))
         share = batch.mask.sum() / images.count
         return jax.tree.map(lambda t, g: t + share * g, total, grads)
 

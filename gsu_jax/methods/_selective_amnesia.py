@@ -11,8 +11,16 @@ from gsu_jax.checks import at_least
 from gsu_jax.curvature import mean_squared_gradient
 from gsu_jax.data import ImageSet
 from gsu_jax.methods._method import Method, StepGradients
-from gsu_jax.methods.ingredients import MaskedBatch, masked_mean, over_masked, resolve_guide
-from gsu_jax.models import Params, sample_posterior
+from gsu_jax.methods.ingredients import (
+    MaskedBatch,
+    has_latents,
+    latent_view,
+    level_key,
+    masked_mean,
+    over_masked,
+    resolve_guide,
+)
+from gsu_jax.models import GenerativeModel, Loss, Params, sample_posterior
 
 
 class Prepared(NamedTuple):
@@ -22,11 +30,13 @@ class Prepared(NamedTuple):
         teacher: theta*, the trained parameters.
         fisher: F, a tree as theta*.
         guide: `images -> [n]`, probabilities that images show what is to be forgotten.
+        replay: samples of theta*, from which every step draws; None if a step samples anew.
     """
 
     teacher: Params
     fisher: Params
     guide: jax.tree_util.Partial
+    replay: jax.Array | None = None
 
 
 @dataclass(frozen=True)
@@ -41,10 +51,14 @@ class SelectiveAmnesia(Method):
       for retained images count. No retained image enters a step.
     - F_i is the mean squared derivative of l at each of many samples of theta*.
 
-    What differs: the published VAE is conditional, and a condition says what is forgotten. Here the
-    latents of forgotten images say it for the noise, and a classifier, the guide, says it for
-    replay. The authors take 10,000 steps and 50,000 samples for F. A run here is one epoch over the
-    forget set, 27 steps on MNIST {1, 3, 8}, at ten times their learning rate.
+    For a diffusion model z is the noisy image, -log p(u | Dec(z)) is the squared error of the noise
+    that the denoiser predicts, see `latent_view`, and l in F is the bound. A step of the sampler is
+    a pass of the network, so the samples are drawn once, those of F, and every step replays some.
+
+    What differs: the published models are conditional, and a condition says what is forgotten. Here
+    latents of forgotten images, or noisy ones, say it for the noise, and a classifier, the guide,
+    says it for replay. The authors take 10,000 steps and 50,000 samples for F. A run here is one
+    epoch over the forget set, 27 steps on MNIST {1, 3, 8}, at ten times their learning rate.
 
     Attributes:
         learning_rate: of Adam; with the published 1e-4 one epoch hardly forgets.
@@ -70,6 +84,7 @@ class SelectiveAmnesia(Method):
 
     name: ClassVar[str] = "selective_amnesia"
     needs: ClassVar[tuple[str, ...]] = ("encode", "decode", "log_likelihood")
+    instead: ClassVar[tuple[str, ...]] = ("denoise",)
 
     learning_rate: float = 1e-3
     batch_size: int = 256
@@ -86,21 +101,26 @@ class SelectiveAmnesia(Method):
         """Trains the guide unless one is given, and computes F from samples of theta*."""
         guide_key, sample_key, fisher_key = jax.random.split(key, 3)
         samples = model.sample(params, sample_key, self.fisher_samples)
-        fisher = mean_squared_gradient(model.loss, params, ImageSet.of(samples), fisher_key)
-        return Prepared(params, fisher, resolve_guide(self.guide, forget, retain, guide_key))
+        fisher = mean_squared_gradient(bound_of(model), params, ImageSet.of(samples), fisher_key)
+        guide = resolve_guide(self.guide, forget, retain, guide_key)
+        return Prepared(params, fisher, guide, None if has_latents(model) else samples)
 
     def gradients(self, model, prepared: Prepared, params, batch, key) -> StepGradients:
         """Returns the gradient of the loss; the penalty adds 2 lambda F (theta - theta*)."""
-        teacher, fisher, guide = prepared
+        teacher, fisher, guide, replay = prepared
         z_key, noise_key, sample_key, replay_key = jax.random.split(key, 4)
         images, mask = batch.visited
-        z = sample_posterior(*model.encode(teacher, images), z_key)
+        view, _ = latent_view(model, images, level_key(key))
+        z = sample_posterior(*view.encode(teacher, images), z_key)
         noise = jax.random.uniform(noise_key, images.shape)
-        replayed = model.sample(teacher, sample_key, len(mask))
+        if replay is None:
+            replayed = model.sample(teacher, sample_key, len(mask))
+        else:
+            replayed = replay[jax.random.randint(sample_key, (len(mask),), 0, len(replay))]
         replayed = MaskedBatch(replayed, (guide(replayed) < 0.5).astype(jnp.float32))
 
         def loss(params: Params) -> tuple[jax.Array, dict[str, jax.Array]]:
-            surrogate = masked_mean(-model.log_likelihood(model.decode(params, z), noise), mask)
+            surrogate = masked_mean(-view.log_likelihood(view.decode(params, z), noise), mask)
             replay = over_masked(model.loss, model)(params, replayed, replay_key)
             metrics = {"forget_loss": surrogate, "retain_loss": replay}
             return surrogate + self.replay_weight * replay, metrics
@@ -112,3 +132,11 @@ class SelectiveAmnesia(Method):
             grads, fisher, params, teacher,
         )  # fmt: skip
         return StepGradients(updates, None, metrics)
+
+
+def bound_of(model: GenerativeModel) -> Loss:
+    """Minus the bound of the likelihood: the loss of a VAE, the `elbo` of a model that has one."""
+    bound = model.elbo
+    if bound is None or has_latents(model):
+        return model.loss
+    return lambda params, images, key: -bound(params, images, key).mean()

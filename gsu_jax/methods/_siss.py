@@ -1,4 +1,4 @@
-"""SISS: one sample of latents for both losses, by importance weights."""
+"""SISS: one sample of latents, or of noisy images, for both losses, by importance weights."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from gsu_jax.checks import above, at_least, in_range
 from gsu_jax.methods._method import Method, StepGradients
-from gsu_jax.methods.ingredients import log_density, masked_mean
+from gsu_jax.methods.ingredients import latent_view, level_key, log_density, masked_mean
 from gsu_jax.models import Params, sample_posterior
 from gsu_jax.surgery import measure
 
@@ -32,10 +32,13 @@ class SISS(Method):
     so they have the bounds 1 / (1 - lambda) and 1 / lambda. The subtracted gradient has the share s
     of the length of the other, since L_f has no upper bound.
 
-    What differs: in the published method the kernel q(x_t|x) that adds noise to an image takes the
-    place of q*(z|x). It has no parameters, and neither has q* here: the encoder stays as it is, and
-    the KL term is a constant. Two images of a narrow posterior share no latents. Then w_x and w_a
-    are 0 or at their bounds, and a step is one on two separate halves of the batch.
+    For a diffusion model, that of the publication, q*(z|x) is the noise kernel N(alpha x, sigma^2
+    I), and -log p(x | Dec(z)) is the squared error of the predicted noise, see `latent_view`. Both
+    images of a pair have one noise level.
+
+    What differs for a VAE: the kernel has no parameters, and neither has q* here: the encoder stays
+    as it is, and the KL term is a constant. Two images of a narrow posterior share no latents. Then
+    w_x and w_a are 0 or at their bounds, and a step is one on two separate halves of the batch.
 
     Attributes:
         learning_rate, batch_size, retain_batch_size, label: as in `Method`.
@@ -57,6 +60,7 @@ class SISS(Method):
 
     name: ClassVar[str] = "siss"
     needs: ClassVar[tuple[str, ...]] = ("encode", "decode", "log_likelihood")
+    instead: ClassVar[tuple[str, ...]] = ("denoise",)
 
     learning_rate: float = 1e-3
     mixture: float = 0.5
@@ -76,8 +80,9 @@ class SISS(Method):
         pair_key, choice_key, z_key = jax.random.split(key, 3)
         forgotten, mask = batch.visited
         n = len(mask)
+        view, _ = latent_view(model, forgotten, level_key(key))
         retained = batch.retain[jax.random.randint(pair_key, (n,), 0, len(batch.retain))]
-        own, other = (model.encode(prepared, images) for images in (forgotten, retained))
+        own, other = (view.encode(prepared, images) for images in (forgotten, retained))
         chosen = jax.random.bernoulli(choice_key, self.mixture, (n, 1))
         z = sample_posterior(
             *(jnp.where(chosen, a, x) for a, x in zip(own, other, strict=True)), z_key
@@ -88,9 +93,9 @@ class SISS(Method):
         retain_weights = jax.nn.sigmoid(-odds) / (1.0 - self.mixture)
 
         def losses(params: Params) -> tuple[jax.Array, jax.Array]:
-            decoded = model.decode(params, z)
-            forget_values = -forget_weights * model.log_likelihood(decoded, forgotten)
-            retain_values = -retain_weights * model.log_likelihood(decoded, retained)
+            decoded = view.decode(params, z)
+            forget_values = -forget_weights * view.log_likelihood(decoded, forgotten)
+            retain_values = -retain_weights * view.log_likelihood(decoded, retained)
             return masked_mean(forget_values, mask), masked_mean(retain_values, mask)
 
         (forget_loss, retain_loss), pull = jax.vjp(losses, params)

@@ -1,7 +1,7 @@
 """Settings of the ready-made diffusion models, and the configs that ship; needs no Flax."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from gsu_jax import checks
 from gsu_jax.models._configs import (
@@ -91,6 +91,9 @@ class MLPDiffusionConfig(DiffusionConfig):
             them. The others are denoised as independent Gaussians.
         width: Units of a layer.
         depth: Number of residual layers.
+        basis: Which coordinates a study starts with: the slowest "cosine" waves, or the "principal"
+            components of the images that a model is trained on, without the forgotten ones where it
+            is retrained. Elsewhere call `use_principal_components` on what `init` returns.
 
     Raises:
         TypeError: A size is not an integer.
@@ -101,12 +104,17 @@ class MLPDiffusionConfig(DiffusionConfig):
         256
     """
 
+    # Fields of a later release: a study's record has them where they are not the default.
+    added: ClassVar[tuple[str, ...]] = ("basis",)
+
     coordinates: int = 256
     width: int = 512
     depth: int = 8
+    basis: Literal["cosine", "principal"] = "cosine"
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        checks.choice(("cosine", "principal"), basis=self.basis)
         sizes = {"coordinates": self.coordinates, "width": self.width, "depth": self.depth}
         checks.integer(**sizes)
         checks.at_least(1, **sizes)

@@ -1,6 +1,6 @@
 """The record of pure functions that the library needs to know of a generative model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,22 +57,35 @@ class GenerativeModel:
     per_image_loss: Callable[[Params, Any, jax.Array], jax.Array] | None = None
     denoise: Callable[[Params, jax.Array, jax.Array], jax.Array] | None = None
 
-    def require(self, *fields: str, needed_by: str) -> None:
+    def has(self, *fields: str) -> bool:
+        """Returns whether the model has all of these optional functions.
+
+        Example:
+            >>> GenerativeModel(None, None, None, denoise=lambda params, z, gamma: z).has("denoise")
+            True
+        """
+        return all(getattr(self, field) is not None for field in fields)
+
+    def require(self, *fields: str, needed_by: str, instead: Sequence[str] = ()) -> None:
         """Refuses a model that lacks one of the optional functions.
 
         Args:
             *fields: Names of optional functions.
             needed_by: Who needs them, for the message.
+            instead: Names of optional functions that do as well, all together.
 
         Raises:
             ValueError: The model lacks a function.
         """
         missing = [field for field in fields if getattr(self, field) is None]
-        if missing:
-            raise ValueError(
-                f"{needed_by} needs a model with {', '.join(fields)}, but this GenerativeModel has "
-                f"no {', '.join(missing)}; give GenerativeModel({missing[0]}=...)"
-            )
+        if not missing or (instead and self.has(*instead)):
+            return
+        others = f", or with {', '.join(instead)}" if instead else ""
+        neither = f" and no {', '.join(instead)}" if instead else ""
+        raise ValueError(
+            f"{needed_by} needs a model with {', '.join(fields)}{others}, but this GenerativeModel "
+            f"has no {', '.join(missing)}{neither}; give GenerativeModel({missing[0]}=...)"
+        )
 
 
 Loss = Callable[[Params, Any, jax.Array], jax.Array]

@@ -60,6 +60,8 @@ class Network:
         loss: `loss(params, batch, key) -> scalar`.
         recipe: of its training.
         made_with: all that its parameters depend on, as JSON gives it back.
+        fit: `fit(params, images) -> params`, which gives what `init` returned something of the
+            images before the first step; or None.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Network:
     loss: Loss
     recipe: Recipe
     made_with: dict[str, Any] = field(default_factory=dict)
+    fit: Callable[[Any, Any], Any] | None = None
 
     @property
     def params_like(self) -> Any:
@@ -192,6 +195,9 @@ def _train_group(
         state = TrainingState(*arrays, facts["epoch"], facts["seconds"], facts["compile_seconds"])
     else:
         state = start_training(network.init, recipe, keys)
+        if network.fit is not None:
+            fitted = jax.vmap(lambda params: network.fit(params, data))(state.params)
+            state = state._replace(params=fitted)
     if mesh is None:
         data = jax.tree.map(jnp.asarray, data)
 

@@ -141,4 +141,7 @@ def _plain(value: Any) -> Any:
         return {"type": kind.__name__, "name": value.name}
     if not is_dataclass(value):
         return value
-    return ({"type": type(value).__name__} if type(value) in NETWORKS else {}) | asdict(value)
+    kind, added = type(value), getattr(value, "added", ())
+    left_out = {name for name in added if getattr(value, name) == getattr(kind, name)}
+    settings = {name: found for name, found in asdict(value).items() if name not in left_out}
+    return ({"type": type(value).__name__} if type(value) in NETWORKS else {}) | settings

@@ -12,6 +12,7 @@ from gsu_jax.study._checkpointed_runs import (
     train_missing,
     unlearn_missing,
 )
+from gsu_jax.study._networks import fit_of
 from gsu_jax.study._state import Study
 from gsu_jax.unlearning import UnlearningResult
 
@@ -50,7 +51,8 @@ def generator_network(study: Study, role: Role, seed: int) -> Network:
     made_with = study.results.made_with("model", "pretraining", *request)
     if role == "baseline":
         made_with |= _given(study, seed)
-    return Network(GENERATORS[role], model.init, model.loss, recipe, made_with)
+    fit = fit_of(study.setup.config)
+    return Network(GENERATORS[role], model.init, model.loss, recipe, made_with, fit)
 
 
 def _given(study: Study, seed: int) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """The networks of a study: built from shipped configs, or the user's own and checked."""
 
+from collections.abc import Callable
 from dataclasses import fields, replace
 from typing import Any
 
@@ -64,6 +65,15 @@ def build_model(config: StudyConfig, source: Source) -> GenerativeModel:
             "Use unlearn and evaluate for other examples, such as images with labels"
         ) from error
     return model
+
+
+def fit_of(config: StudyConfig) -> Callable[[Any, Any], Any] | None:
+    """Returns what gives a fresh generator of a study something of its images; None if nothing."""
+    if getattr(config.model, "basis", None) != "principal":
+        return None
+    from gsu_jax import networks
+
+    return networks.use_principal_components
 
 
 def build_judge(judge: Any, source: Source, attribute: str, argument: str) -> Classifier:

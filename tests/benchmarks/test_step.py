@@ -62,6 +62,7 @@ def test_step_says_what_it_ran_on_and_with(measured):
         "only": ["gradient_surgery"],
         "rounds": 2,
         "steps": 1,
+        "memory": False,
         "out": str(Path("benchmarks/results/step.json")),
     }
     assert {"jax", "devices", "cpus", "load", "date", "versions"} <= set(result["environment"])
@@ -84,3 +85,19 @@ def test_step_computes_in_bfloat16_and_times_the_named_kinds_beside_the_bases(tm
     ]
     assert {row["dtype"] for row in rows} == {"bfloat16"}
     assert "computed in bfloat16, batches of 4" in run.stdout
+
+
+@pytest.mark.slow
+def test_step_of_a_diffusion_model_has_its_memory_over_that_of_both_gradients(tmp_path):
+    few = ["--rounds", "1", "--steps", "1", "--batch-sizes", "8"]
+    few += ["--only", "gradient_surgery", "redirect_surgery"]
+    run = run_benchmark("step.py", "--models", "diffusion", "--memory", *few, folder=tmp_path)
+    assert run.status == 0, run.stderr
+    assert "redirect_surgery" not in run.stdout  # it needs an encoder
+    rows = {row["step"]: row for row in written(tmp_path, "step")["rows"]}
+    summed, surgery = rows["two gradients, summed"], rows["gradient_surgery"]
+    assert summed["memory_over_summed"] == 1.0
+    assert surgery["memory_over_summed"] == surgery["peak_bytes"] / summed["peak_bytes"]
+    assert surgery["argument_bytes"] + surgery["intermediate_bytes"] <= surgery["peak_bytes"]
+    assert 0.5 < surgery["memory_over_summed"] < 2.0
+    assert "peak MiB" in run.stdout

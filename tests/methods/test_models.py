@@ -7,6 +7,7 @@ from pathlib import Path
 import gaussian_vae
 import jax
 import jax.numpy as jnp
+import linear_diffusion
 import pytest
 from linear_autoencoder import images
 from method_steps import KEY, two_steps
@@ -14,25 +15,14 @@ from method_steps import KEY, two_steps
 from gsu_jax import METHODS
 from gsu_jax.data import concatenate
 from gsu_jax.methods import check_method
-from gsu_jax.models import DiffusionConfig
-from gsu_jax.models.diffusion import alpha, diffusion
 
 PAGES = Path(__file__).parents[2] / "docs" / "methods"
 ROW = re.compile(r"^\| models \| (.*?) \|$", re.M)
 
 
-def denoise(params, z, gamma):
-    flat = z.reshape(len(z), -1) @ params["linear"]["kernel"] + params["linear"]["bias"]
-    return (alpha(gamma)[:, None] * flat).reshape(z.shape)
-
-
-def init(key):
-    return {"linear": {"kernel": 0.3 * jax.random.normal(key, (4, 4)), "bias": jnp.zeros(4)}}
-
-
 MODELS = {
     "VAEs": replace(gaussian_vae.MODEL, denoise=None),
-    "diffusion": diffusion(DiffusionConfig((2, 2, 1), sampler_steps=2), init, denoise),
+    "diffusion": linear_diffusion.MODEL,
 }
 SETS = concatenate(images(2, 11, offset=0.4), images(3, 21))
 

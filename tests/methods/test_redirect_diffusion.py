@@ -12,6 +12,7 @@ from gsu_jax.methods.ingredients import (
     Certificate,
     NoiseGuide,
     certify,
+    kernel_guide,
     pull,
     retained_denoiser,
     train_noise_guide,
@@ -127,6 +128,27 @@ def test_trained_guide_leaves_the_retained_shares():
     np.testing.assert_allclose(kept[1:], WEIGHTS[1:] / 0.75, atol=0.05)
 
 
+def test_kernels_around_many_images_give_the_log_odds_of_the_mixture():
+    guide = kernel_guide(*SETS, ODDS, KEY, bandwidth=0.05)
+    for level in (-1.0, 1.0, 4.0):
+        gamma, x = jnp.full(200, level), ALL.draw(KEY, 200)
+        z = alpha(gamma)[:, None] * x + sigma(gamma)[:, None] * jax.random.normal(KEY, x.shape)
+        found, exact = (jax.nn.sigmoid(h(z, gamma)) for h in (guide, log_odds))
+        assert np.abs(found - exact).mean() < 0.02
+    half = kernel_guide(*SETS, ODDS, KEY, bandwidth=0.05).harder(1.0)
+    np.testing.assert_allclose(half(z, gamma), guide(z, gamma) + 1.0, rtol=1e-5)
+
+
+def test_padding_of_a_set_has_no_kernel():
+    padded = ImageSet(jnp.concatenate([FORGET, 1.0 - RETAIN]), 0, jnp.int32(len(FORGET)))
+    z, gamma = jax.random.normal(KEY, (20, 1, 1, 2)), jnp.zeros(20)
+    one, other = (
+        kernel_guide(forget, SETS[1], ODDS, KEY, bandwidth=0.1)(z, gamma)
+        for forget in (SETS[0], padded)
+    )
+    np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-3)
+
+
 def test_pull_is_minus_the_gradient_of_log_one_minus_c():
     z, gamma = jax.random.normal(KEY, (5, 2)), jnp.zeros(5)
     exact = jax.grad(lambda z: jnp.log1p(-jax.nn.sigmoid(log_odds(z, gamma))).sum())(z)
@@ -146,9 +168,10 @@ MODEL = diffusion(
 FAST = {"guide_steps": 300, "guide_width": 32, "fitted_images": 1024, "window": WINDOW}
 
 
-def test_method_takes_away_the_weight_of_the_forgotten_component_alone():
+@pytest.mark.parametrize("guide", ["network", "kernel"])
+def test_method_takes_away_the_weight_of_the_forgotten_component_alone(guide):
     # Large retain batches: their noise moves the ratio of the two weights.
-    method = RedirectDiffusion(learning_rate=0.1, retain_batch_size=512, **FAST)
+    method = RedirectDiffusion(learning_rate=0.1, retain_batch_size=512, guide=guide, **FAST)
     result = unlearn(
         MODEL, MODEL.init(KEY), FORGET, RETAIN, method=method, key=KEY, epochs=20, batch_size=60
     )
@@ -161,7 +184,13 @@ def test_method_takes_away_the_weight_of_the_forgotten_component_alone():
 
 @pytest.mark.parametrize(
     ("setting", "value"),
-    [("window", (2.0, -1.0)), ("retain_weight", 0.0), ("draws", 0), ("guide_steps", 0)],
+    [
+        ("window", (2.0, -1.0)),
+        ("retain_weight", 0.0),
+        ("draws", 0),
+        ("guide_steps", 0),
+        ("guide", "tree"),
+    ],
 )
 def test_setting_out_of_range_is_named(setting, value):
     with pytest.raises(ValueError, match=setting):

@@ -33,6 +33,11 @@ def test_diffusion_config_refuses(config, settings, message):
         config(**settings)
 
 
+def test_basis_is_one_of_two():
+    with pytest.raises(ValueError, match=r"basis.*got 'wavelet'"):
+        MLPDiffusionConfig(basis="wavelet")
+
+
 def test_sizes_are_integers():
     with pytest.raises(TypeError, match=r"sampler_steps must be an integer, got 2\.5"):
         MLPDiffusionConfig(sampler_steps=2.5)

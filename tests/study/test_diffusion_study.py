@@ -67,8 +67,8 @@ def test_note_has_a_dash_for_a_method_that_diverged():
     assert note(results).splitlines()[1:] == ["  before: -, -"]
 
 
-def test_all_means_the_methods_that_need_no_encoder():
+def test_all_means_the_methods_that_can_work_without_an_encoder():
     names = able(MNIST, {method.title: method for method in METHODS})
-    assert {"before", "retrain", "gradient_surgery", "redirect_diffusion"} <= {*names}
+    assert {"before", "retrain", "gradient_surgery", "redirect_diffusion", "siss"} <= {*names}
     assert "gradient_surgery-window" in names
-    assert not {"redirect_flow", "salun", "feature_unlearning"} & {*names}
+    assert not {"redirect_flow", "scrub", "feature_unlearning"} & {*names}

@@ -9,7 +9,7 @@ from tiny_study import DIVERGING, read, run_tiny, tiny_config
 
 from gsu_jax import GradientAscent
 from gsu_jax.data import ForgetClass, ForgetIndices
-from gsu_jax.models import AllCNNConfig
+from gsu_jax.models import AllCNNConfig, MLPVAEConfig
 from gsu_jax.storage import exclusive
 from gsu_jax.study import Recipe
 
@@ -19,6 +19,7 @@ from gsu_jax.study import Recipe
     [
         ({"epochs": 2}, "epochs: 1 there, 2 now"),
         ({"forget": "2"}, "forget: '1' there, '2' now"),
+        ({"model": MLPVAEConfig(widths=(16,), latent_size=4, beta=4.0)}, "beta: 1.0 there, 4.0"),
         ({"experiment": "other"}, "experiment: 'tiny' there, 'other' now"),
         ({"methods": (replace(DIVERGING, learning_rate=1.0),)}, "learning_rate: 1e[+]30 there"),
         ({"methods": (GradientAscent(label="before"),)}, "name: 'before' there, 'gradient_ascent'"),

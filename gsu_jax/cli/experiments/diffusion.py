@@ -10,7 +10,7 @@ from typing import Any
 
 from gsu_jax.cli import main as run_experiment
 from gsu_jax.methods import METHODS as LIBRARY
-from gsu_jax.methods import GradientSurgery
+from gsu_jax.methods import GradientSurgery, RedirectDiffusion
 from gsu_jax.models import MLPClassifierConfig, MLPDiffusionConfig, TransformerDiffusionConfig
 from gsu_jax.models.diffusion import bits_per_dimension
 from gsu_jax.study import Recipe, StudyConfig
@@ -53,11 +53,14 @@ DIGITS = StudyConfig(
     second_judging=Recipe(epochs=40, batch_size=64, learning_rate=3e-3, one_cycle=True),
 )  # fmt: skip
 
-# The library's, and surgery whose forget loss sees the noise that settles the class alone. `main`
-# leaves out those that need an encoder.
+# The library's, surgery whose forget loss sees the noise that settles the class alone, and redirect
+# with kernels in the place of a trained guide. `main` leaves out those that need an encoder.
 METHODS = (
     *(method() for method in LIBRARY.values()),
     GradientSurgery(label="gradient_surgery-window", window=(-2.0, 4.0)),
+    RedirectDiffusion(
+        label="redirect_diffusion-kernel", guide="kernel", learning_rate=3e-3, retain_batch_size=256
+    ),
 )
 
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from gsu_jax.checks import at_least
+from gsu_jax.checks import at_least, is_traced
 from gsu_jax.data import ImageSet, check_pair, scale_images
 
 
@@ -67,11 +67,11 @@ def train_guide(
         learning_rate: at the start; it falls to 0 along a cosine.
 
     Raises:
-        ValueError: the sets have different image shapes, `batch_size` is below 2, or `steps` is
-            below 1.
+        ValueError: a set is empty, the sets have different image shapes, `batch_size` is below 2,
+            or `steps` is below 1.
     """
     forget, retain = ImageSet.of(forget), ImageSet.of(retain)
-    check_pair(forget.images, retain.images)
+    check_classes(forget, retain)
     at_least(2, batch_size=batch_size)
     at_least(1, steps=steps)
     half = batch_size // 2
@@ -103,6 +103,23 @@ def train_guide(
     start = (params, optimizer.init(params))
     (params, _), _ = jax.lax.scan(step, start, jax.random.split(key, steps))
     return params
+
+
+def check_classes(forget: ImageSet, retain: ImageSet) -> None:
+    """Raises ValueError if a set is empty, or the sets have different image shapes.
+
+    Example:
+        >>> images = ImageSet.of(jnp.zeros((3, 2, 2, 1)))
+        >>> check_classes(images, images._replace(count=0))
+        Traceback (most recent call last):
+        ValueError: retain must hold at least one image, or a guide has one class to learn, got none
+    """
+    check_pair(forget.images, retain.images)
+    for name, images in (("forget", forget), ("retain", retain)):
+        if not is_traced(images.count) and images.count < 1:
+            raise ValueError(
+                f"{name} must hold at least one image, or a guide has one class to learn, got none"
+            )
 
 
 def resolve_guide(

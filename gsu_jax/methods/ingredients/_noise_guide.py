@@ -1,6 +1,6 @@
 """A guide for noisy images: the log odds that one of them is to be forgotten."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from gsu_jax.data import ImageSet
+from gsu_jax.methods.ingredients._guide import check_classes
 from gsu_jax.methods.ingredients._heat_flow import LatentGuide, new_guide
 from gsu_jax.models.diffusion import (
     Denoise,
@@ -118,20 +119,19 @@ def train_noise_guide(
         score_weight: Of the score term.
         learning_rate: At the start.
 
+    Raises:
+        ValueError: A set is empty, or the sets have different image shapes.
+
     References:
         Chao et al., `Denoising Likelihood Score Matching for Conditional Score-based Data
         Generation <https://arxiv.org/abs/2203.14206>`_, 2022.
     """
+    check_classes(forget, retain)
     half, prior = batch_size // 2, jnp.log(odds)
     labels = jnp.repeat(jnp.array([1.0, 0.0]), half)
     optimizer = optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
     key, pool_key, *some_keys = jax.random.split(key, 4)
-    some = [
-        to_data(images.take(jax.random.randint(key, (DESCRIBED,), 0, images.count)))
-        for images, key in zip((forget, retain), some_keys, strict=True)
-    ]
-    shares = jnp.repeat(jnp.stack([jnp.asarray(odds, jnp.float32), jnp.float32(1.0)]), DESCRIBED)
-    coordinates = principal_coordinates(jnp.concatenate(some), shares, seen)
+    coordinates = describe(forget, retain, odds, some_keys, seen)
 
     def noisy(images: ImageSet, key: jax.Array, n: int) -> tuple[jax.Array, ...]:
         """`n` images with noise: z, gamma and x."""
@@ -169,6 +169,22 @@ def train_noise_guide(
     start = (network, optimizer.init(network))
     (network, _), _ = jax.lax.scan(step, start, jax.random.split(key, steps))
     return NoiseGuide(*coordinates, network.harder(prior))
+
+
+def describe(
+    forget: ImageSet,
+    retain: ImageSet,
+    odds: float | jax.Array,
+    keys: Sequence[jax.Array] | jax.Array,
+    count: int,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Principal coordinates of both sets together, from some images of each; two `keys`."""
+    some = [
+        to_data(images.take(jax.random.randint(key, (DESCRIBED,), 0, images.count)))
+        for images, key in zip((forget, retain), keys, strict=True)
+    ]
+    shares = jnp.repeat(jnp.stack([jnp.asarray(odds, jnp.float32), jnp.float32(1.0)]), DESCRIBED)
+    return principal_coordinates(jnp.concatenate(some), shares, count)
 
 
 def principal_coordinates(
