@@ -1,43 +1,61 @@
-"""`gsu-jax removal ledger ...`: the record of removal requests.
+"""`gsu-jax removal ...`: answer a removal request, and keep the record.
 
-gsu-jax removal ledger init-keys DIR            makes the keys of operator and verifier
-gsu-jax removal ledger verify LEDGER --keys DIR whether a ledger is whole; 1 if it is not
-gsu-jax removal ledger show LEDGER              prints its events
+gsu-jax removal ledger init-keys removals/keys  the keys of operator and verifier
+gsu-jax removal plan REQUEST.toml               what it will take
+gsu-jax removal run NUMBER                      a new checkpoint beside the old one
+gsu-jax removal verify NUMBER [--tier 1]        verdicts, signed by the verifier
+gsu-jax removal report NUMBER                   a page without names
+gsu-jax removal release NUMBER | undo NUMBER    which checkpoint is the current one
+gsu-jax removal purge NUMBER, close NUMBER      what shows the images goes; the receipt
+gsu-jax removal ledger verify|show LEDGER       the record
 
-LEDGER is a file, or postgresql://USER@HOST/DATABASE.
+Exit codes: 0; 1 after a budget that was exceeded, a line that FAILED, or a ledger that is not
+whole; 2 after a mistake, which changes nothing.
 """
 
 import argparse
-import json
+import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
+from gsu_jax.audit import Verdict
 from gsu_jax.cli._mistakes import Parser, report_mistake
-from gsu_jax.removal import (
-    EVENTS,
-    Event,
-    Ledger,
-    init_keys,
-    load_public_keys,
-    verify,
+from gsu_jax.cli._programs import keep_programs
+from gsu_jax.cli._removal_ledger import add_ledger, count, printable
+from gsu_jax.removal import read_request
+from gsu_jax.removal.service import (
+    Case,
+    Plan,
+    Quote,
+    close,
+    plan,
+    purge,
+    release,
+    replay,
+    report,
+    run,
+    undo,
+    verify_case,
 )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command of the ledger.
+    """Runs a command.
 
     Args:
         arguments: of the command line; None for those of this process.
 
     Returns:
-        The exit code: 0; 1 if the ledger is not whole; 2 after a mistake.
+        The exit code.
     """
     sys.stdout.reconfigure(encoding="utf-8")
     options = _parser().read(arguments)
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     try:
         return options.run(options)
-    except (ValueError, OSError) as error:
-        return report_mistake(str(error))
+    except (ValueError, OSError, TypeError, MemoryError) as error:
+        return report_mistake(printable(" ".join(str(error).split())))
 
 
 def _parser() -> Parser:
@@ -46,87 +64,164 @@ def _parser() -> Parser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    groups = parser.add_subparsers(required=True, metavar="ledger", parser_class=Parser)
-    ledger = groups.add_parser("ledger", help="the record of removal requests")
-    commands = ledger.add_subparsers(
-        required=True, metavar="verify|show|init-keys", parser_class=Parser
-    )
-    where = {"metavar": "LEDGER", "help": "a file, or postgresql://USER@HOST/DATABASE"}
+    groups = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
 
-    check = commands.add_parser("verify", help="whether a ledger is whole")
-    check.add_argument("ledger", **where)
-    check.add_argument(
-        "--keys", required=True, metavar="DIR", help="with operator*.pub and verifier*.pub"
-    )
-    check.add_argument("--project", metavar="NAME", help="that the ledger must belong to")
-    check.add_argument("--head", metavar="HASH", help="of a receipt, which the ledger must hold")
-    check.set_defaults(run=_verify)
+    def add(name: str, run: Callable[[argparse.Namespace], int], line: str) -> Parser:
+        command = groups.add_parser(name, help=line, description=line)
+        what = ("file", "REQUEST.toml") if name == "plan" else ("number", "NUMBER")
+        command.add_argument(what[0], metavar=what[1], help="the request")
+        command.add_argument("--folder", default="removals", metavar="DIR", help="of all requests")
+        command.add_argument("--ledger", metavar="LEDGER", help="if not DIR/ledger.sqlite")
+        command.add_argument("--keys", metavar="DIR", help="if not DIR/keys")
+        command.set_defaults(run=run)
+        return command
 
-    show = commands.add_parser("show", help="print the events of a ledger")
-    show.add_argument("ledger", **where)
-    show.add_argument("--request", metavar="NUMBER", help="whose events to print; by default all")
-    show.add_argument("--json", action="store_true", help="print each in-toto statement, a line")
-    show.set_defaults(run=_show)
-
-    keys = commands.add_parser("init-keys", help="make the keys of operator and verifier")
-    keys.add_argument("folder", metavar="DIR", help="where to write them")
-    keys.set_defaults(run=_init_keys)
+    planning = add("plan", _plan, "what a request will take; no checkpoint changes")
+    planning.add_argument("--project", metavar="NAME", help="begins a ledger of this name")
+    planning.add_argument("--seed", type=int, default=0, help="of the run")
+    planning.add_argument("--dry-run", action="store_true", help="write nothing at all")
+    running = add("run", _run, "unlearn, and publish the new checkpoint beside the old one")
+    running.add_argument("--replay", action="store_true", help="repeat it, and compare the weights")
+    verifying = add("verify", _verify, "test the new checkpoint; the verifier signs")
+    verifying.add_argument("--tier", type=int, default=0, help="0: minutes; 1: retrains models")
+    verifying.add_argument("--models", type=int, default=8, help="of each kind, at tier 1")
+    verifying.add_argument("--samples", type=int, default=10_000, help="of a model")
+    reporting = add("report", _report, "write report.html and report.json, which name no image")
+    reporting.add_argument("--with-pictures", action="store_true", help="show the images as well")
+    releasing = add("release", _release, "make the new checkpoint the current one")
+    releasing.add_argument("--although-failed", action="store_true", help="despite a FAILED line")
+    undoing = add("undo", _undo, "make the old checkpoint the current one again")
+    undoing.add_argument("--reason", default="the operator undid it", help="which names nobody")
+    purging = add("purge", _purge, "remove pictures, lists, caches and models of a request")
+    purging.add_argument("--original", action="store_true", help="the old checkpoint too")
+    closing = add("close", _close, "purge, destroy the key of the request, print the receipt")
+    closing.add_argument("--refuse", default="", metavar="REASON", help="which names nobody")
+    add_ledger(groups)
     return parser
 
 
-def _verify(options: argparse.Namespace) -> int:
-    public_keys = load_public_keys(options.keys)
-    ledger = Ledger(options.ledger)
-    faults = verify(ledger, public_keys, project=options.project, head=options.head)
-    for sentence in faults:
-        print(_printable(sentence))
-    if faults:
-        return 1
-    events = ledger.events()
-    requests = len({event.request for event in events})
+def _case(options: argparse.Namespace, number: str, project: str | None = None) -> Case:
+    return Case(options.folder, number, ledger=options.ledger, keys=options.keys, project=project)
+
+
+def _plan(options: argparse.Namespace) -> int:
+    request = read_request(options.file)
+    case = None
+    if not options.dry_run:
+        fresh = options.ledger is None and not Path(options.folder, "ledger.sqlite").exists()
+        name = request.model.partition(":")[2]
+        case = _case(options, request.request, options.project or (name if fresh else None))
+    keep_programs()
+    found = plan(request, case, modules=Path(options.file).parent, seed=options.seed)
+    print("\n".join(_plan_lines(found)))
+    if case is None:
+        print("nothing was written; without --dry-run the request is planned")
+    else:
+        print(
+            f"planned: {case.folder}; look at {case.folder / 'forget.png'}, then gsu-jax removal "
+            f"run {case.number}"
+        )
+    return 0
+
+
+def _plan_lines(found: Plan) -> list[str]:
+    facts, (cosine, share) = found.facts, found.conflict
+    held = facts["held_out"]
+    lines = [
+        f"request {facts['request']}, claim {facts['claim']}",
+        f"  forget {count(facts['count'], 'training image')}, retain {facts['retained']:,}; held "
+        f"out: {held['forget']:,} and {held['retain']:,}",
+        f"  method {facts['method']}: {facts['reason']}",
+        f"  cost {_cost(found.quote)}",
+        "  retraining instead: "
+        + (_cost(found.retraining) if found.retraining else "cost unknown; give train.epochs"),
+        f"  conflict of forget and retain gradients: mean cosine {cosine:+.2f}, below 0 in "
+        f"{share:.0%} of batches",
+        f"  utility budget {facts['utility_budget']:.2%}",
+        "  what verify can see at this size:",
+    ]
+    return [
+        *lines,
+        *(
+            f"    {name:<24} {effect}: power {power:.2f}"
+            + ("" if power >= 0.8 else ", NOT DETECTABLE")
+            for name, effect, power in found.power
+        ),
+    ]
+
+
+def _cost(quote: Quote) -> str:
+    compiling = f" and {quote.compile_seconds:.1f} s of compiling" if quote.compile_seconds else ""
+    return f"{quote.seconds:.1f} s for {quote.steps:,} steps{compiling}"
+
+
+def _run(options: argparse.Namespace) -> int:
+    case = _case(options, options.number)
+    keep_programs()
+    if options.replay:
+        ledger, again = replay(case)
+        same = ledger == again
+        print(f"ledger {ledger}\nreplay {again}\n{'the same' if same else 'not the same'} weights")
+        return 0 if same else 1
+    found = run(case)
+    cost = found.utility
     print(
-        f"whole: {_count(len(events), 'event')} of {_count(requests, 'request')} of project "
-        f"{ledger.project}\n"
-        f"head: {ledger.head}"
+        f"utility: bound of {cost.n:,} held-out retained images {cost.increase:+.2%} "
+        f"[{cost.low:+.2%}, {cost.high:+.2%}], budget {found.budget:.2%}"
+    )
+    if not found.published:
+        print(
+            f"over budget: nothing was published, and {case.base} stays. Give the request another "
+            "method, fewer epochs or a larger budget, and plan it again"
+        )
+        return 1
+    print(
+        f"published: {found.published}\nweights: {found.checkpoint}\nnext: gsu-jax removal verify "
+        f"{case.number}"
     )
     return 0
 
 
-def _show(options: argparse.Namespace) -> int:
-    ledger = Ledger(options.ledger)
-    events = ledger.events(options.request)
-    if options.request and not events:
-        return report_mistake(f"--request {options.request}: the ledger has no such request")
-    for event in events:
-        print(_json(event) if options.json else _line(event))
+def _verify(options: argparse.Namespace) -> int:
+    case = _case(options, options.number)
+    keep_programs()
+    found = verify_case(case, tier=options.tier, models=options.models, samples=options.samples)
+    for line in found.lines:
+        power = (
+            "" if line.verdict == Verdict.NOT_RUN else f" (n {line.n:,}, power {line.power:.2f})"
+        )
+        print(f"{line.verdict:<15} {line.name}: {found.said[line.name]}{power}")
+    print(f"verdict: {found.decides.verdict}, by {found.decides.name}")
+    return 1 if found.decides.verdict == Verdict.FAILED else 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    print(report(_case(options, options.number), with_pictures=options.with_pictures))
     return 0
 
 
-def _init_keys(options: argparse.Namespace) -> int:
-    for path in init_keys(options.folder):
-        print(path)
+def _release(options: argparse.Namespace) -> int:
+    case = _case(options, options.number)
+    path = release(case, although_failed=options.although_failed)
+    print(f"current: {path}, in {case.home / 'current.json'}")
     return 0
 
 
-def _line(event: Event) -> str:
-    signer = EVENTS[event.type].signer if event.type in EVENTS else "?"
-    words = (f"{event.seq:>4}", event.time[:19], f"{event.type:<10}", f"{signer:<8}")
-    return _printable("  ".join((*words, event.hash[:16], event.request)))
+def _undo(options: argparse.Namespace) -> int:
+    case = _case(options, options.number)
+    print(f"current: {undo(case, reason=options.reason)}, in {case.home / 'current.json'}")
+    return 0
 
 
-def _json(event: Event) -> str:
-    try:
-        return json.dumps(event.statement)
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"event {event.seq} cannot be read; gsu-jax removal ledger verify says why"
-        ) from error
+def _purge(options: argparse.Namespace) -> int:
+    items = purge(_case(options, options.number), original=options.original)
+    print(f"purged: {', '.join(items)}" if items else "nothing was left to purge")
+    return 0
 
 
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}{'' if number == 1 else 's'}"
-
-
-def _printable(text: str) -> str:
-    # What somebody wrote into a ledger must not steer the terminal.
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
+def _close(options: argparse.Namespace) -> int:
+    case = _case(options, options.number)
+    event = close(case, refused=options.refuse)
+    print(f"{event.type}: the key of the request is destroyed\nreceipt: {event.hash}")
+    print("remove the request file and the folder of images yourself: they are not kept here")
+    return 0

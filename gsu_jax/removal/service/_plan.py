@@ -1,0 +1,318 @@
+"""`plan`: what a request asks, what it will cost, and what can be shown afterwards."""
+
+import math
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from gsu_jax.audit import attack_power, clopper_pearson, detectable_shift, equivalence_power
+from gsu_jax.data import Source, load
+from gsu_jax.methods import METHODS, Method, Retrain, can_work_on, get_method
+from gsu_jax.models import GenerativeModel, Params
+from gsu_jax.removal._digest import weights_digest
+from gsu_jax.removal._events import ENDS
+from gsu_jax.removal._request_file import RemovalRequest
+from gsu_jax.removal.service._case import (
+    PRIVATE,
+    Case,
+    Record,
+    load_model,
+    load_params,
+    target_of,
+    write_json,
+)
+from gsu_jax.removal.service._imports import find_function
+from gsu_jax.removal.service._measures import chance_to_find
+from gsu_jax.report import save_grid
+from gsu_jax.surgery import forget_retain_grads
+from gsu_jax.unlearning import unlearn
+
+CHOICES = ("redirect_flow", "redirect_diffusion")  # of "auto", the first that the model can do
+STEPS = 100  # of a run, if the request has no epochs
+BEFORE_A_RUN = ("received", "identified", "planned", "undone")
+PROBED = 8  # steps that are timed; draws of the conflict
+SHOWN = 40  # images in the grid of what will go
+MODELS = 8  # retrained models of a verification
+
+
+class Quote(NamedTuple):
+    """The cost of a run.
+
+    Attributes:
+        seconds: The run itself, with what the method prepares.
+        compile_seconds: Of this machine; less in a later process.
+        steps: Of the run.
+    """
+
+    seconds: float
+    compile_seconds: float
+    steps: int
+
+
+class Plan(NamedTuple):
+    """Result of `plan`.
+
+    Attributes:
+        facts: What `case.json` holds: no personal data.
+        quote: Of the method.
+        retraining: Of training once more without the images; None if it cannot be told.
+        conflict: Mean cosine of the forget and the retain gradient, and the share below 0.
+        power: Lines of the verification, with the effect and the chance to see it.
+    """
+
+    facts: Record
+    quote: Quote
+    retraining: Quote | None
+    conflict: tuple[float, float]
+    power: list[tuple[str, str, float]]
+
+
+def plan(
+    request: RemovalRequest,
+    case: Case | None,
+    *,
+    modules: str | Path = ".",
+    seed: int = 0,
+) -> Plan:
+    """Measures what a request will take, and writes it down.
+
+    With a case, the events `received`, `identified` and `planned` enter the ledger, each once, and
+    the files of the case are written. Without one, nothing is written. No checkpoint changes.
+
+    Args:
+        request: As `read_request` returns it.
+        case: Of the same number, or None for a rehearsal.
+        modules: The folder of the modules that the request names.
+        seed: Of all randomness of the run.
+
+    Returns:
+        A `Plan`.
+
+    Raises:
+        LedgerError: The ledger cannot be written.
+        ValueError: The data, model or checkpoint does not fit the request, the method cannot work
+            on the model, or the request was run before.
+    """
+    if case is not None:
+        case.key("operator")
+        if (stage := case.stage) not in ("", *BEFORE_A_RUN):
+            fix = "give it another number" if stage in ENDS else "undo it first"
+            raise ValueError(
+                f"request {request.request} cannot be planned: its last step is {stage!r}; {fix}"
+            )
+    modules = Path(modules).resolve()
+    source, model = load(request.data), load_model(request.model, modules)
+    split = request.forget.split(source)
+    params = load_params(request.checkpoint.resolve(), model)
+    method, reason = choose(request.method, model)
+    if request.train is not None and request.train.function:
+        find_function(request.train.function, modules)
+    forget, retain = split.train.forget.images, split.train.retain.images
+    epochs = request.epochs or _epochs(method, len(forget))
+    quote = _quote(model, params, forget, retain, method, epochs)
+    retraining = None
+    if request.train is not None and request.train.epochs:
+        again = Retrain(request.train.learning_rate, request.train.batch_size)
+        retraining = _quote(model, params, forget, retain, again, request.train.epochs)
+    target = target_of(request.forget, source)
+    facts = {
+        "request": request.request,
+        "claim": request.claim,
+        "what": request.what,
+        "count": len(forget),
+        "retained": len(retain),
+        "held_out": split.test.counts,
+        "data": str(Path(request.data).resolve()) if Path(request.data).exists() else request.data,
+        "fingerprint": source.fingerprint,
+        "model": request.model,
+        "modules": str(modules),
+        "checkpoint": str(request.checkpoint.resolve()),
+        "base": weights_digest(params),
+        "method": method.name,
+        "reason": reason,
+        "epochs": epochs,
+        "seed": seed,
+        "utility_budget": request.utility_budget,
+        "train": request.train and request.train._asdict(),
+        "deadline": request.deadline and str(request.deadline),
+    }
+    found = Plan(
+        facts,
+        quote,
+        retraining,
+        _conflict(model, params, forget, retain),
+        _power(request.claim, len(forget), _like(source, split, target)),
+    )
+    if case is not None:
+        _write_down(request, case, found, source, np.flatnonzero(split.train.mask), target)
+    return found
+
+
+def choose(name: str, model: GenerativeModel) -> tuple[Method, str]:
+    """Returns the method and why: for "auto", by what the model has."""
+    if name != "auto":
+        method = get_method(name)
+        method.check(model)
+        return method, "the request names it"
+    able = next((name for name in CHOICES if can_work_on(METHODS[name], model)), None)
+    if able is None:
+        return get_method("neg_grad_plus"), "the model has a loss alone"
+    return get_method(able), f"the model has {', '.join(METHODS[able].needs)}"
+
+
+def _epochs(method: Method, forgotten: int) -> int:
+    if method.visits != "forget":
+        return 1
+    return max(1, -(-STEPS // math.ceil(forgotten / method.default_batch_size(forgotten, 1))))
+
+
+def _quote(
+    model: GenerativeModel,
+    params: Params,
+    forget: np.ndarray,
+    retain: np.ndarray,
+    method: Method,
+    epochs: int,
+) -> Quote:
+    """Times the first steps of the run, which it leaves unfinished."""
+    visited = len(forget) if method.visits == "forget" else len(retain)
+    steps = epochs * math.ceil(visited / method.default_batch_size(visited, epochs))
+    times: list[tuple[int, float]] = []
+
+    def watch(done: int, *_: Any) -> bool:
+        times.append((done, time.perf_counter()))
+        return done >= 2 * PROBED
+
+    began = unlearn(
+        model, params, forget, retain, method=method, key=jax.random.key(0), epochs=epochs,
+        callback=watch, callback_every=PROBED,
+    )  # fmt: skip
+    if len(times) < 2:
+        return Quote(began.seconds, began.compile_seconds, began.steps)
+    (first, start), (last, end) = times[0], times[-1]
+    step = (end - start) / max(last - first, 1)
+    return Quote(began.seconds + step * max(steps - began.steps, 0), began.compile_seconds, steps)
+
+
+def _conflict(
+    model: GenerativeModel, params: Params, forget: np.ndarray, retain: np.ndarray
+) -> tuple[float, float]:
+    """Mean cosine of both gradients over random batches, and the share of batches below 0."""
+    rng, cosines = np.random.default_rng(0), []
+    size = min(64, len(forget), len(retain))
+
+    @jax.jit
+    def cosine(forget: Any, retain: Any, key: jax.Array) -> jax.Array:
+        grads = forget_retain_grads(model.loss, params, forget, retain, key)
+        one, other = (
+            jax.flatten_util.ravel_pytree(tree)[0] for tree in (grads.forget, grads.retain)
+        )
+        norms = jax.numpy.linalg.norm(one) * jax.numpy.linalg.norm(other)
+        return one @ other / jax.numpy.maximum(norms, 1e-30)
+
+    for number in range(PROBED):
+        batches = (
+            np.float32(images[rng.choice(len(images), size, replace=False)])
+            / (255 if images.dtype == np.uint8 else 1)
+            for images in (forget, retain)
+        )
+        cosines.append(float(cosine(*batches, jax.random.key(number))))
+    return float(np.mean(cosines)), float(np.mean(np.array(cosines) < 0))
+
+
+def _like(source: Source, split: Any, target: Any) -> int:
+    """The number of held-out images of the kind that is forgotten."""
+    if target:
+        return split.test.counts["forget"]
+    labels = np.unique(split.train.forget.attributes[source.label])
+    return int(np.isin(source.test.attributes[source.label], labels).sum())
+
+
+def _power(claim: str, n: int, held_out: int) -> list[tuple[str, str, float]]:
+    found = []
+    if claim != "rows":
+        found.append(("share", "1 of 1,000 of 10,000 samples", 1 - (1 - 1e-3) ** 10_000))
+    if claim != "concept" and held_out:
+        found.append(("copies", "half a deviation of distance", attack_power(0.5, n, held_out)))
+    leak = chance_to_find(n, 0.1, lambda k: clopper_pearson(k, n).low > 0.01)
+    found.append(("weights", "a tenth of the images in the weights", leak))
+    if claim != "concept":
+        shift = detectable_shift(1, MODELS)
+        found.append((
+            "evidence, set, recovery",
+            f"{shift:.1f} deviations of {MODELS} retrained models", 0.8,
+        ))  # fmt: skip
+        equal = equivalence_power(1.5, MODELS, MODELS)
+        found.append(("equivalence", f"1.5 deviations, {MODELS} models a side", equal))
+    return found
+
+
+def _write_down(
+    request: RemovalRequest,
+    case: Case,
+    found: Plan,
+    source: Source,
+    positions: np.ndarray,
+    target: Any,
+) -> None:
+    operator = case.key("operator")
+    with case.locked():
+        done = {event.type for event in case.events}
+        try:
+            secret = case.secrets.load(case.number)
+        except FileNotFoundError:
+            if done:
+                raise ValueError(
+                    f"the secret of request {case.number} is lost from {case.secrets.folder}; "
+                    "refuse it, and ask anew under another number"
+                ) from None
+            secret = case.secrets.create(case.number)
+        received = request.received(secret)
+        if "received" in done and case.last("received").predicate != received:
+            raise ValueError(
+                f"request {case.number} asked for something else when it was received; give the "
+                "new one another number"
+            )
+        private = {"positions": positions.tolist(), "target": target}
+        write_json(case.folder / PRIVATE, private)
+        save_grid(case.folder / "forget.png", source.train.images[positions[:SHOWN]])
+        write_json(case.facts_path, found.facts)
+        if "received" not in done:
+            case.ledger.append("received", case.number, operator, received)
+        if "identified" not in done:
+            identified = {"count": len(positions), "commitments": secret.commit(positions)}
+            case.ledger.append("identified", case.number, operator, identified)
+        predicate = _planned(found)
+        same = case.stage == "planned" and _same(case.last("planned").predicate, predicate)
+        if not same:
+            case.ledger.append("planned", case.number, operator, predicate)
+
+
+def _planned(found: Plan) -> Record:
+    facts, retraining = found.facts, found.retraining
+    again = "its cost cannot be told" if retraining is None else f"{retraining.seconds:.3g} s"
+    return {
+        "method": facts["method"],
+        "settings": settings_of(get_method(facts["method"]))
+        | {"epochs": facts["epochs"], "seed": facts["seed"]},
+        "reasons": facts["reason"],
+        "alternatives": f"retraining: {again}",
+        "quote": {"seconds": round(found.quote.seconds, 3), "steps": found.quote.steps},
+    }
+
+
+def _same(one: Record, other: Record) -> bool:
+    return all(one[name] == other[name] for name in ("method", "settings"))
+
+
+def settings_of(method: Method) -> Record:
+    """The settings of a method that JSON can hold."""
+    return {
+        name: value
+        for name, value in asdict(method).items()
+        if isinstance(value, str | int | float | bool) or value is None
+    }
