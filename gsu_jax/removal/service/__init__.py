@@ -13,7 +13,8 @@ commands.
 
 from gsu_jax.removal.service._case import Case
 from gsu_jax.removal.service._end import close, purge, release, undo
-from gsu_jax.removal.service._plan import Plan, Quote, plan
+from gsu_jax.removal.service._plan import Plan, plan
+from gsu_jax.removal.service._quote import Quote
 from gsu_jax.removal.service._report import report
 from gsu_jax.removal.service._run import Outcome, replay, run
 from gsu_jax.removal.service._verify import Verification, verify_case

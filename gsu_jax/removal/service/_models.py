@@ -21,7 +21,7 @@ RETRAINED, ORIGINAL = 1000, 2000  # first seeds
 
 
 class Ensemble(NamedTuple):
-    """Models whose verdict is known, and the unlearned ones; seed i of one group is that of another.
+    """Models whose verdict is known, and the unlearned ones; seed i is the same in each.
 
     Attributes:
         retrained: Trained without the images.

@@ -1,18 +1,14 @@
 """`plan`: what a request asks, what it will cost, and what can be shown afterwards."""
 
-import math
-import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
-from gsu_jax.audit import attack_power, clopper_pearson, detectable_shift, equivalence_power
 from gsu_jax.data import Source, load
 from gsu_jax.methods import METHODS, Method, Retrain, can_work_on, get_method
-from gsu_jax.models import GenerativeModel, Params
+from gsu_jax.models import GenerativeModel
 from gsu_jax.removal._digest import weights_digest
 from gsu_jax.removal._events import ENDS
 from gsu_jax.removal._request_file import RemovalRequest
@@ -26,31 +22,19 @@ from gsu_jax.removal.service._case import (
     write_json,
 )
 from gsu_jax.removal.service._imports import find_function
-from gsu_jax.removal.service._measures import chance_to_find
+from gsu_jax.removal.service._quote import (
+    Quote,
+    conflict,
+    count_like,
+    default_epochs,
+    powers,
+    quote_run,
+)
 from gsu_jax.report import save_grid
-from gsu_jax.surgery import forget_retain_grads
-from gsu_jax.unlearning import unlearn
 
 CHOICES = ("redirect_flow", "redirect_diffusion")  # of "auto", the first that the model can do
-STEPS = 100  # of a run, if the request has no epochs
 BEFORE_A_RUN = ("received", "identified", "planned", "undone")
-PROBED = 8  # steps that are timed; draws of the conflict
 SHOWN = 40  # images in the grid of what will go
-MODELS = 8  # retrained models of a verification
-
-
-class Quote(NamedTuple):
-    """The cost of a run.
-
-    Attributes:
-        seconds: The run itself, with what the method prepares.
-        compile_seconds: Of this machine; less in a later process.
-        steps: Of the run.
-    """
-
-    seconds: float
-    compile_seconds: float
-    steps: int
 
 
 class Plan(NamedTuple):
@@ -112,12 +96,12 @@ def plan(
     if request.train is not None and request.train.function:
         find_function(request.train.function, modules)
     forget, retain = split.train.forget.images, split.train.retain.images
-    epochs = request.epochs or _epochs(method, len(forget))
-    quote = _quote(model, params, forget, retain, method, epochs)
+    epochs = request.epochs or default_epochs(method, len(forget))
+    quote = quote_run(model, params, forget, retain, method, epochs)
     retraining = None
     if request.train is not None and request.train.epochs:
         again = Retrain(request.train.learning_rate, request.train.batch_size)
-        retraining = _quote(model, params, forget, retain, again, request.train.epochs)
+        retraining = quote_run(model, params, forget, retain, again, request.train.epochs)
     target = target_of(request.forget, source)
     facts = {
         "request": request.request,
@@ -144,8 +128,8 @@ def plan(
         facts,
         quote,
         retraining,
-        _conflict(model, params, forget, retain),
-        _power(request.claim, len(forget), _like(source, split, target)),
+        conflict(model, params, forget, retain),
+        powers(request.claim, len(forget), count_like(source, split, target)),
     )
     if case is not None:
         _write_down(request, case, found, source, np.flatnonzero(split.train.mask), target)
@@ -162,93 +146,6 @@ def choose(name: str, model: GenerativeModel) -> tuple[Method, str]:
     if able is None:
         return get_method("neg_grad_plus"), "the model has a loss alone"
     return get_method(able), f"the model has {', '.join(METHODS[able].needs)}"
-
-
-def _epochs(method: Method, forgotten: int) -> int:
-    if method.visits != "forget":
-        return 1
-    return max(1, -(-STEPS // math.ceil(forgotten / method.default_batch_size(forgotten, 1))))
-
-
-def _quote(
-    model: GenerativeModel,
-    params: Params,
-    forget: np.ndarray,
-    retain: np.ndarray,
-    method: Method,
-    epochs: int,
-) -> Quote:
-    """Times the first steps of the run, which it leaves unfinished."""
-    visited = len(forget) if method.visits == "forget" else len(retain)
-    steps = epochs * math.ceil(visited / method.default_batch_size(visited, epochs))
-    times: list[tuple[int, float]] = []
-
-    def watch(done: int, *_: Any) -> bool:
-        times.append((done, time.perf_counter()))
-        return done >= 2 * PROBED
-
-    began = unlearn(
-        model, params, forget, retain, method=method, key=jax.random.key(0), epochs=epochs,
-        callback=watch, callback_every=PROBED,
-    )  # fmt: skip
-    if len(times) < 2:
-        return Quote(began.seconds, began.compile_seconds, began.steps)
-    (first, start), (last, end) = times[0], times[-1]
-    step = (end - start) / max(last - first, 1)
-    return Quote(began.seconds + step * max(steps - began.steps, 0), began.compile_seconds, steps)
-
-
-def _conflict(
-    model: GenerativeModel, params: Params, forget: np.ndarray, retain: np.ndarray
-) -> tuple[float, float]:
-    """Mean cosine of both gradients over random batches, and the share of batches below 0."""
-    rng, cosines = np.random.default_rng(0), []
-    size = min(64, len(forget), len(retain))
-
-    @jax.jit
-    def cosine(forget: Any, retain: Any, key: jax.Array) -> jax.Array:
-        grads = forget_retain_grads(model.loss, params, forget, retain, key)
-        one, other = (
-            jax.flatten_util.ravel_pytree(tree)[0] for tree in (grads.forget, grads.retain)
-        )
-        norms = jax.numpy.linalg.norm(one) * jax.numpy.linalg.norm(other)
-        return one @ other / jax.numpy.maximum(norms, 1e-30)
-
-    for number in range(PROBED):
-        batches = (
-            np.float32(images[rng.choice(len(images), size, replace=False)])
-            / (255 if images.dtype == np.uint8 else 1)
-            for images in (forget, retain)
-        )
-        cosines.append(float(cosine(*batches, jax.random.key(number))))
-    return float(np.mean(cosines)), float(np.mean(np.array(cosines) < 0))
-
-
-def _like(source: Source, split: Any, target: Any) -> int:
-    """The number of held-out images of the kind that is forgotten."""
-    if target:
-        return split.test.counts["forget"]
-    labels = np.unique(split.train.forget.attributes[source.label])
-    return int(np.isin(source.test.attributes[source.label], labels).sum())
-
-
-def _power(claim: str, n: int, held_out: int) -> list[tuple[str, str, float]]:
-    found = []
-    if claim != "rows":
-        found.append(("share", "1 of 1,000 of 10,000 samples", 1 - (1 - 1e-3) ** 10_000))
-    if claim != "concept" and held_out:
-        found.append(("copies", "half a deviation of distance", attack_power(0.5, n, held_out)))
-    leak = chance_to_find(n, 0.1, lambda k: clopper_pearson(k, n).low > 0.01)
-    found.append(("weights", "a tenth of the images in the weights", leak))
-    if claim != "concept":
-        shift = detectable_shift(1, MODELS)
-        found.append((
-            "evidence, set, recovery",
-            f"{shift:.1f} deviations of {MODELS} retrained models", 0.8,
-        ))  # fmt: skip
-        equal = equivalence_power(1.5, MODELS, MODELS)
-        found.append(("equivalence", f"1.5 deviations, {MODELS} models a side", equal))
-    return found
 
 
 def _write_down(

@@ -25,8 +25,8 @@ CLAIMS = {
 }
 MEANINGS = {
     "PASSED": "the test could have seen the effect, and did not see it",
-    "FAILED": "the test found what must not be there, or had the power to show its absence and did not",
-    "NOT DETECTABLE": "nothing was found, and with these numbers nothing could have been: no evidence",
+    "FAILED": "the test found what must not be there, or could have shown its absence and did not",
+    "NOT DETECTABLE": "nothing was found, and at this size nothing could have been: no evidence",
     "NOT RUN": "nothing is known",
 }
 FACTS = ("request", "claim", "what", "count", "retained", "method", "epochs", "utility_budget")

@@ -91,9 +91,7 @@ class Subject:
         bare = Judge(network, params, classes, None)
         judge = bare.with_errors(case.source.test, case.split.test.mask)
         if judge.errors is None:
-            raise NotApplicable(
-                "the held-out images do not show both what is forgotten and what not"
-            )
+            raise NotApplicable("the held-out images do not show both what goes and what stays")
         hits, alarms = (found / n for found, n in judge.errors)
         if hits <= alarms:
             raise NotApplicable("the judge does not find the class on held-out images")

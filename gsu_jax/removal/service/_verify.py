@@ -1,4 +1,4 @@
-"""`verify_case`: the lines of a claim, the self-test of the audit, and the event of the verifier."""
+"""`verify_case`: the lines of a claim, the self-test of the audit, the event of the verifier."""
 
 import hashlib
 import math
@@ -19,10 +19,10 @@ from gsu_jax.removal._events import canonical
 from gsu_jax.removal._statements import verification
 from gsu_jax.removal.service._case import Case, Record, write_json
 from gsu_jax.removal.service._lines import TESTS
-from gsu_jax.removal.service._plan import MODELS
+from gsu_jax.removal.service._quote import MODELS
 from gsu_jax.removal.service._subject import NotApplicable, Subject
 from gsu_jax.removal.service._tier1 import FIGURES, SEEDS, against, effect_of
-from gsu_jax.runtime import activity, describe_environment
+from gsu_jax.runtime import describe_environment
 
 RESULT = "verification.json"
 SAMPLES = 10_000
@@ -82,12 +82,13 @@ def verify_case(
             )
         subject = Subject(case, samples, models if tier else 0)
         lines, said = [], {}
-        for test in TESTS:
-            if case.facts["claim"] not in test.claims:
-                continue
-            with activity(f"{test.name}: {test.asks}"):
+        tests = [test for test in TESTS if case.facts["claim"] in test.claims]
+        with stage("verify", len(tests), patience=2.0) as advance:
+            for test in tests:
+                advance(0, test.name)
                 line, said[test.name] = _run(test, subject, tier)
-            lines.append(line)
+                lines.append(line)
+                advance(1, f"{test.name} {line.verdict}")
         tested = _self_test(subject, lines, said) if tier else None
         found = Verification(lines, said, worst(lines), tested)
         _write_down(
@@ -108,7 +109,7 @@ def _run(test: Any, subject: Subject, tier: int) -> tuple[Line, str]:
 
 
 def _self_test(subject: Subject, lines: list[Line], said: dict[str, str]) -> SelfTest | None:
-    """Judges models whose verdict is known; adds the line that says whether to believe the audit."""
+    """Judges models whose verdict is known, and adds the line that says what came out."""
     names = [
         line.name for line in lines if line.name in IN_SELF_TEST and line.verdict != Verdict.NOT_RUN
     ]
