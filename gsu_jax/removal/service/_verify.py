@@ -22,7 +22,7 @@ from gsu_jax.removal.service._lines import TESTS
 from gsu_jax.removal.service._quote import MODELS
 from gsu_jax.removal.service._subject import NotApplicable, Subject
 from gsu_jax.removal.service._tier1 import FIGURES, SEEDS, against, effect_of
-from gsu_jax.runtime import describe_environment
+from gsu_jax.runtime import describe_environment, stage
 
 RESULT = "verification.json"
 SAMPLES = 10_000
