@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from scipy.special import bdtrc, ndtr, ndtri
 
+from gsu_jax.audit import clopper_pearson
 from gsu_jax.data import Dataset, Source, scale_examples
 from gsu_jax.methods import Retrain
 from gsu_jax.metrics import (
@@ -108,20 +109,21 @@ class Judge(NamedTuple):
     classes: tuple[int, ...]
     errors: JudgeErrors | None
 
-    def count(self, model: GenerativeModel, params: Params, samples: int) -> Count:
+    def hits(self, model: GenerativeModel, params: Params, samples: int) -> Count:
         """How many of so many samples show what is to be forgotten."""
         found = 0
         for number, start in enumerate(range(0, samples, BATCH)):
             drawn = _draw(model, params, jax.random.fold_in(NOISE, number), BATCH)
-            found += self._hits(np.asarray(drawn)[: samples - start])
+            found += self._found(np.asarray(drawn)[: samples - start])
         return Count(found, samples)
 
     def features(self, model: GenerativeModel, params: Params, samples: int) -> np.ndarray:
-        """Features of samples, `[samples, d]`; of other draws than `count`."""
+        """Features of samples, `[samples, d]`; of other draws than `hits`."""
         drawn = _draw(model, params, jax.random.fold_in(NOISE, 10**6), samples)
-        return judge_predictions(self.classifier, self.params, np.asarray(drawn)).features
+        found = judge_predictions(self.classifier, self.params, np.asarray(drawn))
+        return np.asarray(found.features)
 
-    def _hits(self, images: np.ndarray) -> int:
+    def _found(self, images: np.ndarray) -> int:
         logits = judge_predictions(self.classifier, self.params, images).logits
         return int(np.isin(logits.argmax(1), self.classes).sum())
 
@@ -130,7 +132,7 @@ class Judge(NamedTuple):
         groups = test.images[forgotten], test.images[~forgotten]
         if not all(map(len, groups)):
             return self
-        counts = (Count(self._hits(images), len(images)) for images in groups)
+        counts = (Count(self._found(images), len(images)) for images in groups)
         return self._replace(errors=JudgeErrors(*counts))
 
 
@@ -176,8 +178,18 @@ def chance_to_find(n: int, share: float, found: Any) -> float:
     return float(bdtrc(low - 1, n, share)) if low else 1.0
 
 
-def share_power(count: Count, errors: JudgeErrors, share: float) -> float:
-    """The chance that the interval of a true share of so much excludes 0."""
-    tpr, fpr = (found / n for found, n in errors)
-    seen = fpr + share * (tpr - fpr)
-    return chance_to_find(count.n, seen, lambda k: corrected_share((k, count.n), errors).low > 0)
+def most_share(count: Count, errors: JudgeErrors) -> float:
+    """Upper end of the share that shows a class, as if the judge raised no false alarm."""
+    upper = clopper_pearson(*count).high * errors.hits.n / max(errors.hits.found, 1)
+    return min(1.0, max(upper, corrected_share(count, errors).high))
+
+
+def share_power(count: Count, errors: JudgeErrors, goal: float) -> float:
+    """The chance that `most_share` of a model that draws none is at most the goal.
+
+    It raises false alarms as the judge does on held-out images, or as few as it did on the samples.
+    """
+    alarms = min(count.found / count.n, errors.false_alarms.found / errors.false_alarms.n)
+    return 1 - chance_to_find(
+        count.n, alarms, lambda k: most_share(Count(k, count.n), errors) > goal
+    )

@@ -144,7 +144,7 @@ def choose(name: str, model: GenerativeModel) -> tuple[Method, str]:
         return method, "the request names it"
     able = next((name for name in CHOICES if can_work_on(METHODS[name], model)), None)
     if able is None:
-        return get_method("neg_grad_plus"), "the model has a loss alone"
+        return get_method("neg_grad_plus"), f"the model lacks what {' and '.join(CHOICES)} need"
     return get_method(able), f"the model has {', '.join(METHODS[able].needs)}"
 
 

@@ -108,7 +108,7 @@ def powers(claim: str, n: int, held_out: int) -> list[tuple[str, str, float]]:
     if claim != "rows":
         found.append(("share", "1 of 1,000 of 10,000 samples", 1 - (1 - 1e-3) ** 10_000))
     if claim != "concept" and held_out:
-        found.append(("copies", "half a deviation of distance", attack_power(0.5, n, held_out)))
+        found.append(("copies", "an AUC of 0.7 of distances", attack_power(0.75, n, held_out)))
     leak = chance_to_find(n, 0.1, lambda k: clopper_pearson(k, n).low > 0.01)
     found.append(("weights", "a tenth of the images in the weights", leak))
     if claim != "concept":

@@ -94,20 +94,19 @@ def describe(case: Case) -> Record:
 def _pictures(case: Case, with_pictures: bool) -> dict[str, str]:
     """Titles -> PNG in base64. Samples of the new model alone, unless pictures are asked for."""
     shown: dict[str, Any] = {}
+    found: dict[str, str] = {}
     if case.stage in ("ran", "verified", "released", "closed") and case.published.is_dir():
         shown["Samples of the new checkpoint"] = case.load(
             case.published, case.checkpoint, "the one that was published"
         )
     if with_pictures:
-        images = case.split.train.forget.images[:SHOWN]
+        found["Images to forget"] = _png(case.split.train.forget.images[:SHOWN])
         shown["Samples of the old checkpoint"] = case.load(
             case.base, case.facts["base"], "the one that was deployed"
         )
-    found = {
-        title: _png(np.asarray(case.model.sample(params, NOISE, SHOWN)))
-        for title, params in shown.items()
-    }
-    return {"Images to forget": _png(images)} | found if with_pictures else found
+    for title, params in shown.items():
+        found[title] = _png(np.asarray(case.model.sample(params, NOISE, SHOWN)))
+    return found
 
 
 def _png(images: np.ndarray) -> str:
@@ -123,5 +122,5 @@ def _template() -> Any:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     return environment.from_string(
-        files(__package__).joinpath("case.html.jinja").read_text("utf-8")
+        files("gsu_jax.removal.service").joinpath("case.html.jinja").read_text("utf-8")
     )

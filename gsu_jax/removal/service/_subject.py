@@ -99,7 +99,7 @@ class Subject:
 
     def share(self, params: Params) -> Count:
         """How many samples of a model show the class."""
-        return self.judge.count(self.model, params, self.samples)
+        return self.judge.hits(self.model, params, self.samples)
 
     @cached_property
     def shares(self) -> tuple[Count, Count]:

@@ -14,9 +14,17 @@ from gsu_jax.audit import (
     weight_leak,
 )
 from gsu_jax.metrics import Count, corrected_share
-from gsu_jax.removal.service._measures import NOISE, budget_power, chance_to_find, share_power
+from gsu_jax.removal.service._measures import (
+    NOISE,
+    budget_power,
+    chance_to_find,
+    most_share,
+    share_power,
+)
 from gsu_jax.removal.service._run import data_digest
 from gsu_jax.removal.service._subject import NotApplicable, Said, Subject
+
+COPY = 0.75  # deviations of distance that must not go unseen: an AUC of 0.7
 
 
 def lineage(subject: Subject) -> Said:
@@ -67,23 +75,25 @@ def export(subject: Subject) -> Said:
 
 
 def _share_line(name: str, subject: Subject, before: Count, after: dict[str, Count]) -> Said:
+    """PASSED if even all alarms of the judge together are below a tenth of the share before."""
     errors = subject.judge.errors
     assert errors is not None
     goal = corrected_share(before, errors).share / 10
     if not goal:
         raise NotApplicable("the judge sees no sample of the class even before unlearning")
     shares = {what: corrected_share(count, errors) for what, count in after.items()}
-    worst = max(shares.values(), key=lambda share: share.low)
+    highest = {what: most_share(count, errors) for what, count in after.items()}
+    worst = max(shares, key=lambda what: highest[what])
     line = judge(
-        name, worst.share, passed=all(share.high <= goal for share in shares.values()),
-        found=worst.low > goal, n=before.n, power=share_power(before, errors, goal),
-        random="samples",
+        name, shares[worst].share, passed=highest[worst] <= goal,
+        found=max(share.low for share in shares.values()) > goal, n=before.n,
+        power=share_power(after[worst], errors, goal), random="samples",
     )  # fmt: skip
     numbers = ", ".join(
-        f"{what} {share.share:.2%} [{share.low:.2%}, {share.high:.2%}]".strip()
+        f"{what} {share.share:.2%}, at most {highest[what]:.2%}".strip()
         for what, share in shares.items()
     )
-    return line, f"{numbers} of samples, goal at most {goal:.2%}, a tenth of before"
+    return line, f"{numbers} of samples; goal {goal:.2%}, a tenth of before"
 
 
 def copies(subject: Subject) -> Said:
@@ -99,7 +109,7 @@ def copies(subject: Subject) -> Said:
     auc = attack_rates(-found.forgotten, -found.held_out).auc
     line = judge(
         "V12 copies", auc.value, passed=auc.low <= 0.5, found=auc.low > 0.5, n=min(n, m),
-        power=attack_power(0.5, n, m), random="samples",
+        power=attack_power(COPY, n, m), random="samples",
     )  # fmt: skip
     return line, f"AUC {auc.value:.3f} [{auc.low:.3f}, {auc.high:.3f}], p of copies {found.p:.2f}"
 

@@ -40,9 +40,12 @@ def against(
 
 
 def effect_of(figure: Figure) -> float:
-    """Half of the shift of the original models, in deviations of the retrained ones."""
+    """The shift of the original models, in deviations of the retrained ones.
+
+    So a line that PASSED would have seen a model that forgot nothing. `equivalence` asks for more.
+    """
     deviation = figure.retrained.std(ddof=1)
-    shift = abs(figure.original.mean() - figure.retrained.mean()) / 2
+    shift = abs(figure.original.mean() - figure.retrained.mean())
     return float(min(shift / deviation if deviation else 1e6 * (shift > 0), 1e6))
 
 
@@ -68,7 +71,7 @@ def held_against(name: str) -> Callable[[Subject], Said]:
         )  # fmt: skip
         mean, spread = figure.retrained.mean(), figure.retrained.std(ddof=1)
         return line, (
-            f"{figure.released:.4g}; retrained {mean:.4g} +- {spread:.2g}, original "
+            f"{figure.released:.4g}; retrained {round(mean, 9):.4g} +- {spread:.2g}, original "
             f"{figure.original.mean():.4g}"
         )
 

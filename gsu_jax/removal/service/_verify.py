@@ -14,7 +14,7 @@ from gsu_jax.audit import (
     self_test,
     worst,
 )
-from gsu_jax.checks import at_least, choice
+from gsu_jax.checks import at_least
 from gsu_jax.removal._events import canonical
 from gsu_jax.removal._statements import verification
 from gsu_jax.removal.service._case import Case, Record, write_json
@@ -26,6 +26,7 @@ from gsu_jax.runtime import describe_environment, stage
 
 RESULT = "verification.json"
 SAMPLES = 10_000
+ENOUGH_POWER = 0.8
 IN_SELF_TEST = ("V2 share, retrained", "V3 evidence", "V5 set", "V10 recovery")
 
 
@@ -69,7 +70,8 @@ def verify_case(
         ValueError: The request was not run or is purged, the request does not say how the
             checkpoint was trained and tier is 1, or a number is too small.
     """
-    choice((0, 1), tier=tier)
+    if tier not in (0, 1):
+        raise ValueError(f"tier must be 0 or 1, got {tier}; this release has no shadow models")
     at_least(3, models=models)
     at_least(100, samples=samples)
     verifier = case.key("verifier")
@@ -116,7 +118,7 @@ def _self_test(subject: Subject, lines: list[Line], said: dict[str, str]) -> Sel
     name = "self-test"
     if not names:
         lines.append(not_run(name))
-        said[name] = "no line of the claim has a known answer"
+        said[name] = "no line with a known answer has the power"
         return None
     figures = {name: getattr(subject, FIGURES[name][0]) for name in names}
     sides = {name: FIGURES[name][1] for name in names}
