@@ -43,6 +43,15 @@ class Case:
 
     Raises:
         ValueError: The number is no number of a request.
+
+    Example:
+        >>> import tempfile
+        >>> case = Case(tempfile.mkdtemp(), "2026-014", project="faces")
+        >>> case.stage, case.events
+        ('', [])
+        >>> case.require("planned", to="run")
+        Traceback (most recent call last):
+        ValueError: request 2026-014 is not planned ...
     """
 
     def __init__(

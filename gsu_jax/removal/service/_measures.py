@@ -163,7 +163,7 @@ def train_judge(source: Source, attribute: str) -> Params:
     key = jax.random.key(21)
     return unlearn(
         as_model, network.init(key), blank, examples,
-        method=Retrain(), key=key, epochs=max(1, -(-1500 // steps)),
+        method=Retrain(), key=key, epochs=max(1, -(-600 // steps)),
     ).params  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """What a run will cost, and what a verification can see: measured before anything changes."""
 
+import logging
 import math
 import time
 from typing import Any, NamedTuple
@@ -59,10 +60,16 @@ def quote_run(
         times.append((done, time.perf_counter()))
         return done >= 2 * PROBED
 
-    began = unlearn(
-        model, params, forget, retain, method=method, key=jax.random.key(0), epochs=epochs,
-        callback=watch, callback_every=PROBED,
-    )  # fmt: skip
+    log = logging.getLogger("gsu_jax.unlearning")
+    level = log.level
+    log.setLevel(logging.ERROR)  # a run that is cut off leaves much undone
+    try:
+        began = unlearn(
+            model, params, forget, retain, method=method, key=jax.random.key(0), epochs=epochs,
+            callback=watch, callback_every=PROBED,
+        )  # fmt: skip
+    finally:
+        log.setLevel(level)
     if len(times) < 2:
         return Quote(began.seconds, began.compile_seconds, began.steps)
     (first, start), (last, end) = times[0], times[-1]

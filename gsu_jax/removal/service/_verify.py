@@ -113,7 +113,7 @@ def _run(test: Any, subject: Subject, tier: int) -> tuple[Line, str]:
 def _self_test(subject: Subject, lines: list[Line], said: dict[str, str]) -> SelfTest | None:
     """Judges models whose verdict is known, and adds the line that says what came out."""
     names = [
-        line.name for line in lines if line.name in IN_SELF_TEST and line.verdict != Verdict.NOT_RUN
+        line.name for line in lines if line.name in IN_SELF_TEST and line.power >= ENOUGH_POWER
     ]
     name = "self-test"
     if not names:
