@@ -1,7 +1,7 @@
 """Takes a request through its steps in a process that kills itself: `FOLDER MOMENT [STEP ...]`.
 
-A moment is the time before or after a file takes its place, an event enters the ledger, or a folder
-goes. MOMENT 0 kills nothing.
+A moment is the time before a file takes its place or goes, before a folder goes, and before and
+after an event enters the ledger. MOMENT 0 kills nothing.
 """
 
 import os
@@ -24,7 +24,8 @@ def moments(cut):
         def wrapped(*args, **kwargs):
             cut()
             found = function(*args, **kwargs)
-            cut()
+            if function.__name__ == "append":
+                cut()
             return found
 
         return wrapped

@@ -108,18 +108,19 @@ def purge(case: Case, *, original: bool = False) -> list[str]:
                 f"last step is {stage!r}"
             )
         note = case.folder / PURGING
-        items = read_json(note)["items"] if note.is_file() else []
+        done = sum(event.type == "purged" for event in case.events)
+        begun = read_json(note) if note.is_file() else {"items": [], "before": done}
+        if begun["before"] < done:  # its event was written: only the note was left
+            begun = {"items": [], "before": done}
         steps = _purgeable(case, original)
-        items = list(
-            dict.fromkeys([*items, *(name for name, (paths, _) in steps.items() if paths)])
-        )
-        if not items:
-            return []
-        write_json(note, {"items": items})
-        for _, remove in steps.values():
-            remove()
-        case.ledger.append("purged", case.number, operator, {"items": items})
-        note.unlink()
+        items = begun["items"]
+        items += [name for name, (paths, _) in steps.items() if paths and name not in items]
+        if items:
+            write_json(note, {"items": items, "before": done})
+            for _, remove in steps.values():
+                remove()
+            case.ledger.append("purged", case.number, operator, {"items": items})
+        note.unlink(missing_ok=True)
     return items
 
 
