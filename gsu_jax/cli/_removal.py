@@ -47,7 +47,11 @@ def _parser() -> Parser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    groups = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
+    groups = parser.add_subparsers(
+        required=True,
+        metavar="plan|run|verify|report|release|undo|purge|close|ledger",
+        parser_class=Parser,
+    )
 
     def add(name: str, line: str) -> Parser:
         command = groups.add_parser(name, help=line, description=line)

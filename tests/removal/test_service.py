@@ -162,6 +162,18 @@ def test_release_and_undo_move_the_current_checkpoint(verified):
     assert (verified.folder / f"weights-{NUMBER}").is_dir()
 
 
+def test_next_request_starts_from_the_current_checkpoint(verified):
+    release(verified.case(), although_failed=True)
+    other = Case(verified.home, "2026-015")
+    given = {"request": '"2026-015"', "what": '{ class = "2" }'}
+    with pytest.raises(ValueError, match="is not the current one"):
+        plan(read_request(verified.write(**given)), other, modules=verified.folder)
+    request = read_request(verified.write(**given, checkpoint=f'"weights-{NUMBER}"'))
+    plan(request, other, modules=verified.folder)
+    assert other.stage == "planned"
+    assert verified.is_whole
+
+
 def _failed(desk):
     """The same desk, whose last verification has a line that FAILED."""
     case = desk.case()

@@ -7,7 +7,7 @@ from pathlib import Path
 from gsu_jax.data import clear_cache
 from gsu_jax.removal._events import ENDS, Event
 from gsu_jax.removal._statements import removal_record
-from gsu_jax.removal.service._case import PRIVATE, Case, read_json, write_json
+from gsu_jax.removal.service._case import PRIVATE, Case, Record, read_json, write_json
 from gsu_jax.removal.service._models import MODELS_FOLDER
 from gsu_jax.removal.service._verify import RESULT
 
@@ -109,11 +109,11 @@ def purge(case: Case, *, original: bool = False) -> list[str]:
             )
         note = case.folder / PURGING
         done = sum(event.type == "purged" for event in case.events)
-        begun = read_json(note) if note.is_file() else {"items": [], "before": done}
+        begun: Record = read_json(note) if note.is_file() else {"items": [], "before": done}
         if begun["before"] < done:  # its event was written: only the note was left
             begun = {"items": [], "before": done}
         steps = _purgeable(case, original)
-        items = begun["items"]
+        items: list[str] = begun["items"]
         items += [name for name, (paths, _) in steps.items() if paths and name not in items]
         if items:
             write_json(note, {"items": items, "before": done})

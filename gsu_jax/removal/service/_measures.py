@@ -1,6 +1,9 @@
 """What is measured of one model: evidence of images, utility, and the share of samples."""
 
+import logging
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -51,6 +54,18 @@ def _losses(model: GenerativeModel, params: Params, images: Any) -> jax.Array:
     return jax.lax.map(
         lambda one: model.loss(params, scale_examples(one[0][None]), one[1]), (images, keys)
     )
+
+
+@contextmanager
+def without_warnings() -> Iterator[None]:
+    """Hides what `unlearn` says of a run that is cut off, or that serves a comparison alone."""
+    log = logging.getLogger("gsu_jax.unlearning")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 class Utility(NamedTuple):

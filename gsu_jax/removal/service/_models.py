@@ -11,7 +11,7 @@ from gsu_jax.methods import FineTune, Method, Retrain, get_method
 from gsu_jax.models import GenerativeModel, Params
 from gsu_jax.removal.service._case import Case, Record
 from gsu_jax.removal.service._imports import call_function
-from gsu_jax.removal.service._measures import train_judge
+from gsu_jax.removal.service._measures import train_judge, without_warnings
 from gsu_jax.runtime import stage
 from gsu_jax.storage import Artifacts
 from gsu_jax.unlearning import UnlearningResult, unlearn
@@ -67,7 +67,8 @@ class Trained:
             "fine_tuned": lambda i: tune(case.model, self.original(i), retain).params,
         }
         found: dict[str, list[Params]] = {kind: [] for kind in kinds}
-        with stage("train models to compare with", models * len(kinds)) as advance:
+        title = "train models to compare with"
+        with without_warnings(), stage(title, models * len(kinds)) as advance:
             for kind, make in kinds.items():
                 for i in range(models):
                     advance(0, f"{kind} {i + 1}")

@@ -92,6 +92,12 @@ def plan(
     source, model = load(request.data), load_model(request.model, modules)
     split = request.forget.split(source)
     params = load_params(request.checkpoint.resolve(), model)
+    base = weights_digest(params)
+    if case is not None and case.current.get("weights", base) != base:
+        raise ValueError(
+            f"checkpoint {request.checkpoint} is not the current one, which is "
+            f"{case.current['checkpoint']}: give that one in the request"
+        )
     method, reason = choose(request.method, model)
     if request.train is not None and request.train.function:
         find_function(request.train.function, modules)
@@ -115,7 +121,7 @@ def plan(
         "model": request.model,
         "modules": str(modules),
         "checkpoint": str(request.checkpoint.resolve()),
-        "base": weights_digest(params),
+        "base": base,
         "method": method.name,
         "reason": reason,
         "epochs": epochs,

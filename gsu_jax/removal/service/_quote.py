@@ -1,6 +1,5 @@
 """What a run will cost, and what a verification can see: measured before anything changes."""
 
-import logging
 import math
 import time
 from typing import Any, NamedTuple
@@ -13,7 +12,7 @@ from gsu_jax.audit import attack_power, clopper_pearson, detectable_shift, equiv
 from gsu_jax.data import Source
 from gsu_jax.methods import Method
 from gsu_jax.models import GenerativeModel, Params
-from gsu_jax.removal.service._measures import chance_to_find
+from gsu_jax.removal.service._measures import chance_to_find, without_warnings
 from gsu_jax.surgery import forget_retain_grads
 from gsu_jax.unlearning import unlearn
 
@@ -60,16 +59,11 @@ def quote_run(
         times.append((done, time.perf_counter()))
         return done >= 2 * PROBED
 
-    log = logging.getLogger("gsu_jax.unlearning")
-    level = log.level
-    log.setLevel(logging.ERROR)  # a run that is cut off leaves much undone
-    try:
+    with without_warnings():
         began = unlearn(
             model, params, forget, retain, method=method, key=jax.random.key(0), epochs=epochs,
             callback=watch, callback_every=PROBED,
         )  # fmt: skip
-    finally:
-        log.setLevel(level)
     if len(times) < 2:
         return Quote(began.seconds, began.compile_seconds, began.steps)
     (first, start), (last, end) = times[0], times[-1]
