@@ -217,7 +217,8 @@ def test_close_purges_destroys_the_key_and_ends_the_request(verified):
     assert "V3 evidence: NOT RUN" in event.predicate["residualRisk"]
     assert not list((verified.home / "secrets").iterdir())
     assert verified.is_whole
-    for step in (run, verify, release, undo, purge, close):
+    assert close(verified.case()) == event
+    for step in (run, verify, release, undo, purge):
         with pytest.raises(ValueError, match="closed: nothing may follow"):
             step(verified.case())
 

@@ -158,6 +158,8 @@ def _remove(path: Path) -> None:
 def close(case: Case, *, refused: str = "") -> Event:
     """Ends a request: purges it, destroys its key, and writes the last event.
 
+    A request that has ended gives its receipt again.
+
     Args:
         case: That was released or undone; or in any state, if it is refused.
         refused: Why the request is refused; write no name into it.
@@ -166,12 +168,14 @@ def close(case: Case, *, refused: str = "") -> Event:
         The event, whose hash is the receipt.
 
     Raises:
-        ValueError: The request is neither released nor undone, or has ended.
+        ValueError: The request is neither released nor undone.
     """
     operator = case.key("operator")
+    if case.stage in ENDS:
+        return case.last(case.stage)
     if refused:
-        if not case.stage or case.stage in ENDS:
-            raise ValueError(f"request {case.number} is not open; nothing can be refused")
+        if not case.stage:
+            raise ValueError(f"request {case.number} was never received")
         if case.facts_path.is_file():
             purge(case)
         return case.ledger.append(
