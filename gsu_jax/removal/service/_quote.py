@@ -13,7 +13,6 @@ from gsu_jax.data import Source
 from gsu_jax.methods import Method
 from gsu_jax.models import GenerativeModel, Params
 from gsu_jax.removal.service._measures import chance_to_find, without_warnings
-from gsu_jax.surgery import forget_retain_grads
 from gsu_jax.unlearning import unlearn
 
 STEPS = 100  # of a run, if the request has no epochs
@@ -80,10 +79,11 @@ def conflict(
 
     @jax.jit
     def cosine(forget: Any, retain: Any, key: jax.Array) -> jax.Array:
-        grads = forget_retain_grads(model.loss, params, forget, retain, key)
-        one, other = (ravel_pytree(tree)[0] for tree in (grads.forget, grads.retain))
+        one, other = (
+            ravel_pytree(jax.grad(model.loss)(params, batch, key))[0] for batch in (forget, retain)
+        )
         norms = jax.numpy.linalg.norm(one) * jax.numpy.linalg.norm(other)
-        return one @ other / jax.numpy.maximum(norms, 1e-30)
+        return -(one @ other) / jax.numpy.maximum(norms, 1e-30)
 
     for number in range(PROBED):
         batches = (
