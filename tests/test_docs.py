@@ -3,8 +3,11 @@
 import doctest
 import importlib
 import io
+import os
 import pkgutil
 import re
+import subprocess
+import sys
 from collections import defaultdict
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -17,7 +20,9 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 LINKED = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
 GALLERY = sorted(set((ROOT / "docs" / "gallery").glob("*.md")) - {ROOT / "docs/gallery/index.md"})
-FENCE = re.compile(r"^```python[ \t]*(?P<options>[^\n]*)\n(?P<code>.*?)^```[ \t]*$", re.M | re.S)
+FENCE = re.compile(
+    r"^```(?P<kind>python|sh)[ \t]*(?P<options>[^\n]*)\n(?P<code>.*?)^```[ \t]*$", re.M | re.S
+)
 BLOCK = re.compile(r"^(`{3,})[^\n]*\n.*?^\1[ \t]*$", re.M | re.S)
 LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)\s#]+)")
 PRINTED = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
@@ -29,13 +34,33 @@ MODULES.pop("__main__")
 
 
 def examples(text):
-    """The code of each example with the line it begins on; those marked `no-run` left out."""
+    """The code of each example with the line it begins on.
+
+    Python runs unless it is marked `no-run`, a shell's commands only if they are marked `run`.
+    """
     for match in FENCE.finditer(text):
-        if "no-run" not in match["options"].split():
-            yield text[: match.start("code")].count("\n"), match["code"]
+        line, options = text[: match.start("code")].count("\n"), match["options"].split()
+        if match["kind"] == "python" and "no-run" not in options:
+            yield line, match["code"]
+        if match["kind"] == "sh" and "run" in options:
+            yield line, f"run_in_shell({match['code']!r})\n"
 
 
-SLOW = ("studies.md", "unlearn.md")
+GSU_JAX = 'gsu-jax() { python -m gsu_jax "$@"; }\n'
+
+
+def run_in_shell(commands):
+    """Runs what a user types; ends at the first command that fails."""
+    said = subprocess.run(
+        ["bash", "-ec", f'python() {{ "{sys.executable}" "$@"; }}\n{GSU_JAX}{commands}'],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert said.returncode == 0, said.stdout + said.stderr
+
+
+SLOW = ("studies.md", "unlearn.md", "answer_a_request.md")
 
 
 @pytest.mark.parametrize(
@@ -45,7 +70,7 @@ SLOW = ("studies.md", "unlearn.md")
 )
 def test_examples_of_page_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    namespace = {"__name__": "__main__"}
+    namespace = {"__name__": "__main__", "run_in_shell": run_in_shell}
     for line, code in examples(page.read_text()):
         # Blank lines in front, so that a traceback gives the line of the page.
         exec(compile("\n" * line + code, str(page), "exec"), namespace)
@@ -94,8 +119,12 @@ def test_gallery_lists_its_pages():
 
 def test_examples_are_found_in_order_without_no_run():
     text = "a\n```python\nx = 1\n```\n```python no-run\nx = 2\n```\n```bash\nls\n```\n"
-    text += "```python\nx = 3\n```\n"
-    assert list(examples(text)) == [(2, "x = 1\n"), (11, "x = 3\n")]
+    text += "```python\nx = 3\n```\n```sh run\nls -l\n```\n```sh\nls\n```\n"
+    assert list(examples(text)) == [
+        (2, "x = 1\n"),
+        (11, "x = 3\n"),
+        (14, "run_in_shell('ls -l\\n')\n"),
+    ]
 
 
 def test_pages_and_modules_have_examples():

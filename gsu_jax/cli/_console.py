@@ -28,7 +28,7 @@ COMMANDS = {
 } | {
     "run": ("gsu_jax.cli._run", "a study of your own images: gsu-jax run FOLDER --forget CLASS"),
     "report": ("gsu_jax.cli._report", "print the table or the page of a finished run"),
-    "removal": ("gsu_jax.cli._removal", "the record of removal requests: keys, verify, show"),
+    "removal": ("gsu_jax.cli._removal", "answer a removal request: plan, run, verify; the ledger"),
     "launch": ("gsu_jax.cli._launch", "run a script as several processes"),
 }
 

@@ -1,43 +1,44 @@
-"""`gsu-jax removal ledger ...`: the record of removal requests.
+"""`gsu-jax removal ...`: answer a removal request, and keep the record.
 
-gsu-jax removal ledger init-keys DIR            makes the keys of operator and verifier
-gsu-jax removal ledger verify LEDGER --keys DIR whether a ledger is whole; 1 if it is not
-gsu-jax removal ledger show LEDGER              prints its events
+gsu-jax removal ledger init-keys removals/keys  the keys of operator and verifier
+gsu-jax removal plan REQUEST.toml               what it will take
+gsu-jax removal run NUMBER                      a new checkpoint beside the old one
+gsu-jax removal verify NUMBER [--tier 1]        verdicts, signed by the verifier
+gsu-jax removal report NUMBER                   a page without names
+gsu-jax removal release NUMBER | undo NUMBER    which checkpoint is the current one
+gsu-jax removal purge NUMBER, close NUMBER      what shows the images goes; the receipt
+gsu-jax removal ledger verify|show LEDGER       the record
 
-LEDGER is a file, or postgresql://USER@HOST/DATABASE.
+Exit codes: 0; 1 after a budget that was exceeded, a line that FAILED, or a ledger that is not
+whole; 2 after a mistake, which changes nothing.
 """
 
 import argparse
-import json
+import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib import import_module
 
 from gsu_jax.cli._mistakes import Parser, report_mistake
-from gsu_jax.removal import (
-    EVENTS,
-    Event,
-    Ledger,
-    init_keys,
-    load_public_keys,
-    verify,
-)
+from gsu_jax.cli._removal_ledger import add_ledger, printable
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command of the ledger.
+    """Runs a command.
 
     Args:
         arguments: of the command line; None for those of this process.
 
     Returns:
-        The exit code: 0; 1 if the ledger is not whole; 2 after a mistake.
+        The exit code.
     """
     sys.stdout.reconfigure(encoding="utf-8")
     options = _parser().read(arguments)
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     try:
         return options.run(options)
-    except (ValueError, OSError) as error:
-        return report_mistake(str(error))
+    except (ValueError, OSError, TypeError, MemoryError) as error:
+        return report_mistake(printable(" ".join(str(error).split())))
 
 
 def _parser() -> Parser:
@@ -46,87 +47,50 @@ def _parser() -> Parser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    groups = parser.add_subparsers(required=True, metavar="ledger", parser_class=Parser)
-    ledger = groups.add_parser("ledger", help="the record of removal requests")
-    commands = ledger.add_subparsers(
-        required=True, metavar="verify|show|init-keys", parser_class=Parser
+    groups = parser.add_subparsers(
+        required=True,
+        metavar="plan|run|verify|report|release|undo|purge|close|ledger",
+        parser_class=Parser,
     )
-    where = {"metavar": "LEDGER", "help": "a file, or postgresql://USER@HOST/DATABASE"}
 
-    check = commands.add_parser("verify", help="whether a ledger is whole")
-    check.add_argument("ledger", **where)
-    check.add_argument(
-        "--keys", required=True, metavar="DIR", help="with operator*.pub and verifier*.pub"
-    )
-    check.add_argument("--project", metavar="NAME", help="that the ledger must belong to")
-    check.add_argument("--head", metavar="HASH", help="of a receipt, which the ledger must hold")
-    check.set_defaults(run=_verify)
+    def add(name: str, line: str) -> Parser:
+        command = groups.add_parser(name, help=line, description=line)
+        what = ("file", "REQUEST.toml") if name == "plan" else ("number", "NUMBER")
+        command.add_argument(what[0], metavar=what[1], help="the request")
+        command.add_argument("--folder", default="removals", metavar="DIR", help="of all requests")
+        command.add_argument("--ledger", metavar="LEDGER", help="if not DIR/ledger.sqlite")
+        command.add_argument("--keys", metavar="DIR", help="if not DIR/keys")
+        command.set_defaults(run=_step(name))
+        return command
 
-    show = commands.add_parser("show", help="print the events of a ledger")
-    show.add_argument("ledger", **where)
-    show.add_argument("--request", metavar="NUMBER", help="whose events to print; by default all")
-    show.add_argument("--json", action="store_true", help="print each in-toto statement, a line")
-    show.set_defaults(run=_show)
-
-    keys = commands.add_parser("init-keys", help="make the keys of operator and verifier")
-    keys.add_argument("folder", metavar="DIR", help="where to write them")
-    keys.set_defaults(run=_init_keys)
+    planning = add("plan", "what a request will take; no checkpoint changes")
+    planning.add_argument("--project", metavar="NAME", help="begins a ledger of this name")
+    planning.add_argument("--seed", type=int, default=0, help="of the run")
+    planning.add_argument("--dry-run", action="store_true", help="write nothing at all")
+    running = add("run", "unlearn, and publish the new checkpoint beside the old one")
+    running.add_argument("--replay", action="store_true", help="repeat it, and compare the weights")
+    verifying = add("verify", "test the new checkpoint; the verifier signs")
+    verifying.add_argument("--tier", type=int, default=0, help="0: minutes; 1: retrains models")
+    verifying.add_argument("--models", type=int, default=8, help="of each kind, at tier 1")
+    verifying.add_argument("--samples", type=int, default=10_000, help="of a model")
+    reporting = add("report", "write report.html and report.json, which name no image")
+    reporting.add_argument("--with-pictures", action="store_true", help="show the images as well")
+    releasing = add("release", "make the new checkpoint the current one")
+    releasing.add_argument("--although-failed", action="store_true", help="despite a FAILED line")
+    undoing = add("undo", "make the old checkpoint the current one again")
+    undoing.add_argument("--reason", default="the operator undid it", help="which names nobody")
+    purging = add("purge", "remove pictures, lists, caches and models of a request")
+    purging.add_argument("--original", action="store_true", help="the old checkpoint too")
+    closing = add("close", "purge, destroy the key of the request, print the receipt")
+    closing.add_argument("--refuse", default="", metavar="REASON", help="which names nobody")
+    add_ledger(groups)
     return parser
 
 
-def _verify(options: argparse.Namespace) -> int:
-    public_keys = load_public_keys(options.keys)
-    ledger = Ledger(options.ledger)
-    faults = verify(ledger, public_keys, project=options.project, head=options.head)
-    for sentence in faults:
-        print(_printable(sentence))
-    if faults:
-        return 1
-    events = ledger.events()
-    requests = len({event.request for event in events})
-    print(
-        f"whole: {_count(len(events), 'event')} of {_count(requests, 'request')} of project "
-        f"{ledger.project}\n"
-        f"head: {ledger.head}"
-    )
-    return 0
+def _step(name: str) -> Callable[[argparse.Namespace], int]:
+    """The function of a command, imported when it runs: the ledger needs less than they do."""
 
+    def run(options: argparse.Namespace) -> int:
+        return getattr(import_module("gsu_jax.cli._removal_steps"), f"{name}_step")(options)
 
-def _show(options: argparse.Namespace) -> int:
-    ledger = Ledger(options.ledger)
-    events = ledger.events(options.request)
-    if options.request and not events:
-        return report_mistake(f"--request {options.request}: the ledger has no such request")
-    for event in events:
-        print(_json(event) if options.json else _line(event))
-    return 0
-
-
-def _init_keys(options: argparse.Namespace) -> int:
-    for path in init_keys(options.folder):
-        print(path)
-    return 0
-
-
-def _line(event: Event) -> str:
-    signer = EVENTS[event.type].signer if event.type in EVENTS else "?"
-    words = (f"{event.seq:>4}", event.time[:19], f"{event.type:<10}", f"{signer:<8}")
-    return _printable("  ".join((*words, event.hash[:16], event.request)))
-
-
-def _json(event: Event) -> str:
-    try:
-        return json.dumps(event.statement)
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"event {event.seq} cannot be read; gsu-jax removal ledger verify says why"
-        ) from error
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}{'' if number == 1 else 's'}"
-
-
-def _printable(text: str) -> str:
-    # What somebody wrote into a ledger must not steer the terminal.
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
+    return run

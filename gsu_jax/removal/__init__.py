@@ -20,11 +20,11 @@ for _module, _package in {
 
 from gsu_jax.removal._commitments import CommitmentKey, RequestKeys
 from gsu_jax.removal._database import LedgerError
-from gsu_jax.removal._digest import digest
+from gsu_jax.removal._digest import digest, weights_digest
 from gsu_jax.removal._events import EVENTS, Event, EventType
 from gsu_jax.removal._exclusion_file import read_exclusions, write_exclusions
 from gsu_jax.removal._ledger import Ledger
-from gsu_jax.removal._request_file import RemovalRequest, read_request
+from gsu_jax.removal._request_file import RemovalRequest, Training, read_request
 from gsu_jax.removal._signing import (
     PublicKeys,
     RoleKey,
@@ -46,6 +46,7 @@ __all__ = [
     "RemovalRequest",
     "RequestKeys",
     "RoleKey",
+    "Training",
     "digest",
     "init_keys",
     "load_key",
@@ -56,5 +57,6 @@ __all__ = [
     "removal_record",
     "verification",
     "verify",
+    "weights_digest",
     "write_exclusions",
 ]

@@ -57,6 +57,7 @@ EVENTS = {
         TEST_RESULT,
     ),
     "released": EventType("operator", "verified", ("replaces", "channels")),
+    "undone": EventType("operator", "ran", ("reason",)),
     "notified": EventType("operator", "released", ("recipients", "means")),
     "purged": EventType("operator", "received", ("items",)),
     "closed": EventType(

@@ -2,16 +2,15 @@
 
 import datetime
 import os
-import re
 import secrets
 import tomllib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from gsu_jax.checks import listing, near
+from gsu_jax.checks import listing
 from gsu_jax.data import (
     ForgetAttribute,
     ForgetClass,
@@ -24,12 +23,38 @@ from gsu_jax.data import (
 from gsu_jax.methods import METHODS
 from gsu_jax.removal._commitments import CommitmentKey
 from gsu_jax.removal._events import CLAIMS, KINDS, REQUEST
+from gsu_jax.removal._request_values import (
+    are,
+    check_keys,
+    choice,
+    count,
+    function,
+    share,
+    text,
+)
 
 REQUIRED = ("claim", "what", "data", "model", "checkpoint")
-KEYS = (*REQUIRED, "request", "method", "utility_budget", "deadline")
+KEYS = (*REQUIRED, "request", "method", "epochs", "train", "utility_budget", "deadline")
+TRAIN = ("epochs", "learning_rate", "batch_size", "function")
 FITTING = {"rows": KINDS, "class": ("class", "attribute"), "concept": ("class", "attribute")}
 ANSWERS = tuple(name for name in METHODS if name != "before")
-MODEL = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+
+
+class Training(NamedTuple):
+    """How the deployed checkpoint was trained, so that others can be trained without the images.
+
+    Attributes:
+        epochs: Passes over the data; Adam takes the steps.
+        learning_rate: Of Adam.
+        batch_size: Images in a step.
+        function: `MODULE:FUNCTION`, called as `function(images, seed) -> params`, in place of
+            those; or an empty string.
+    """
+
+    epochs: int = 0
+    learning_rate: float = 1e-3
+    batch_size: int = 128
+    function: str = ""
 
 
 @dataclass(frozen=True)
@@ -46,6 +71,8 @@ class RemovalRequest:
         model: `MODULE:FUNCTION`, which returns a `GenerativeModel`.
         checkpoint: The folder of the deployed weights.
         method: A method of `gsu_jax.METHODS`, or "auto".
+        epochs: Passes over the images to forget; None for as many as make 100 steps.
+        train: How the checkpoint was trained; None if nothing may be retrained.
         utility_budget: By which share the nelbo of retained images may get worse.
         deadline: The last day, or None.
     """
@@ -58,6 +85,8 @@ class RemovalRequest:
     model: str
     checkpoint: Path
     method: str = "auto"
+    epochs: int | None = None
+    train: Training | None = None
     utility_budget: float = 0.01
     deadline: datetime.date | None = None
 
@@ -74,7 +103,7 @@ class RemovalRequest:
                 return ForgetAttribute(name.strip(), value.strip() or True)
             case "folder":
                 return ForgetFolder(self.value)
-        return ForgetIndices(self.value) if _are(int, self.value) else ForgetFiles(self.value)
+        return ForgetIndices(self.value) if are(int, self.value) else ForgetFiles(self.value)
 
     def received(self, key: CommitmentKey) -> dict[str, Any]:
         """Returns what the ledger says when the request is received; it names nobody."""
@@ -132,22 +161,20 @@ def read_request(path: str | os.PathLike, *, today: datetime.date | None = None)
 
 
 def _request(given: Mapping[str, Any], folder: Path, today: datetime.date) -> RemovalRequest:
-    _check_keys("", given, KEYS)
+    check_keys("", given, KEYS)
     for name in REQUIRED:
         if name not in given:
             raise ValueError(f"{name} is missing; the file needs {', '.join(REQUIRED)}")
-    claim = _choice("claim", given["claim"], CLAIMS)
+    claim = choice("claim", given["claim"], CLAIMS)
     what, value = _what(given["what"], folder)
     if what not in FITTING[claim]:
         raise ValueError(
             f'claim must be "rows" for what.{what}, got {claim!r}; a {claim} is given by '
             f"what.{' or what.'.join(FITTING[claim])}"
         )
-    data = _text("data", given["data"])
-    model = _text("model", given["model"])
-    if not MODEL.fullmatch(model):
-        raise ValueError(f'model must be "MODULE:FUNCTION", such as "models:faces", got {model!r}')
-    checkpoint = folder / Path(_text("checkpoint", given["checkpoint"])).expanduser()
+    data = text("data", given["data"])
+    model = function("model", given["model"])
+    checkpoint = folder / Path(text("checkpoint", given["checkpoint"])).expanduser()
     if not checkpoint.is_dir():
         raise ValueError(f"checkpoint must be the folder of the weights, got {checkpoint}")
     number = given.get("request", f"r-{secrets.token_hex(6)}")
@@ -164,8 +191,10 @@ def _request(given: Mapping[str, Any], folder: Path, today: datetime.date) -> Re
         data=str(folder / data) if (folder / data).exists() else data,
         model=model,
         checkpoint=checkpoint,
-        method=_choice("method", given.get("method", "auto"), ("auto", *ANSWERS)),
-        utility_budget=_share("utility_budget", given.get("utility_budget", 0.01)),
+        method=choice("method", given.get("method", "auto"), ("auto", *ANSWERS)),
+        epochs=count("epochs", given["epochs"]) if "epochs" in given else None,
+        train=_training(given["train"]) if "train" in given else None,
+        utility_budget=share("utility_budget", given.get("utility_budget", 0.01)),
         deadline=_deadline(given.get("deadline"), today),
     )
 
@@ -177,7 +206,7 @@ def _what(given: Any, folder: Path) -> tuple[str, Any]:
             f'what must have one of {listing(KINDS)}, as in what.class = "1"; got {got}'
         )
     ((kind, value),) = given.items()
-    _check_keys("what.", given, KINDS)
+    check_keys("what.", given, KINDS)
     name = f"what.{kind}"
     if kind == "ids":
         return kind, _ids(name, value)
@@ -185,13 +214,13 @@ def _what(given: Any, folder: Path) -> tuple[str, Any]:
         values = value if isinstance(value, list) else [value]
         if not values:
             raise ValueError(f"{name} must name a class, got an empty list")
-        return kind, [_text(name, one) for one in values]
-    text = _text(name, value)
+        return kind, [text(name, one) for one in values]
+    one = text(name, value)
     if kind == "attribute":
-        if not text.partition("=")[0].strip() or text.rstrip().endswith("="):
-            raise ValueError(f'{name} must be "NAME" or "NAME=VALUE", got {text!r}')
-        return kind, text
-    path = folder / Path(text).expanduser()
+        if not one.partition("=")[0].strip() or one.rstrip().endswith("="):
+            raise ValueError(f'{name} must be "NAME" or "NAME=VALUE", got {one!r}')
+        return kind, one
+    path = folder / Path(one).expanduser()
     try:
         ForgetFolder(path)
     except ValueError as error:
@@ -199,10 +228,30 @@ def _what(given: Any, folder: Path) -> tuple[str, Any]:
     return kind, path
 
 
+def _training(given: Any) -> Training:
+    if not isinstance(given, Mapping):
+        raise ValueError(f"train must be a table such as train.epochs = 60, got {given!r}")
+    check_keys("train.", given, TRAIN)
+    if ("function" in given) == ("epochs" in given):
+        raise ValueError(
+            f"train must have epochs or function, one of the two, got {listing(given) or 'neither'}"
+        )
+    if "function" in given:
+        return Training(function=function("train.function", given["function"]))
+    rate = given.get("learning_rate", 1e-3)
+    if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < 1:
+        raise ValueError(f"train.learning_rate must be above 0, below 1, as 1e-3, got {rate!r}")
+    return Training(
+        count("train.epochs", given["epochs"]),
+        float(rate),
+        count("train.batch_size", given.get("batch_size", 128)),
+    )
+
+
 def _ids(name: str, value: Any) -> list:
     if not isinstance(value, list) or not value:
         raise ValueError(f"{name} must be a list such as [3, 14] or ['a.png'], got {value!r}")
-    if not _are(int, value) and not _are(str, value):
+    if not are(int, value) and not are(str, value):
         raise ValueError(f"{name} must be all positions or all names of files, got {value!r}")
     twice = sorted(one for one, count in Counter(value).items() if count > 1)
     if twice:
@@ -221,35 +270,3 @@ def _deadline(value: Any, today: datetime.date) -> datetime.date | None:
     if value < today:
         raise ValueError(f"deadline must not have passed, got {value}, and today is {today}")
     return value
-
-
-def _share(name: str, value: Any) -> float:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not 0 < value <= 1:
-        raise ValueError(f"{name} must be a share above 0, at most 1, as 0.01, got {value!r}")
-    return float(value)
-
-
-def _choice(name: str, value: Any, known: tuple[str, ...]) -> str:
-    if not isinstance(value, str) or value not in known:
-        question = near(value, known) if isinstance(value, str) else ""
-        raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}.{question}")
-    return value
-
-
-def _text(name: str, value: Any) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"{name} must be text in quotes, got {value!r}")
-    return value
-
-
-def _check_keys(prefix: str, given: Mapping[str, Any], known: tuple[str, ...]) -> None:
-    for name in given:
-        if name not in known:
-            raise ValueError(
-                f"{prefix}{name} is no key of a request.{near(name, known)} Known: {listing(known)}"
-            )
-
-
-def _are(kind: type, values: list) -> bool:
-    return all(isinstance(value, kind) and not isinstance(value, bool) for value in values)

@@ -3,6 +3,7 @@
 from gsu_jax.storage._artifacts import Artifacts, check_lender, differences
 from gsu_jax.storage._atomic import write_whole
 from gsu_jax.storage._checkpoints import exists, load, read_metadata, remove, save
+from gsu_jax.storage._foreign import load_any
 from gsu_jax.storage._lock import exclusive
 from gsu_jax.storage._manifest import CheckpointError
 
@@ -14,6 +15,7 @@ __all__ = [
     "exclusive",
     "exists",
     "load",
+    "load_any",
     "read_metadata",
     "remove",
     "save",

@@ -65,6 +65,12 @@ def read_arrays(path: Path, like: dict[str, np.ndarray]) -> dict[str, Any]:
         return like | _orbax().load(path, wanted)
 
 
+@_quiet()
+def read_foreign(path: Path, like: Any) -> Any:
+    """Reads a checkpoint of orbax's own, in the structure of `like`."""
+    return _orbax().load(path.absolute(), like)
+
+
 def _not_empty(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name: array for name, array in arrays.items() if array.size}
 

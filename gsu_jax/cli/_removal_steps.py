@@ -1,0 +1,158 @@
+"""The steps of a removal request as commands: each calls one function and prints what it found."""
+
+import argparse
+from pathlib import Path
+
+from gsu_jax.audit import Verdict
+from gsu_jax.cli._programs import keep_programs
+from gsu_jax.cli._removal_ledger import count
+from gsu_jax.removal import read_request
+from gsu_jax.removal.service import (
+    Case,
+    Plan,
+    Quote,
+    close,
+    plan,
+    purge,
+    release,
+    replay,
+    report,
+    run,
+    undo,
+    verify_case,
+)
+
+
+def _case(options: argparse.Namespace, number: str, project: str | None = None) -> Case:
+    return Case(options.folder, number, ledger=options.ledger, keys=options.keys, project=project)
+
+
+def plan_step(options: argparse.Namespace) -> int:
+    """Plans a request, and prints what it will take."""
+    request = read_request(options.file)
+    case = None
+    if not options.dry_run:
+        fresh = options.ledger is None and not Path(options.folder, "ledger.sqlite").exists()
+        name = request.model.partition(":")[2]
+        case = _case(options, request.request, options.project or (name if fresh else None))
+    keep_programs()
+    found = plan(request, case, modules=Path(options.file).parent, seed=options.seed)
+    print("\n".join(_plan_lines(found)))
+    if case is None:
+        print("nothing was written; without --dry-run the request is planned")
+    else:
+        print(
+            f"planned: {case.folder}; look at {case.folder / 'forget.png'}, then gsu-jax removal "
+            f"run {case.number}"
+        )
+    return 0
+
+
+def _plan_lines(found: Plan) -> list[str]:
+    facts, (cosine, share) = found.facts, found.conflict
+    held = facts["held_out"]
+    lines = [
+        f"request {facts['request']}, claim {facts['claim']}",
+        f"  forget {count(facts['count'], 'training image')}, retain {facts['retained']:,}; held "
+        f"out: {held['forget']:,} and {held['retain']:,}",
+        f"  method {facts['method']}: {facts['reason']}",
+        f"  cost {_cost(found.quote)}",
+        "  retraining instead: "
+        + (_cost(found.retraining) if found.retraining else "cost unknown; give train.epochs"),
+        f"  conflict of forget and retain gradients: mean cosine {cosine:+.2f}, below 0 in "
+        f"{share:.0%} of batches",
+        f"  utility budget {facts['utility_budget']:.2%}",
+        "  what verify can see at this size:",
+    ]
+    return [
+        *lines,
+        *(
+            f"    {name:<24} {effect}: power {power:.2f}"
+            + ("" if power >= 0.8 else ", NOT DETECTABLE")
+            for name, effect, power in found.power
+        ),
+    ]
+
+
+def _cost(quote: Quote) -> str:
+    compiling = f" and {quote.compile_seconds:.1f} s of compiling" if quote.compile_seconds else ""
+    return f"{quote.seconds:.1f} s for {quote.steps:,} steps{compiling}"
+
+
+def run_step(options: argparse.Namespace) -> int:
+    """Runs it, or repeats it to compare the weights."""
+    case = _case(options, options.number)
+    keep_programs()
+    if options.replay:
+        ledger, again = replay(case)
+        same = ledger == again
+        print(f"ledger {ledger}\nreplay {again}\n{'the same' if same else 'not the same'} weights")
+        return 0 if same else 1
+    found = run(case)
+    cost = found.utility
+    print(
+        f"utility: bound of {cost.n:,} held-out retained images {cost.increase:+.2%} "
+        f"[{cost.low:+.2%}, {cost.high:+.2%}], budget {found.budget:.2%}"
+    )
+    if not found.published:
+        print(
+            f"over budget: nothing was published, and {case.base} stays. Give the request another "
+            "method, fewer epochs or a larger budget, and plan it again"
+        )
+        return 1
+    print(
+        f"published: {found.published}\nweights: {found.checkpoint}\nnext: gsu-jax removal verify "
+        f"{case.number}"
+    )
+    return 0
+
+
+def verify_step(options: argparse.Namespace) -> int:
+    """Prints a line for each test."""
+    case = _case(options, options.number)
+    keep_programs()
+    found = verify_case(case, tier=options.tier, models=options.models, samples=options.samples)
+    for line in found.lines:
+        power = (
+            "" if line.verdict == Verdict.NOT_RUN else f" (n {line.n:,}, power {line.power:.2f})"
+        )
+        print(f"{line.verdict:<15} {line.name}: {found.said[line.name]}{power}")
+    print(f"verdict: {found.decides.verdict}, by {found.decides.name}")
+    return 1 if found.decides.verdict == Verdict.FAILED else 0
+
+
+def report_step(options: argparse.Namespace) -> int:
+    """Prints where the page is."""
+    print(report(_case(options, options.number), with_pictures=options.with_pictures))
+    return 0
+
+
+def release_step(options: argparse.Namespace) -> int:
+    """Prints the new current checkpoint."""
+    case = _case(options, options.number)
+    path = release(case, although_failed=options.although_failed)
+    print(f"current: {path}, in {case.home / 'current.json'}")
+    return 0
+
+
+def undo_step(options: argparse.Namespace) -> int:
+    """Prints the old one."""
+    case = _case(options, options.number)
+    print(f"current: {undo(case, reason=options.reason)}, in {case.home / 'current.json'}")
+    return 0
+
+
+def purge_step(options: argparse.Namespace) -> int:
+    """Prints what went."""
+    items = purge(_case(options, options.number), original=options.original)
+    print(f"purged: {', '.join(items)}" if items else "nothing was left to purge")
+    return 0
+
+
+def close_step(options: argparse.Namespace) -> int:
+    """Prints the receipt."""
+    case = _case(options, options.number)
+    event = close(case, refused=options.refuse)
+    print(f"{event.type}: the key of the request is destroyed\nreceipt: {event.hash}")
+    print("remove the request file and the folder of images yourself: they are not kept here")
+    return 0

@@ -1,0 +1,264 @@
+"""`Case`: the folder of one request, and what the ledger says of it."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from gsu_jax.data import ClassRequest, Request, Source, SourceSplit, Split, load
+from gsu_jax.models import GenerativeModel, Params
+from gsu_jax.removal._commitments import RequestKeys
+from gsu_jax.removal._digest import weights_digest
+from gsu_jax.removal._events import ENDS, Event, check_type
+from gsu_jax.removal._ledger import Ledger
+from gsu_jax.removal._request_file import Training
+from gsu_jax.removal._signing import RoleKey, load_key
+from gsu_jax.removal.service._imports import call_function
+from gsu_jax.storage import CheckpointError, exclusive, load_any, write_whole
+
+FACTS, PRIVATE, CURRENT = "case.json", "private.json", "current.json"
+STAGES = ("received", "identified", "planned", "ran", "verified", "released", "undone", *ENDS)
+Record = dict[str, Any]
+
+
+class Case:
+    """A request that was planned: its files, and its events in the ledger.
+
+    `FOLDER/cases/NUMBER/` holds `case.json` (no personal data), `private.json` (the positions of
+    the images, until the purge), pictures, retrained models, and the report. The ledger decides
+    what was done; the files are what it was done with.
+
+    Args:
+        folder: Of all cases: `ledger.sqlite`, `keys/`, `secrets/`, `cases/`.
+        number: Of the request.
+        ledger: Where the ledger is, if not in the folder.
+        keys: The folder of the keys, if not in the folder.
+        project: Begins the ledger of this project with the first event, if there is none.
+
+    Raises:
+        ValueError: The number is no number of a request.
+
+    Example:
+        >>> import tempfile
+        >>> case = Case(tempfile.mkdtemp(), "2026-014", project="faces")
+        >>> case.stage, case.events
+        ('', [])
+        >>> case.require("planned", to="run")
+        Traceback (most recent call last):
+        ValueError: request 2026-014 is not planned ...
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike,
+        number: str,
+        *,
+        ledger: str | os.PathLike | None = None,
+        keys: str | os.PathLike | None = None,
+        project: str | None = None,
+    ):
+        check_type("received", number)
+        self.home, self.number = Path(folder), number
+        self.folder = self.home / "cases" / number
+        self.location, self.project = ledger or self.home / "ledger.sqlite", project
+        self.keys = Path(keys or self.home / "keys")
+        self.secrets = RequestKeys(self.home / "secrets")
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The ledger of the request."""
+        return Ledger(self.location, self.project)
+
+    def key(self, role: str) -> RoleKey:
+        """Returns the private key of a role."""
+        return load_key(self.keys, role)
+
+    @property
+    def events(self) -> list[Event]:
+        """The events of the request; none if the ledger is still to be begun."""
+        is_file = "://" not in os.fspath(self.location)
+        if self.project and is_file and not Path(self.location).exists():
+            return []
+        return self.ledger.events(self.number)
+
+    @property
+    def stage(self) -> str:
+        """The last step that was taken, "" before the first; purges and notices are none."""
+        return next((e.type for e in reversed(self.events) if e.type in STAGES), "")
+
+    def last(self, type: str) -> Event:
+        """Returns the last event of a type, which must be there."""
+        return next(event for event in reversed(self.events) if event.type == type)
+
+    @property
+    def checkpoint(self) -> str:
+        """The SHA-256 of the weights of the last run, as the ledger has it."""
+        return self.last("ran").statement["subject"][0]["digest"]["sha256"]
+
+    def require(self, *stages: str, to: str) -> str:
+        """Returns the stage, or raises ValueError if it is none of `stages`."""
+        stage = self.stage
+        if stage in ENDS:
+            raise ValueError(f"request {self.number} is {stage}: nothing may follow")
+        if not stage or not self.facts_path.is_file():
+            raise ValueError(
+                f"request {self.number} is not planned in {self.home}; gsu-jax removal plan "
+                "REQUEST.toml comes first"
+            )
+        if stage not in stages:
+            last = f"the last step of request {self.number} is {stage!r}"
+            raise ValueError(f"{last}; to {to} it must be {' or '.join(map(repr, stages))}")
+        return stage
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Holds the case against other commands."""
+        try:
+            lock = exclusive(self.folder)
+            lock.__enter__()
+        except ValueError as error:
+            raise ValueError(
+                f"request {self.number} is in use by another command; wait for it"
+            ) from error
+        try:
+            yield
+        finally:
+            lock.__exit__(None, None, None)
+
+    # Files
+
+    @property
+    def facts_path(self) -> Path:
+        """Of `case.json`."""
+        return self.folder / FACTS
+
+    @cached_property
+    def facts(self) -> Record:
+        """What `plan` wrote down, without personal data."""
+        return read_json(self.facts_path)
+
+    @cached_property
+    def positions(self) -> np.ndarray:
+        """The positions of the images to forget among the training images."""
+        if not (self.folder / PRIVATE).is_file():
+            raise ValueError(
+                f"request {self.number} was purged: which images it is about is not known any more"
+            )
+        return np.array(read_json(self.folder / PRIVATE)["positions"], np.int64)
+
+    @property
+    def published(self) -> Path:
+        """Where the new checkpoint is, or will be: beside the old one."""
+        attempt = 1 + sum(event.type == "undone" for event in self.events)
+        if self.stage == "undone":
+            attempt -= 1
+        name = f"{self.base.name}-{self.number}" + (f"-{attempt}" if attempt > 1 else "")
+        return self.base.with_name(name)
+
+    @property
+    def base(self) -> Path:
+        """The checkpoint that was deployed."""
+        return Path(self.facts["checkpoint"])
+
+    @property
+    def current(self) -> Record:
+        """Which checkpoint is to be deployed, by `current.json`."""
+        path = self.home / CURRENT
+        return read_json(path) if path.is_file() else {}
+
+    def point_to(self, checkpoint: Path, weights: str) -> None:
+        """Makes a checkpoint the current one."""
+        write_json(self.home / CURRENT, {"checkpoint": str(checkpoint), "weights": weights})
+
+    # Data and models
+
+    @cached_property
+    def source(self) -> Source:
+        """The images, which must be those of the plan."""
+        source = load(self.facts["data"])
+        if source.fingerprint != self.facts["fingerprint"]:
+            raise ValueError(
+                f"data: {source.name} has changed since request {self.number} was planned "
+                f"(fingerprint {source.fingerprint}, then {self.facts['fingerprint']})"
+            )
+        return source
+
+    @cached_property
+    def split(self) -> SourceSplit:
+        """Training and held-out images: to forget, and to retain."""
+        source, train = self.source, np.zeros(len(self.source.train), bool)
+        train[self.positions] = True
+        target = self.target
+        test = np.zeros(len(source.test), bool)
+        if target:
+            test = np.isin(source.test.attributes[target[0]], target[1])
+        return SourceSplit(
+            Split(source.train, train, "the request"), Split(source.test, test, "the request")
+        )
+
+    @property
+    def target(self) -> tuple[str, tuple[int, ...]] | None:
+        """The attribute and its classes that are forgotten; None for a list of images."""
+        found = read_json(self.folder / PRIVATE)["target"] if self.positions.size else None
+        return (found[0], tuple(found[1])) if found else None
+
+    @property
+    def training(self) -> Training | None:
+        """How the checkpoint was trained, if the request says so."""
+        return Training(**self.facts["train"]) if self.facts["train"] else None
+
+    @cached_property
+    def model(self) -> GenerativeModel:
+        """The model that the request names."""
+        return load_model(self.facts["model"], self.facts["modules"])
+
+    def load(self, path: Path, weights: str, whose: str) -> Params:
+        """Returns the parameters of a checkpoint, which must have the digest `weights`."""
+        params = load_params(path, self.model)
+        if (found := weights_digest(params)) != weights:
+            raise CheckpointError(
+                f"checkpoint {path} is not {whose}: its weights have the SHA-256 {found[:16]}..., "
+                f"and the ledger says {weights[:16]}..."
+            )
+        return params
+
+
+def load_model(name: str, folder: str | os.PathLike) -> GenerativeModel:
+    """Returns the model of `MODULE:FUNCTION`, a module in `folder` or an installed one.
+
+    Raises:
+        ValueError: There is no such function, or it returns no model.
+    """
+    model = call_function(name, folder)
+    if not isinstance(model, GenerativeModel):
+        raise ValueError(f"model {name} must return a GenerativeModel, got {type(model).__name__}")
+    return model
+
+
+def load_params(path: Path, model: GenerativeModel) -> Params:
+    """Returns the parameters of a checkpoint of `model`."""
+    return load_any(path, jax.eval_shape(model.init, jax.random.key(0)))
+
+
+def target_of(forget: Request, source: Source) -> tuple[str, tuple[int, ...]] | None:
+    """Returns the attribute and classes of a request, or None for a list of images."""
+    return forget.target(source) if isinstance(forget, ClassRequest) else None
+
+
+def read_json(path: Path) -> Record:
+    """Returns what a file of a case holds."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read ({error}); plan the request again") from error
+
+
+def write_json(path: Path, record: Record) -> None:
+    """Writes a file of a case, whole or not at all."""
+    write_whole(path, json.dumps(record, indent=1, allow_nan=False) + "\n")

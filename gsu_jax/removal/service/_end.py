@@ -1,0 +1,200 @@
+"""`release`, `undo`, `purge` and `close`: what becomes of a checkpoint, and of a request."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from gsu_jax.data import clear_cache
+from gsu_jax.removal._events import ENDS, Event
+from gsu_jax.removal._statements import removal_record
+from gsu_jax.removal.service._case import PRIVATE, Case, Record, read_json, write_json
+from gsu_jax.removal.service._models import MODELS_FOLDER
+from gsu_jax.removal.service._verify import RESULT
+
+PURGING = "purging.json"
+NOT_COVERED = (
+    "copies of the weights and of the images that are not in this folder",
+    "models that were trained from the old checkpoint",
+    "attribute inference and exfiltration, which no line tests",
+)
+
+
+def release(case: Case, *, although_failed: bool = False) -> Path:
+    """Makes the new checkpoint the current one, in `current.json`.
+
+    Args:
+        case: That was verified.
+        although_failed: Releases although a line of the last verification FAILED; the ledger keeps
+            the verdict.
+
+    Returns:
+        The new checkpoint.
+
+    Raises:
+        CheckpointError: The new checkpoint is gone or changed.
+        ValueError: It was not verified, or a line FAILED.
+    """
+    operator = case.key("operator")
+    with case.locked():
+        stage = case.require("verified", "released", to="release")
+        verdict = case.last("verified").predicate
+        if verdict["failedTests"] and not although_failed:
+            raise ValueError(
+                f"request {case.number} FAILED {', '.join(verdict['failedTests'])}: undo it, or "
+                "release it with --although-failed, which the ledger will show"
+            )
+        case.load(case.published, case.checkpoint, "the one that was published")
+        if stage == "verified":
+            replaces = {"replaces": case.facts["base"]}
+            case.ledger.append(
+                "released", case.number, operator, replaces, checkpoint=case.checkpoint
+            )
+        case.point_to(case.published, case.checkpoint)
+    return case.published
+
+
+def undo(case: Case, *, reason: str = "the operator undid it") -> Path:
+    """Makes the old checkpoint the current one again; the new one stays where it is.
+
+    Args:
+        case: That was run.
+        reason: For the ledger; write no name into it.
+
+    Returns:
+        The old checkpoint.
+
+    Raises:
+        CheckpointError: The old checkpoint is gone or changed.
+        ValueError: There is nothing to undo.
+    """
+    operator = case.key("operator")
+    with case.locked():
+        stage = case.require("ran", "verified", "released", "undone", to="undo")
+        base = case.facts["base"]
+        case.load(case.base, base, "the one that was deployed")
+        was_current = case.current.get("weights") in (None, case.checkpoint)
+        if stage != "undone":
+            undone = {"reason": reason}
+            case.ledger.append("undone", case.number, operator, undone, checkpoint=base)
+        if was_current:
+            case.point_to(case.base, base)
+    return case.base
+
+
+def purge(case: Case, *, original: bool = False) -> list[str]:
+    """Removes what shows the images or was computed from them, and writes down what went.
+
+    Killed on the way, the next call goes on, and the event names everything.
+
+    Args:
+        case: In any state.
+        original: Removes the old checkpoint too, which must not be the current one.
+
+    Returns:
+        What was removed, in words.
+
+    Raises:
+        ValueError: The old checkpoint is still in use.
+    """
+    operator = case.key("operator")
+    with case.locked():
+        stage = case.stage
+        if stage in ENDS:
+            raise ValueError(f"request {case.number} is {stage}: nothing may follow")
+        case.require(*_WITH_FILES, to="purge")
+        if original and (stage != "released" or not case.published.is_dir()):
+            raise ValueError(
+                f"--original: {case.base} is in use until request {case.number} is released; its "
+                f"last step is {stage!r}"
+            )
+        note = case.folder / PURGING
+        done = sum(event.type == "purged" for event in case.events)
+        begun: Record = read_json(note) if note.is_file() else {"items": [], "before": done}
+        if begun["before"] < done:  # its event was written: only the note was left
+            begun = {"items": [], "before": done}
+        steps = _purgeable(case, original)
+        items: list[str] = begun["items"]
+        items += [name for name, (paths, _) in steps.items() if paths and name not in items]
+        if items:
+            write_json(note, {"items": items, "before": done})
+            for _, remove in steps.values():
+                remove()
+            case.ledger.append("purged", case.number, operator, {"items": items})
+        note.unlink(missing_ok=True)
+    return items
+
+
+_WITH_FILES = ("received", "identified", "planned", "ran", "verified", "released", "undone")
+
+
+def _purgeable(case: Case, original: bool) -> dict[str, tuple[list[Path], Callable[[], object]]]:
+    """What -> the paths that are there, and what removes them."""
+    folder, data = case.folder, case.facts["data"]
+    places = {
+        "pictures": [folder / "forget.png", folder / "report-with-pictures.html"],
+        "list of the images": [folder / PRIVATE],
+        "models and judge of the verification": [folder / MODELS_FOLDER],
+        "old checkpoint": [case.base] if original else [],
+    }
+    found: dict[str, tuple[list[Path], Callable[[], object]]] = {}
+    for name, paths in places.items():
+        there = [path for path in paths if path.exists()]
+        found[name] = there, lambda there=there: [_remove(path) for path in there]
+    cached = Path(data).exists()  # a folder or a file of the operator
+    found["decoded images in the cache"] = (
+        [Path(data)] if cached and (folder / PRIVATE).exists() else [],
+        lambda: clear_cache(data) if cached else None,
+    )
+    return found
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def close(case: Case, *, refused: str = "") -> Event:
+    """Ends a request: purges it, destroys its key, and writes the last event.
+
+    A request that has ended gives its receipt again.
+
+    Args:
+        case: That was released or undone; or in any state, if it is refused.
+        refused: Why the request is refused; write no name into it.
+
+    Returns:
+        The event, whose hash is the receipt.
+
+    Raises:
+        ValueError: The request is neither released nor undone.
+    """
+    operator = case.key("operator")
+    if case.stage in ENDS:
+        return case.last(case.stage)
+    if refused:
+        if not case.stage:
+            raise ValueError(f"request {case.number} was never received")
+        if case.facts_path.is_file():
+            purge(case)
+        return case.ledger.append(
+            "refused", case.number, operator, {"reason": refused}, keys=case.secrets
+        )
+    stage = case.require("released", "undone", to="close")
+    purge(case)
+    facts, result = case.facts, case.folder / RESULT
+    lines = read_json(result)["lines"] if result.is_file() and stage == "released" else {}
+    open_lines = [f"{name}: {row['verdict']}" for name, row in lines.items()
+                  if row["verdict"] != "PASSED"]  # fmt: skip
+    outcome = "unlearned and released" if stage == "released" else "not removed: the run was undone"
+    kept = ["the old checkpoint, which still knows the images"] if case.base.is_dir() else []
+    record = removal_record(
+        claim=facts["claim"],
+        outcome=outcome,
+        scope=f"{facts['count']} training images",
+        not_covered=[*kept, *NOT_COVERED],
+        residual_risk="; ".join(open_lines) or "no line found anything",
+    )
+    with case.locked():
+        return case.ledger.append("closed", case.number, operator, record, keys=case.secrets)

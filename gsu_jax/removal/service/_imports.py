@@ -1,0 +1,41 @@
+"""Functions of the user, named in a request as `MODULE:FUNCTION`."""
+
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+
+def find_function(name: str, folder: str | os.PathLike) -> Callable[..., Any]:
+    """Returns the function `MODULE:FUNCTION` of a module in `folder`, or of an installed one.
+
+    Raises:
+        ValueError: There is no such module or function, or importing the module fails.
+    """
+    module, _, attribute = name.partition(":")
+    if os.fspath(folder) not in sys.path:
+        sys.path.insert(0, os.fspath(folder))
+    try:
+        found = getattr(importlib.import_module(module), attribute, None)
+    except Exception as error:
+        raise ValueError(
+            f"{name}: module {module} cannot be imported from {folder} "
+            f"({type(error).__name__}: {error})"
+        ) from error
+    if not callable(found):
+        raise ValueError(f"{name}: module {module} has no function {attribute}")
+    return found
+
+
+def call_function(name: str, folder: str | os.PathLike, *arguments: Any) -> Any:
+    """Returns what the function returns.
+
+    Raises:
+        ValueError: As in `find_function`, or the function raises.
+    """
+    function = find_function(name, folder)
+    try:
+        return function(*arguments)
+    except Exception as error:
+        raise ValueError(f"{name} failed: {type(error).__name__}: {error}") from error

@@ -1,0 +1,135 @@
+"""Models of a verification, each trained once: retrained, original, unlearned, fine-tuned."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from gsu_jax.data import Examples
+from gsu_jax.methods import FineTune, Method, Retrain, get_method
+from gsu_jax.models import GenerativeModel, Params
+from gsu_jax.removal.service._case import Case, Record
+from gsu_jax.removal.service._imports import call_function
+from gsu_jax.removal.service._measures import train_judge, without_warnings
+from gsu_jax.runtime import stage
+from gsu_jax.storage import Artifacts
+from gsu_jax.unlearning import UnlearningResult, unlearn
+
+MODELS_FOLDER = "models"
+RETRAINED, ORIGINAL = 1000, 2000  # first seeds
+
+
+class Ensemble(NamedTuple):
+    """Models whose verdict is known, and the unlearned ones; seed i is the same in each.
+
+    Attributes:
+        retrained: Trained without the images.
+        original: Trained with them, as the checkpoint was.
+        unlearned: The originals after the method.
+        fine_tuned: The originals after one pass over the retained images.
+    """
+
+    retrained: list[Params]
+    original: list[Params]
+    unlearned: list[Params]
+    fine_tuned: list[Params]
+
+
+class Trained:
+    """The models of a case, from its folder or made now.
+
+    Args:
+        case: With training.
+        params: Of any model of the case, for the structure.
+    """
+
+    def __init__(self, case: Case, params: Params):
+        self.case, self.like = case, params
+        self.store = Artifacts(case.folder / MODELS_FOLDER)
+
+    def ensemble(self, models: int) -> Ensemble:
+        """Returns so many models of each kind."""
+        case, split = self.case, self.case.split
+        forget, retain = split.train.forget.images, split.train.retain.images
+        facts, method = case.facts, get_method(case.facts["method"])
+
+        def unlearned(i: int) -> Params:
+            return unlearn(
+                case.model, self.original(i), forget, retain, method=method,
+                key=jax.random.key(facts["seed"] + i), epochs=facts["epochs"],
+            ).params  # fmt: skip
+
+        kinds: dict[str, Callable[[int], Params]] = {
+            "retrained": lambda i: self.train(retain, RETRAINED + i),
+            "original": lambda i: self.train(self.case.source.train.images, ORIGINAL + i),
+            "unlearned": unlearned,
+            "fine_tuned": lambda i: tune(case.model, self.original(i), retain).params,
+        }
+        found: dict[str, list[Params]] = {kind: [] for kind in kinds}
+        title = "train models to compare with"
+        with without_warnings(), stage(title, models * len(kinds)) as advance:
+            for kind, make in kinds.items():
+                for i in range(models):
+                    advance(0, f"{kind} {i + 1}")
+                    found[kind].append(self._once(kind, i, make))
+                    advance(1)
+        return Ensemble(**found)
+
+    def original(self, i: int) -> Params:
+        """Returns an original of another seed than the checkpoint, which was trained before."""
+        return self.store.load(f"original-{i}", self.like)
+
+    def train(self, images: Examples, seed: int) -> Params:
+        """Trains a model as the request says that the checkpoint was trained."""
+        training, case = self.case.training, self.case
+        assert training is not None
+        if training.function:
+            return call_function(training.function, case.facts["modules"], images, seed)
+        method = Retrain(training.learning_rate, training.batch_size)
+        return alone(case.model, self.like, images, method, seed, training.epochs).params
+
+    def judge(self, attribute: str, like: Params) -> Params:
+        """Returns the parameters of the judge of an attribute."""
+        return self._once("judge", 0, lambda _: train_judge(self.case.source, attribute), like)
+
+    def _once(self, kind: str, i: int, make: Callable[[int], Params], like: Any = None) -> Params:
+        name, made_with = f"{kind}-{i}", self._made_with(kind)
+        like = self.like if like is None else like
+        if not self.store.has(name):
+            self.store.save(name, make(i), {}, made_with)
+        self.store.facts(name, made_with)
+        return self.store.load(name, like)
+
+    def _made_with(self, kind: str) -> Record:
+        facts = self.case.facts
+        names = ["data", "fingerprint", "model", "train"]
+        if kind in ("unlearned", "fine_tuned"):
+            names += ["method", "epochs", "seed"]
+        return {name: facts[name] for name in names}
+
+
+def alone(
+    model: GenerativeModel,
+    params: Params,
+    images: Examples,
+    method: Method,
+    seed: int,
+    epochs: int,
+) -> UnlearningResult:
+    """Runs a method that visits retained images alone, on all of them."""
+    nothing = np.zeros_like(images[:1])
+    return unlearn(
+        model, params, nothing, images, method=method, key=jax.random.key(seed), epochs=epochs
+    )
+
+
+def tune(model: GenerativeModel, params: Params, retain: Examples) -> UnlearningResult:
+    """Trains one more epoch on the retained images."""
+    return alone(model, params, retain, FineTune(learning_rate=1e-3), 0, 1)
+
+
+def relearn(model: GenerativeModel, params: Params, images: Examples, steps: int) -> np.ndarray:
+    """The losses of so many steps on the forgotten images, `[steps]`."""
+    method = FineTune(learning_rate=1e-3, batch_size=len(images))
+    return alone(model, params, images, method, 1, steps).history["retain_loss"]

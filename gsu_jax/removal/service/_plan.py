@@ -1,0 +1,221 @@
+"""`plan`: what a request asks, what it will cost, and what can be shown afterwards."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gsu_jax.data import Source, load
+from gsu_jax.methods import METHODS, Method, Retrain, can_work_on, get_method
+from gsu_jax.models import GenerativeModel
+from gsu_jax.removal._digest import weights_digest
+from gsu_jax.removal._events import ENDS
+from gsu_jax.removal._request_file import RemovalRequest
+from gsu_jax.removal.service._case import (
+    PRIVATE,
+    Case,
+    Record,
+    load_model,
+    load_params,
+    target_of,
+    write_json,
+)
+from gsu_jax.removal.service._imports import find_function
+from gsu_jax.removal.service._quote import (
+    Quote,
+    conflict,
+    count_like,
+    default_epochs,
+    powers,
+    quote_run,
+)
+from gsu_jax.report import save_grid
+
+CHOICES = ("redirect_flow", "redirect_diffusion")  # of "auto", the first that the model can do
+BEFORE_A_RUN = ("received", "identified", "planned", "undone")
+SHOWN = 40  # images in the grid of what will go
+
+
+class Plan(NamedTuple):
+    """Result of `plan`.
+
+    Attributes:
+        facts: What `case.json` holds: no personal data.
+        quote: Of the method.
+        retraining: Of training once more without the images; None if it cannot be told.
+        conflict: Mean cosine of the forget and the retain gradient, and the share below 0.
+        power: Lines of the verification, with the effect and the chance to see it.
+    """
+
+    facts: Record
+    quote: Quote
+    retraining: Quote | None
+    conflict: tuple[float, float]
+    power: list[tuple[str, str, float]]
+
+
+def plan(
+    request: RemovalRequest,
+    case: Case | None,
+    *,
+    modules: str | Path = ".",
+    seed: int = 0,
+) -> Plan:
+    """Measures what a request will take, and writes it down.
+
+    With a case, the events `received`, `identified` and `planned` enter the ledger, each once, and
+    the files of the case are written. Without one, nothing is written. No checkpoint changes.
+
+    Args:
+        request: As `read_request` returns it.
+        case: Of the same number, or None for a rehearsal.
+        modules: The folder of the modules that the request names.
+        seed: Of all randomness of the run.
+
+    Returns:
+        A `Plan`.
+
+    Raises:
+        LedgerError: The ledger cannot be written.
+        ValueError: The data, model or checkpoint does not fit the request, the method cannot work
+            on the model, or the request was run before.
+    """
+    if case is not None:
+        case.key("operator")
+        if (stage := case.stage) not in ("", *BEFORE_A_RUN):
+            fix = "give it another number" if stage in ENDS else "undo it first"
+            raise ValueError(
+                f"request {request.request} cannot be planned: its last step is {stage!r}; {fix}"
+            )
+    modules = Path(modules).resolve()
+    source, model = load(request.data), load_model(request.model, modules)
+    split = request.forget.split(source)
+    params = load_params(request.checkpoint.resolve(), model)
+    base = weights_digest(params)
+    if case is not None and case.current.get("weights", base) != base:
+        raise ValueError(
+            f"checkpoint {request.checkpoint} is not the current one, which is "
+            f"{case.current['checkpoint']}: give that one in the request"
+        )
+    method, reason = choose(request.method, model)
+    if request.train is not None and request.train.function:
+        find_function(request.train.function, modules)
+    forget, retain = split.train.forget.images, split.train.retain.images
+    epochs = request.epochs or default_epochs(method, len(forget))
+    quote = quote_run(model, params, forget, retain, method, epochs)
+    retraining = None
+    if request.train is not None and request.train.epochs:
+        again = Retrain(request.train.learning_rate, request.train.batch_size)
+        retraining = quote_run(model, params, forget, retain, again, request.train.epochs)
+    target = target_of(request.forget, source)
+    facts = {
+        "request": request.request,
+        "claim": request.claim,
+        "what": request.what,
+        "count": len(forget),
+        "retained": len(retain),
+        "held_out": split.test.counts,
+        "data": str(Path(request.data).resolve()) if Path(request.data).exists() else request.data,
+        "fingerprint": source.fingerprint,
+        "model": request.model,
+        "modules": str(modules),
+        "checkpoint": str(request.checkpoint.resolve()),
+        "base": base,
+        "method": method.name,
+        "reason": reason,
+        "epochs": epochs,
+        "seed": seed,
+        "utility_budget": request.utility_budget,
+        "train": request.train and request.train._asdict(),
+        "deadline": request.deadline and str(request.deadline),
+    }
+    found = Plan(
+        facts,
+        quote,
+        retraining,
+        conflict(model, params, forget, retain),
+        powers(request.claim, len(forget), count_like(source, split, target)),
+    )
+    if case is not None:
+        _write_down(request, case, found, source, np.flatnonzero(split.train.mask), target)
+    return found
+
+
+def choose(name: str, model: GenerativeModel) -> tuple[Method, str]:
+    """Returns the method and why: for "auto", by what the model has."""
+    if name != "auto":
+        method = get_method(name)
+        method.check(model)
+        return method, "the request names it"
+    able = next((name for name in CHOICES if can_work_on(METHODS[name], model)), None)
+    if able is None:
+        return get_method("neg_grad_plus"), f"the model lacks what {' and '.join(CHOICES)} need"
+    return get_method(able), f"the model has {', '.join(METHODS[able].needs)}"
+
+
+def _write_down(
+    request: RemovalRequest,
+    case: Case,
+    found: Plan,
+    source: Source,
+    positions: np.ndarray,
+    target: Any,
+) -> None:
+    operator = case.key("operator")
+    with case.locked():
+        done = {event.type for event in case.events}
+        try:
+            secret = case.secrets.load(case.number)
+        except FileNotFoundError:
+            if done:
+                raise ValueError(
+                    f"the secret of request {case.number} is lost from {case.secrets.folder}; "
+                    "refuse it, and ask anew under another number"
+                ) from None
+            secret = case.secrets.create(case.number)
+        received = request.received(secret)
+        if "received" in done and case.last("received").predicate != received:
+            raise ValueError(
+                f"request {case.number} asked for something else when it was received; give the "
+                "new one another number"
+            )
+        private = {"positions": positions.tolist(), "target": target}
+        write_json(case.folder / PRIVATE, private)
+        save_grid(case.folder / "forget.png", source.train.images[positions[:SHOWN]])
+        write_json(case.facts_path, found.facts)
+        if "received" not in done:
+            case.ledger.append("received", case.number, operator, received)
+        if "identified" not in done:
+            identified = {"count": len(positions), "commitments": secret.commit(positions)}
+            case.ledger.append("identified", case.number, operator, identified)
+        predicate = _planned(found)
+        same = case.stage == "planned" and _same(case.last("planned").predicate, predicate)
+        if not same:
+            case.ledger.append("planned", case.number, operator, predicate)
+
+
+def _planned(found: Plan) -> Record:
+    facts, retraining = found.facts, found.retraining
+    again = "its cost cannot be told" if retraining is None else f"{retraining.seconds:.3g} s"
+    return {
+        "method": facts["method"],
+        "settings": settings_of(get_method(facts["method"]))
+        | {"epochs": facts["epochs"], "seed": facts["seed"]},
+        "reasons": facts["reason"],
+        "alternatives": f"retraining: {again}",
+        "quote": {"seconds": round(found.quote.seconds, 3), "steps": found.quote.steps},
+    }
+
+
+def _same(one: Record, other: Record) -> bool:
+    return all(one[name] == other[name] for name in ("method", "settings"))
+
+
+def settings_of(method: Method) -> Record:
+    """The settings of a method that JSON can hold."""
+    return {
+        name: value
+        for name, value in asdict(method).items()
+        if isinstance(value, str | int | float | bool) or value is None
+    }

@@ -1,0 +1,123 @@
+"""What a run will cost, and what a verification can see: measured before anything changes."""
+
+import math
+import time
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from gsu_jax.audit import attack_power, clopper_pearson, detectable_shift, equivalence_power
+from gsu_jax.data import Source
+from gsu_jax.methods import Method
+from gsu_jax.models import GenerativeModel, Params
+from gsu_jax.removal.service._measures import chance_to_find, without_warnings
+from gsu_jax.unlearning import unlearn
+
+STEPS = 100  # of a run, if the request has no epochs
+PROBED = 8  # steps that are timed; draws of the conflict
+MODELS = 8  # retrained models of a verification
+
+
+class Quote(NamedTuple):
+    """The cost of a run.
+
+    Attributes:
+        seconds: The run itself, with what the method prepares.
+        compile_seconds: Of this machine; less in a later process.
+        steps: Of the run.
+    """
+
+    seconds: float
+    compile_seconds: float
+    steps: int
+
+
+def default_epochs(method: Method, forgotten: int) -> int:
+    """As many as make `STEPS` steps."""
+    if method.visits != "forget":
+        return 1
+    return max(1, -(-STEPS // math.ceil(forgotten / method.default_batch_size(forgotten, 1))))
+
+
+def quote_run(
+    model: GenerativeModel,
+    params: Params,
+    forget: np.ndarray,
+    retain: np.ndarray,
+    method: Method,
+    epochs: int,
+) -> Quote:
+    """Times the first steps of the run, which it leaves unfinished."""
+    visited = len(forget) if method.visits == "forget" else len(retain)
+    steps = epochs * math.ceil(visited / method.default_batch_size(visited, epochs))
+    times: list[tuple[int, float]] = []
+
+    def watch(done: int, *_: Any) -> bool:
+        times.append((done, time.perf_counter()))
+        return done >= 2 * PROBED
+
+    with without_warnings():
+        began = unlearn(
+            model, params, forget, retain, method=method, key=jax.random.key(0), epochs=epochs,
+            callback=watch, callback_every=PROBED,
+        )  # fmt: skip
+    if len(times) < 2:
+        return Quote(began.seconds, began.compile_seconds, began.steps)
+    (first, start), (last, end) = times[0], times[-1]
+    step = (end - start) / max(last - first, 1)
+    return Quote(began.seconds + step * max(steps - began.steps, 0), began.compile_seconds, steps)
+
+
+def conflict(
+    model: GenerativeModel, params: Params, forget: np.ndarray, retain: np.ndarray
+) -> tuple[float, float]:
+    """Mean cosine of both gradients over random batches, and the share of batches below 0."""
+    rng, cosines = np.random.default_rng(0), []
+    size = min(64, len(forget), len(retain))
+
+    @jax.jit
+    def cosine(forget: Any, retain: Any, key: jax.Array) -> jax.Array:
+        one, other = (
+            ravel_pytree(jax.grad(model.loss)(params, batch, key))[0] for batch in (forget, retain)
+        )
+        norms = jax.numpy.linalg.norm(one) * jax.numpy.linalg.norm(other)
+        return -(one @ other) / jax.numpy.maximum(norms, 1e-30)
+
+    for number in range(PROBED):
+        batches = (
+            np.float32(images[rng.choice(len(images), size, replace=False)])
+            / (255 if images.dtype == np.uint8 else 1)
+            for images in (forget, retain)
+        )
+        cosines.append(float(cosine(*batches, jax.random.key(number))))
+    return float(np.mean(cosines)), float(np.mean(np.array(cosines) < 0))
+
+
+def count_like(source: Source, split: Any, target: Any) -> int:
+    """The number of held-out images of the kind that is forgotten."""
+    if target:
+        return split.test.counts["forget"]
+    labels = np.unique(split.train.forget.attributes[source.label])
+    return int(np.isin(source.test.attributes[source.label], labels).sum())
+
+
+def powers(claim: str, n: int, held_out: int) -> list[tuple[str, str, float]]:
+    """What the lines of a claim can see: line, effect, and the chance to see it."""
+    found = []
+    if claim != "rows":
+        found.append(("share", "1 of 1,000 of 10,000 samples", 1 - (1 - 1e-3) ** 10_000))
+    if claim != "concept" and held_out:
+        found.append(("copies", "an AUC of 0.7 of distances", attack_power(0.75, n, held_out)))
+    leak = chance_to_find(n, 0.1, lambda k: clopper_pearson(k, n).low > 0.01)
+    found.append(("weights", "a tenth of the images in the weights", leak))
+    if claim != "concept":
+        shift = detectable_shift(1, MODELS)
+        found.append((
+            "evidence, set, recovery",
+            f"{shift:.1f} deviations of {MODELS} retrained models", 0.8,
+        ))  # fmt: skip
+        equal = equivalence_power(1.5, MODELS, MODELS)
+        found.append(("equivalence", f"1.5 deviations, {MODELS} models a side", equal))
+    return found

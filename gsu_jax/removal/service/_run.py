@@ -1,0 +1,168 @@
+"""`run`: unlearns, holds the utility budget, and publishes the new checkpoint beside the old."""
+
+import hashlib
+import math
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import jax
+
+from gsu_jax.methods import get_method
+from gsu_jax.models import Params
+from gsu_jax.removal._digest import weights_digest
+from gsu_jax.removal._events import canonical
+from gsu_jax.removal._statements import provenance
+from gsu_jax.removal.service._case import Case, Record
+from gsu_jax.removal.service._measures import Utility, utility
+from gsu_jax.removal.service._plan import settings_of
+from gsu_jax.runtime import describe_environment
+from gsu_jax.storage import CheckpointError, exists, load, read_metadata, save
+from gsu_jax.unlearning import unlearn
+
+
+class Outcome(NamedTuple):
+    """Result of `run`.
+
+    Attributes:
+        checkpoint: The SHA-256 of the new weights.
+        published: Where they lie; "" if the budget was exceeded.
+        utility: The `Utility`, in numbers.
+        budget: Of it.
+        seconds: Of the run; 0 if it was found finished.
+    """
+
+    checkpoint: str
+    published: str
+    utility: Utility
+    budget: float
+    seconds: float
+
+
+def run(case: Case) -> Outcome:
+    """Unlearns what was planned.
+
+    The new checkpoint is written whole, under a name of its own; the old one is only read. Killed
+    at any moment, the same call goes on: a finished checkpoint is found again, an unfinished run is
+    repeated, with the same bits on the same device. If the interval of the loss of utility ends
+    above the budget, nothing is published, and the ledger says `ran` and `undone`.
+
+    Returns:
+        An `Outcome`.
+
+    Raises:
+        CheckpointError: The old checkpoint is not that of the plan, or the new one is damaged.
+        LedgerError: The ledger cannot be written.
+        ValueError: The request was not planned, or another command works on it.
+    """
+    operator = case.key("operator")
+    with case.locked():
+        stage = case.require("planned", "ran", "verified", "released", to="run")
+        path = case.published
+        if exists(path):
+            outcome, record = _found(case)
+        elif stage in ("verified", "released"):
+            raise CheckpointError(
+                f"checkpoint {path} was published and is gone", "undo the request"
+            )
+        else:
+            outcome, params, record = _unlearn(case)
+            if stage == "ran" and case.checkpoint != outcome.checkpoint:
+                raise ValueError(
+                    f"the run was repeated and gave other weights, {outcome.checkpoint[:16]}..., "
+                    f"than the ledger has, {case.checkpoint[:16]}...: use the device of the first "
+                    "run, or undo the request and plan it again"
+                )
+            if outcome.published:
+                save(path, params, metadata=record | {"case": _as_record(case, outcome)})
+        if stage == "planned":
+            ran = provenance(**record)
+            case.ledger.append("ran", case.number, operator, ran, checkpoint=outcome.checkpoint)
+        if not outcome.published:
+            increase, budget = outcome.utility.high, case.facts["utility_budget"]
+            reason = f"utility budget exceeded: up to {increase:.4f}, allowed {budget:.4f}"
+            base = case.facts["base"]
+            undone = {"reason": reason}
+            case.ledger.append("undone", case.number, operator, undone, checkpoint=base)
+    return outcome
+
+
+def replay(case: Case) -> tuple[str, str]:
+    """Repeats a run, changes nothing, and returns the digest of the ledger and that of the replay.
+
+    Raises:
+        CheckpointError: The old checkpoint is gone or changed.
+        ValueError: The request was not run, or its images are purged.
+    """
+    case.require("ran", "verified", "released", to="repeat the run")
+    return case.checkpoint, _unlearn(case)[0].checkpoint
+
+
+def _unlearn(case: Case) -> tuple[Outcome, Params, Record]:
+    facts, split, model = case.facts, case.split, case.model
+    before = case.load(case.base, facts["base"], "the one that was planned for")
+    method, started = get_method(facts["method"]), _now()
+    settings = {"epochs": facts["epochs"], "seed": facts["seed"]}
+    result = unlearn(
+        model, before, split.train.forget.images, split.train.retain.images,
+        method=method, key=jax.random.key(facts["seed"]), epochs=facts["epochs"],
+    )  # fmt: skip
+    found = utility(model, before, result.params, split.test.retain.images)
+    budget = facts["utility_budget"]
+    published = str(case.published) if found.high <= budget else ""
+    digest = weights_digest(result.params)
+    environment = {
+        name: value for name, value in describe_environment().items() if value is not None
+    }
+    record = {
+        "base": facts["base"],
+        "data": data_digest(case),
+        "method": method.name,
+        "settings": settings_of(method) | settings,
+        "environment": environment | {"utility": _finite(found)},
+        "started": started,
+        "finished": _now(),
+    }
+    return Outcome(digest, published, found, budget, result.seconds), result.params, record
+
+
+def _found(case: Case) -> tuple[Outcome, Record]:
+    """The outcome of a run that was published, from the checkpoint itself."""
+    path = case.published
+    record = read_metadata(path)
+    kept = record.pop("case", {})
+    params = load(path, jax.eval_shape(case.model.init, jax.random.key(0)))
+    digest = weights_digest(params)
+    if kept.get("request") != case.number or kept.get("checkpoint") != digest:
+        raise CheckpointError(
+            f"checkpoint {path} is not of request {case.number}", "move it away and run again"
+        )
+    if case.stage != "planned" and digest != case.checkpoint:
+        raise CheckpointError(
+            f"checkpoint {path} has the SHA-256 {digest[:16]}..., and the ledger says "
+            f"{case.checkpoint[:16]}...",
+            "undo the request",
+        )
+    measured = Utility(**kept["utility"])
+    return Outcome(digest, str(path), measured, case.facts["utility_budget"], 0.0), record
+
+
+def _as_record(case: Case, outcome: Outcome) -> Record:
+    return {
+        "request": case.number,
+        "checkpoint": outcome.checkpoint,
+        "utility": outcome.utility._asdict(),
+    }
+
+
+def data_digest(case: Case) -> str:
+    """The SHA-256 by which the ledger names the data."""
+    said = {"name": case.source.name, "fingerprint": case.source.fingerprint}
+    return hashlib.sha256(canonical(said)).hexdigest()
+
+
+def _finite(found: Utility) -> Record:
+    return {n: v if math.isfinite(v) else None for n, v in found._asdict().items()}
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,0 +1,200 @@
+"""`Subject`: everything that the lines of a verification look at, measured when it is needed."""
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from gsu_jax.audit import Line, recover_latents, set_attack
+from gsu_jax.metrics import Count, image_residuals
+from gsu_jax.models import Params
+from gsu_jax.removal.service._case import Case
+from gsu_jax.removal.service._measures import (
+    NOISE,
+    Judge,
+    Utility,
+    evidence,
+    judge_network,
+    utility,
+)
+from gsu_jax.removal.service._models import Ensemble, Trained, tune
+
+IMAGES = 128  # of the forgotten and of the held-out ones
+RECOVERED = 64
+
+
+Said = tuple[Line, str]  # a line, and its numbers in words
+
+
+class NotApplicable(ValueError):
+    """A line that cannot be run here, and why."""
+
+
+class Figure(NamedTuple):
+    """One figure of the released model and of models whose verdict is known.
+
+    Attributes:
+        released: Of the new checkpoint.
+        retrained, original, fine_tuned: Of the models of each kind.
+    """
+
+    released: float
+    retrained: np.ndarray
+    original: np.ndarray
+    fine_tuned: np.ndarray
+
+
+class Subject:
+    """The two checkpoints of a case, and models to compare with.
+
+    Args:
+        case: That was run.
+        samples: Of a model, for shares and copies.
+        models: Of each kind; 0 trains none.
+    """
+
+    def __init__(self, case: Case, samples: int, models: int):
+        self.case, self.model, self.samples, self.models = case, case.model, samples, models
+        facts, weights = case.facts, case.checkpoint
+        self.before = case.load(case.base, facts["base"], "the one that was deployed")
+        self.after = case.load(case.published, weights, "the one that was published")
+        self.trained = Trained(case, self.before)
+        rng, split, source = np.random.default_rng(0), case.split, case.source
+        like = split.test.mask
+        if case.target is None:  # held-out images with the labels of the list
+            labels = np.unique(split.train.forget.attributes[source.label])
+            like = np.isin(source.test.attributes[source.label], labels)
+
+        def some(images: np.ndarray, most: int) -> np.ndarray:
+            return images[np.sort(rng.permutation(len(images))[:most])]
+
+        self.forgotten = some(split.train.forget.images, IMAGES)
+        self.like = some(source.test.images[like], IMAGES)
+
+    @cached_property
+    def utility(self) -> Utility:
+        """On held-out retained images."""
+        return utility(self.model, self.before, self.after, self.case.split.test.retain.images)
+
+    @cached_property
+    def judge(self) -> Judge:
+        """Of the attribute that is forgotten."""
+        case = self.case
+        if case.target is None:
+            raise NotApplicable("a list of images is no class that a judge could see")
+        attribute, classes = case.target
+        network = judge_network(case.source, attribute)
+        like = jax.eval_shape(network.init, jax.random.key(0))
+        params = self.trained.judge(attribute, like)
+        bare = Judge(network, params, classes, None)
+        judge = bare.with_errors(case.source.test, case.split.test.mask)
+        if judge.errors is None:
+            raise NotApplicable("the held-out images do not show both what goes and what stays")
+        hits, alarms = (found / n for found, n in judge.errors)
+        if hits <= alarms:
+            raise NotApplicable("the judge does not find the class on held-out images")
+        return judge
+
+    def share(self, params: Params) -> Count:
+        """How many samples of a model show the class."""
+        return self.judge.hits(self.model, params, self.samples)
+
+    @cached_property
+    def shares(self) -> tuple[Count, Count]:
+        """Of the checkpoint before, and of the new one."""
+        return self.share(self.before), self.share(self.after)
+
+    @cached_property
+    def ensemble(self) -> Ensemble:
+        """Models to compare with."""
+        return self.trained.ensemble(self.models)
+
+    def figure(self, measure: Callable[[Params], float]) -> Figure:
+        """A figure that is measured of each model by itself."""
+        groups = (self.ensemble.retrained, self.ensemble.original, self.ensemble.fine_tuned)
+        return Figure(
+            measure(self.after), *(np.array([measure(p) for p in group]) for group in groups)
+        )
+
+    @cached_property
+    def phi(self) -> dict[str, np.ndarray]:
+        """Evidence `[models, images]` of the forgotten images, then of the held-out ones."""
+        images = np.concatenate([self.forgotten, self.like])
+        groups = {"released": [self.after], "before": [self.before]} | self.ensemble._asdict()
+        return {
+            kind: np.stack([evidence(self.model, params, images) for params in models])
+            for kind, models in groups.items()
+        }
+
+    def of_phi(self, measure: Callable[[np.ndarray, np.ndarray], float]) -> Figure:
+        """A figure of phi against that of the retrained models; of these, against the others."""
+        phi = self.phi
+        retrained = phi["retrained"]
+        others = [measure(one, np.delete(retrained, i, axis=0)) for i, one in enumerate(retrained)]
+        return Figure(
+            measure(phi["released"][0], retrained),
+            np.array(others),
+            *(
+                np.array([measure(one, retrained) for one in phi[kind]])
+                for kind in ("original", "fine_tuned")
+            ),
+        )
+
+    # The figures of lines that hold one model against retrained ones
+
+    @cached_property
+    def seen_share(self) -> Figure:
+        """Share of samples that the judge assigns to the class, errors and all."""
+        return self.figure(lambda params: self.share(params).found / self.samples)
+
+    @cached_property
+    def share_after_training(self) -> Figure:
+        """The same after one more epoch on retained images."""
+
+        def measure(params: Params) -> float:
+            tuned = tune(self.model, params, self.case.split.train.retain.images).params
+            return self.share(tuned).found / self.samples
+
+        group = np.array([measure(params) for params in self.ensemble.retrained])
+        originals = self.seen_share.fine_tuned
+        return Figure(measure(self.after), group, originals, originals)
+
+    @cached_property
+    def described(self) -> Figure:
+        """Mean phi of forgotten images, in nats."""
+        n = len(self.forgotten)
+        return self.of_phi(lambda phi, _: float(phi[:n].mean()))
+
+    @cached_property
+    def rows_outside(self) -> Figure:
+        """Share of forgotten images whose residual is outside the limit."""
+        n = len(self.forgotten)
+        return self.of_phi(lambda phi, others: image_residuals(phi[:n], others[:, :n]).outside)
+
+    @cached_property
+    def known_set(self) -> Figure:
+        """T of the set attack: how much better forgotten images are known than held-out ones."""
+        if len(self.like) < 2:
+            raise NotApplicable("the data has no held-out images of the kind")
+        in_set = np.arange(len(self.forgotten) + len(self.like)) < len(self.forgotten)
+        phi = self.phi
+        found = {
+            kind: set_attack(phi[kind], phi["retrained"], in_set)
+            for kind in ("released", "original", "fine_tuned")
+        }
+        values = [np.asarray(each.statistic) for each in found.values()]
+        return Figure(float(values[0][0]), found["released"].reference, values[1], values[2])
+
+    @cached_property
+    def recovered(self) -> Figure:
+        """Mean loss of the best latents of forgotten images, in nats."""
+        if None in (self.model.encode, self.model.decode, self.model.log_likelihood):
+            raise NotApplicable("the model has no decoder")
+        images = self.forgotten[:RECOVERED]
+        return self.figure(
+            lambda params: float(
+                recover_latents(self.model, params, images, NOISE, steps=100).loss.mean()
+            )
+        )

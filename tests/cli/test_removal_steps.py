@@ -1,0 +1,251 @@
+"""`gsu-jax removal plan | run | verify | ...`: what is printed, and one line for each mistake."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from removal_desk import NUMBER, Desk, weights
+
+from gsu_jax.cli import _removal
+from gsu_jax.removal.service import run
+from gsu_jax.storage import remove, save
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "set")  # the suite has its own
+
+
+@pytest.fixture
+def say(capsys):
+    """Runs the command: exit status, standard output, standard error."""
+
+    def say(*words):
+        try:
+            status = _removal.main([str(word) for word in words])
+        except SystemExit as end:
+            status = end.code
+        return status, *capsys.readouterr()
+
+    return say
+
+
+@pytest.fixture(scope="module")
+def planned_desk(tmp_path_factory):
+    desk = Desk(tmp_path_factory.mktemp("planned"))
+    desk.plan()
+    return desk
+
+
+@pytest.fixture(scope="module")
+def run_desk(planned_desk, tmp_path_factory):
+    desk = planned_desk.copy(tmp_path_factory.mktemp("run") / "desk")
+    run(desk.case())
+    return desk
+
+
+@pytest.fixture
+def planned(planned_desk, tmp_path):
+    return planned_desk.copy(tmp_path / "desk")
+
+
+@pytest.fixture
+def ran(run_desk, tmp_path):
+    return run_desk.copy(tmp_path / "desk")
+
+
+def test_request_goes_from_plan_to_receipt(say, tmp_path):
+    desk = Desk(tmp_path / "desk")
+    where = ("--folder", desk.home)
+    status, printed, _ = say("plan", desk.file, *where, "--project", "faces")
+    assert status == 0
+    assert "forget 146 training images, retain 1,292" in printed
+    assert printed.splitlines()[-1].endswith(f"gsu-jax removal run {NUMBER}")
+    status, printed, _ = say("run", NUMBER, *where)
+    assert (status, printed.splitlines()[1][:10]) == (0, "published:")
+    assert say("run", NUMBER, *where, "--replay")[0] == 0
+    status, printed, _ = say("verify", NUMBER, *where, "--samples", 200)
+    assert status in (0, 1)
+    assert printed.splitlines()[-1].startswith("verdict: ")
+    assert say("report", NUMBER, *where)[1].strip().endswith("report.html")
+    assert "Last step: verified" in (desk.home / "cases" / NUMBER / "report.html").read_text()
+    assert say("release", NUMBER, *where, "--although-failed")[0] == 0
+    assert say("undo", NUMBER, *where, "--reason", "a test")[1].startswith("current: ")
+    assert say("purge", NUMBER, *where)[1].startswith("purged: pictures")
+    assert say("purge", NUMBER, *where)[1] == "nothing was left to purge\n"
+    status, printed, _ = say("close", NUMBER, *where)
+    assert (status, printed.splitlines()[1][:9]) == (0, "receipt: ")
+    ledger = desk.home / "ledger.sqlite"
+    head = printed.splitlines()[1].split()[1]
+    assert say("ledger", "verify", ledger, "--keys", desk.home / "keys", "--head", head)[0] == 0
+
+
+def test_run_over_budget_ends_with_status_1(say, tmp_path):
+    desk = Desk(tmp_path / "desk")
+    desk.plan(utility_budget="0.0001")
+    status, printed, errors = say("run", NUMBER, "--folder", desk.home)
+    assert (status, errors) == (1, "")
+    assert "over budget: nothing was published" in printed
+
+
+def edit(desk, **changed):
+    path = desk.case().facts_path
+    path.write_text(json.dumps(json.loads(path.read_text()) | changed))
+
+
+PLANS = {  # changed keys of the request file -> what the line must say
+    "unknown claim": ({"claim": '"person"'}, "claim must be one of"),
+    "claim that does not fit": ({"what": "{ ids = [3] }"}, 'claim must be "rows"'),
+    "ids not in the data": ({"claim": '"rows"', "what": "{ ids = [99999] }"}, "below 1,438"),
+    "names in data without": ({"claim": '"rows"', "what": '{ ids = ["a.png"] }'}, "no names"),
+    "empty folder": ({"claim": '"rows"', "what": '{ folder = "handed_in" }'}, "handed_in"),
+    "unknown class": ({"what": '{ class = "cat" }'}, "cat"),
+    "unknown attribute": ({"what": '{ attribute = "smile" }'}, "smile"),
+    "unknown data": ({"data": '"digitz"'}, "digitz"),
+    "unknown method": ({"method": '"redirect_flo"'}, "Did you mean 'redirect_flow'"),
+    "method the model cannot do": ({"method": '"redirect_diffusion"'}, "denoise"),
+    "no module": ({"model": '"no_such_module:faces"'}, "no_such_module"),
+    "no function": ({"model": '"desk_models:gan"'}, "has no function gan"),
+    "no model": ({"model": '"desk_models:no_model"'}, "must return a GenerativeModel, got str"),
+    "model that fails": ({"model": '"desk_models:broken"'}, "the weights are at home"),
+    "no checkpoint": ({"checkpoint": '"no_weights"'}, "no_weights"),
+    "empty checkpoint": ({"checkpoint": '"handed_in"'}, "handed_in"),
+    "budget of nothing": ({"utility_budget": "0"}, "utility_budget"),
+    "deadline passed": ({"deadline": "2020-01-01"}, "deadline must not have passed"),
+    "unknown key": ({"epoch": "3"}, "epoch is no key"),
+    "epochs in words": ({"epochs": '"three"'}, "epochs must be a whole number"),
+    "training of nothing": ({"train": "{ learning_rate = 1e-3 }"}, "train must have epochs or"),
+    "no training function": ({"train": '{ function = "desk_models:teach" }'}, "no function teach"),
+    "number that is a path": ({"request": '"../../etc"'}, "request must be a number"),
+}
+
+
+@pytest.mark.parametrize("mistake", PLANS)
+def test_mistake_in_a_request_is_one_line_and_changes_nothing(say, tmp_path, mistake):
+    desk = Desk(tmp_path / "desk")
+    (desk.folder / "handed_in").mkdir()
+    changed, said = PLANS[mistake]
+    desk.write(**changed)
+    check(say, desk, ("plan", desk.file), said)
+
+
+def check(say, desk, words, said):
+    """One line on standard error, status 2, and every file as before."""
+    before = desk.snapshot()
+    status, printed, errors = say(*words, "--folder", desk.home)
+    assert (status, printed) == (2, "")
+    assert errors.startswith("error: ")
+    assert errors.count("\n") == 1
+    assert said in errors
+    assert desk.snapshot() == before
+
+
+def no_keys(desk):
+    shutil.rmtree(desk.home / "keys")
+
+
+def no_verifier(desk):
+    (desk.home / "keys" / "verifier.key").unlink()
+
+
+def wrong_key(desk):
+    keys = desk.home / "keys"
+    (keys / "verifier.key").write_text((keys / "verifier.pub").read_text())
+
+
+def other_weights(desk):
+    save(desk.base, {name: leaf + 1 for name, leaf in weights().items()})
+
+
+def other_tree(desk):
+    remove(desk.base)
+    save(desk.base, {"kernel": np.zeros(3)})
+
+
+def gone_weights(desk):
+    remove(desk.base)
+
+
+def stranger_in_place(desk):
+    (desk.folder / f"weights-{NUMBER}").mkdir()
+    (desk.folder / f"weights-{NUMBER}" / "notes.txt").write_text("mine")
+
+
+def changed_data(desk):
+    edit(desk, fingerprint="0" * 16)
+
+
+def spoiled_ledger(desk):
+    (desk.home / "ledger.sqlite").write_bytes(b"not a ledger" * 100)
+
+
+def no_ledger(desk):
+    (desk.home / "ledger.sqlite").unlink()
+
+
+def spoiled_facts(desk):
+    desk.case().facts_path.write_text("{")
+
+
+def lost_secret(desk):
+    (desk.home / "secrets" / f"{NUMBER}.secret").unlink()
+
+
+def nothing(desk):
+    pass
+
+
+PLANNED = {  # what was done to a planned request -> the command, and what its line must say
+    "no keys": (no_keys, ("run", NUMBER), "init-keys"),
+    "other weights deployed": (other_weights, ("run", NUMBER), "is not the one"),
+    "checkpoint of another model": (other_tree, ("run", NUMBER), "has no leaf"),
+    "checkpoint gone": (gone_weights, ("run", NUMBER), "weights is empty or does not exist"),
+    "something in its place": (stranger_in_place, ("run", NUMBER), "is no checkpoint"),
+    "data changed": (changed_data, ("run", NUMBER), "has changed since"),
+    "damaged ledger": (spoiled_ledger, ("run", NUMBER), "ledger"),
+    "no ledger": (no_ledger, ("run", NUMBER), "there is no ledger"),
+    "damaged case": (spoiled_facts, ("run", NUMBER), "plan the request again"),
+    "secret lost": (lost_secret, ("plan", "request.toml"), "the secret of request"),
+    "never planned": (nothing, ("run", "2026-099"), "is not planned"),
+    "no number": (nothing, ("run", "../x"), "request must be a number"),
+    "verified too soon": (nothing, ("verify", NUMBER), "must be 'ran'"),
+    "released too soon": (nothing, ("release", NUMBER), "must be 'verified'"),
+    "undone too soon": (nothing, ("undo", NUMBER), "must be 'ran'"),
+    "closed too soon": (nothing, ("close", NUMBER), "must be 'released'"),
+    "old one purged in use": (nothing, ("purge", NUMBER, "--original"), "in use until"),
+    "other project": (nothing, ("plan", "request.toml", "--project", "voices"), "belongs to"),
+    "unknown option": (nothing, ("run", NUMBER, "--replai"), "--replai"),
+}
+
+
+@pytest.mark.parametrize("mistake", PLANNED)
+def test_mistake_after_the_plan_is_one_line_and_changes_nothing(say, planned, monkeypatch, mistake):
+    spoil_it, words, said = PLANNED[mistake]
+    spoil_it(planned)
+    monkeypatch.chdir(planned.folder)
+    check(say, planned, words, said)
+
+
+RAN = {
+    "no verifier": (no_verifier, ("verify", NUMBER), "verifier.key"),
+    "wrong key": (wrong_key, ("verify", NUMBER), "is no private key"),
+    "unknown tier": (nothing, ("verify", NUMBER, "--tier", "7"), "tier must be 0 or 1"),
+    "two models": (nothing, ("verify", NUMBER, "--tier", "1", "--models", "2"), "models"),
+    "no samples": (nothing, ("verify", NUMBER, "--samples", "5"), "samples"),
+    "planned again": (nothing, ("plan", "request.toml"), "its last step is 'ran'"),
+    "not verified": (nothing, ("release", NUMBER), "must be 'verified'"),
+}
+
+
+@pytest.mark.parametrize("mistake", RAN)
+def test_mistake_after_the_run_is_one_line_and_changes_nothing(say, ran, monkeypatch, mistake):
+    spoil_it, words, said = RAN[mistake]
+    spoil_it(ran)
+    monkeypatch.chdir(ran.folder)
+    check(say, ran, words, said)
+
+
+def test_there_are_forty_mistakes():
+    assert len(PLANS) + len(PLANNED) + len(RAN) >= 40

@@ -1,0 +1,156 @@
+"""A request that is killed at any moment: nothing is lost, nothing is half published."""
+
+import contextlib
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import tiny_study
+from desk_program import moments, steps
+from removal_desk import NUMBER, Desk, weights
+
+from gsu_jax.removal import verification, weights_digest
+from gsu_jax.removal.service import release, run
+from gsu_jax.removal.service._case import load_params
+from gsu_jax.storage import exists
+
+END = ["received", "identified", "planned", "ran", "verified", "released", "purged", "closed"]
+
+
+class Cut(BaseException):
+    """A kill that leaves the process alive."""
+
+
+def cut_at(moment, step):
+    """Runs a step until that moment; returns whether it was reached."""
+    left = [moment]
+
+    def cut():
+        left[0] -= 1
+        if left[0] == 0:
+            raise Cut
+
+    with contextlib.ExitStack() as stack:
+        for patch in moments(cut):
+            stack.enter_context(patch)
+        try:
+            step()
+        except Cut:
+            return True
+    return False
+
+
+def check(desk):
+    """What holds at every moment."""
+    assert desk.is_whole
+    assert weights_digest(load_params(desk.base, desk.case().model)) == weights_digest(weights())
+    new = desk.folder / f"weights-{NUMBER}"
+    if exists(new):
+        params = load_params(new, desk.case().model)  # whole, or this raises
+        if "ran" in desk.types:
+            assert weights_digest(params) == desk.case().checkpoint
+
+
+def verdict(desk):
+    """What `verify` leaves behind, without its minute."""
+    case = desk.case()
+    (case.folder / "models").mkdir()
+    (case.folder / "models" / "judge").write_text("weights")
+    lines = verification({"V2 share": "PASSED"}, configuration="c" * 64)
+    key, checkpoint = case.key("verifier"), case.checkpoint
+    case.ledger.append("verified", NUMBER, key, lines, checkpoint=checkpoint)
+
+
+@pytest.fixture(scope="module")
+def desks(tmp_path_factory):
+    """A desk before each step: only the step itself is left to do."""
+    found, desk = {}, Desk(tmp_path_factory.mktemp("faults"))
+    for name, step in {
+        "plan": lambda: desk.plan(),
+        "run": lambda: run(desk.case()),
+        "verify": lambda: verdict(desk),
+        "release": lambda: release(desk.case(), although_failed=True),
+        "close": lambda: None,
+    }.items():
+        found[name] = desk.copy(tmp_path_factory.mktemp(name) / "desk")
+        step()
+    return found
+
+
+# A coroutine of orbax that is cut is never awaited.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("name", ["plan", "run", "release", "close"])
+def test_step_that_is_cut_at_any_moment_is_repeated(desks, tmp_path, name):
+    for moment in range(1, 100):
+        desk = desks[name].copy(tmp_path / str(moment))
+        if not cut_at(moment, steps(desk.folder)[name]):
+            break
+        if name != "plan":  # before it there is no ledger
+            check(desk)
+        steps(desk.folder)[name]()
+        check(desk)
+        expected = END[: {"plan": 3, "run": 4, "release": 6, "close": 8}[name]]
+        assert sorted(desk.types, key=END.index) == expected
+        assert desk.types[-1] == expected[-1]
+    assert moment > 3
+    if name == "close":
+        assert desk.case().last("purged").predicate["items"] == [
+            "pictures", "list of the images", "models and judge of the verification",
+        ]  # fmt: skip
+
+
+def process(folder, moment, *names):
+    program = str(tiny_study.ROOT / "tests" / "desk_program.py")
+    path = f"{tiny_study.ROOT}:{tiny_study.ROOT / 'tests'}"
+    return subprocess.Popen(
+        [sys.executable, program, str(folder), str(moment), *names],
+        cwd=folder,
+        env=tiny_study.ENVIRONMENT | {"PYTHONPATH": path},
+        stderr=subprocess.PIPE,
+    )
+
+
+@pytest.mark.parametrize(("name", "moment"), [("run", 3), ("close", 4)])
+def test_killed_process_is_followed_by_another(desks, tmp_path, name, moment):
+    desk = desks[name].copy(tmp_path / "desk")
+    killed = process(desk.folder, moment, name)
+    killed.communicate()
+    assert killed.returncode == -signal.SIGKILL
+    check(desk)
+    steps(desk.folder)[name]()
+    check(desk)
+    assert desk.types[-1] == {"run": "ran", "close": "closed"}[name]
+
+
+@pytest.mark.slow
+def test_fifty_kills_at_random_moments_lose_nothing(desks, tmp_path):
+    draw, rounds, kills = random.Random(0), 0, 0
+    names = ("plan", "run", "verify", "release", "close")
+    while kills < 50:
+        desk, seconds, stage = desks["plan"].copy(tmp_path / str(rounds)), 20.0, 0
+        acknowledged: list[str] = []
+        while stage < len(names):
+            started = time.monotonic()
+            child = process(desk.folder, 0, names[stage])
+            try:
+                child.communicate(timeout=draw.uniform(0.3, 1.1) * seconds if kills < 50 else None)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.communicate()
+            kills += child.returncode == -signal.SIGKILL
+            if (desk.home / "ledger.sqlite").exists():
+                assert desk.is_whole
+                assert desk.types[: len(acknowledged)] == acknowledged
+                acknowledged = desk.types
+            if "planned" in acknowledged:
+                check(desk)
+            if child.returncode == 0:
+                seconds, stage = time.monotonic() - started, stage + 1
+            else:
+                assert child.returncode == -signal.SIGKILL
+        assert [name for name in END if name in acknowledged] == END
+        rounds += 1
+    assert kills >= 50

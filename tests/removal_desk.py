@@ -1,0 +1,84 @@
+"""A request for the tests of the service: its file, a checkpoint, keys and a folder of cases."""
+
+import shutil
+from functools import cache
+from pathlib import Path
+
+import desk_models
+
+from gsu_jax.data import load
+from gsu_jax.removal import init_keys, load_public_keys, read_request, verify
+from gsu_jax.removal.service import Case, plan
+from gsu_jax.storage import save
+
+NUMBER = "2026-014"
+GIVEN = {
+    "request": f'"{NUMBER}"',
+    "claim": '"class"',
+    "what": '{ class = "1" }',
+    "data": '"digits"',
+    "model": '"desk_models:vae"',
+    "checkpoint": '"weights"',
+    "method": '"gradient_ascent"',
+    "epochs": "1",
+    "train": '{ function = "desk_models:train" }',
+    "utility_budget": "1.0",
+}
+LISTED = {"claim": '"rows"', "what": "{ ids = [3, 14, 159, 265] }"}
+
+
+@cache
+def weights():
+    return desk_models.train(load("digits").train.images, 7)
+
+
+class Desk:
+    """A folder with all that a request needs."""
+
+    def __init__(self, folder: Path, **changed: str | None):
+        self.folder, self.home = folder, folder / "removals"
+        self.base = folder / "weights"
+        self.file = folder / "request.toml"
+        folder.mkdir(exist_ok=True)
+        save(self.base, weights())
+        self.write(**changed)
+        init_keys(self.home / "keys")
+
+    def write(self, **changed: str | None) -> Path:
+        """Writes the request file; None leaves a key out."""
+        given = {name: value for name, value in (GIVEN | changed).items() if value is not None}
+        self.file.write_text("".join(f"{name} = {value}\n" for name, value in given.items()))
+        return self.file
+
+    def case(self, project: str | None = None) -> Case:
+        """The case as a new command sees it."""
+        return Case(self.home, NUMBER, project=project)
+
+    def plan(self, **changed: str | None):
+        return plan(read_request(self.write(**changed)), self.case("faces"), modules=self.folder)
+
+    @property
+    def types(self) -> list[str]:
+        return [event.type for event in self.case().events]
+
+    @property
+    def is_whole(self) -> bool:
+        return verify(self.case().ledger, load_public_keys(self.home / "keys")) == []
+
+    def snapshot(self) -> dict[str, bytes]:
+        """Every file with its content; locks are none."""
+        return {
+            str(path.relative_to(self.folder)): path.read_bytes()
+            for path in sorted(self.folder.rglob("*"))
+            if path.is_file() and path.name != ".lock"
+        }
+
+    def copy(self, folder: Path) -> "Desk":
+        """Another desk with the same files; the paths in `case.json` lead to its own checkpoint."""
+        shutil.copytree(self.folder, folder, dirs_exist_ok=True)
+        other = object.__new__(Desk)
+        other.folder, other.home = folder, folder / "removals"
+        other.base, other.file = folder / "weights", folder / "request.toml"
+        for path in other.home.glob("cases/*/case.json"):
+            path.write_text(path.read_text().replace(str(self.folder), str(folder)))
+        return other
