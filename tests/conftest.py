@@ -45,7 +45,7 @@ def pytest_configure(config) -> None:
 def release_programs():
     """Frees compiled programs before the process has all memory maps that Linux allows it."""
     yield
-    if share_of_memory_maps() > 0.3:
+    if share_of_memory_maps() > 0.5:
         ProgramCache.default.clear()
         jax.clear_caches()
         gc.collect()

@@ -60,7 +60,10 @@ def run_in_shell(commands):
     assert said.returncode == 0, said.stdout + said.stderr
 
 
-SLOW = ("studies.md", "unlearn.md", "answer_a_request.md")
+SLOW = (
+    "studies.md", "unlearn.md", "answer_a_request.md", "diffusion.md", "your_model.md",
+    "layer_conflicts.md", "optax_recipes.md",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(

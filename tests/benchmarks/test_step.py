@@ -6,6 +6,9 @@ import pytest
 from benchmark_program import run_benchmark, written
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
     folder = tmp_path_factory.mktemp("step")
@@ -43,7 +46,6 @@ def test_ratios_are_paired_with_the_ascent_of_their_round(measured):
             assert row[name]["max"] == pytest.approx(max(paired))
 
 
-@pytest.mark.slow
 def test_redirect_takes_its_own_share_of_images(tmp_path):
     few = ["--rounds", "1", "--steps", "1", "--batch-sizes", "8", "--only", "redirect_surgery"]
     assert run_benchmark("step.py", *few, folder=tmp_path).status == 0
@@ -72,7 +74,6 @@ def test_step_says_what_it_ran_on_and_with(measured):
         assert (row["model"], row["dtype"], row["batch_size"]) == ("mlp", "float32", 8)
 
 
-@pytest.mark.slow
 def test_step_computes_in_bfloat16_and_times_the_named_kinds_beside_the_bases(tmp_path):
     arguments = ["--dtypes", "bfloat16", "--batch-sizes", "4", "--only", "projection, ravelled"]
     run = run_benchmark("step.py", *arguments, "--steps", "1", "--rounds", "1", folder=tmp_path)
@@ -87,7 +88,6 @@ def test_step_computes_in_bfloat16_and_times_the_named_kinds_beside_the_bases(tm
     assert "computed in bfloat16, batches of 4" in run.stdout
 
 
-@pytest.mark.slow
 def test_step_of_a_diffusion_model_has_its_memory_over_that_of_both_gradients(tmp_path):
     few = ["--rounds", "1", "--steps", "1", "--batch-sizes", "8"]
     few += ["--only", "gradient_surgery", "redirect_surgery"]

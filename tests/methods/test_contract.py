@@ -110,6 +110,7 @@ def test_uint8_images_reach_the_model_as_floats(method, sets):
     assert seen or method.name == "before"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "method", [m for m, model in CASES if model is linear_diffusion.MODEL], ids=case_name
 )

@@ -168,6 +168,7 @@ MODEL = diffusion(
 FAST = {"guide_steps": 300, "guide_width": 32, "fitted_images": 1024, "window": WINDOW}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("guide", ["network", "kernel"])
 def test_method_takes_away_the_weight_of_the_forgotten_component_alone(guide):
     # Large retain batches: their noise moves the ratio of the two weights.

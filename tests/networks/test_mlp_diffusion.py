@@ -116,6 +116,7 @@ def test_basis_has_no_gradient_and_everything_else_has(params):
     assert zero == {"['network']['basis']"}
 
 
+@pytest.mark.slow
 def test_training_improves_on_the_gaussian():
     """Images of two kinds are no Gaussian: their bound falls by up to 3.3 nats."""
     bright = RNG.random(400) < 0.5

@@ -12,6 +12,8 @@ from gsu_jax.removal.service._lines import TESTS
 from gsu_jax.removal.service._measures import chance_to_find, most_share, share_power
 from gsu_jax.removal.service._tier1 import against
 
+pytestmark = pytest.mark.slow
+
 CLEAR = JudgeErrors(Count(95, 100), Count(0, 900))
 
 

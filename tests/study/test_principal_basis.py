@@ -25,6 +25,7 @@ def test_record_has_the_basis_only_where_it_is_not_the_first_one():
     assert record_of(MODEL)["basis"] == "principal"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("plain_report")
 def test_no_model_sees_images_that_it_is_not_trained_on(tmp_path):
     options = {"model": MODEL, "pretraining": Recipe(epochs=1), "samples": 20}
