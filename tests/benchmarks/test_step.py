@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 from benchmark_program import run_benchmark, written
 
-
 pytestmark = pytest.mark.slow
 
 
