@@ -62,7 +62,7 @@ def run_in_shell(commands):
 
 SLOW = (
     "studies.md", "unlearn.md", "answer_a_request.md", "diffusion.md", "your_model.md",
-    "layer_conflicts.md", "optax_recipes.md",
+    "layer_conflicts.md", "optax_recipes.md", "removal_request.md",
 )  # fmt: skip
 
 
@@ -85,7 +85,13 @@ def test_links_of_page_lead_to_files(page):
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
-@pytest.mark.parametrize("package", MODULES)
+@pytest.mark.parametrize(
+    "package",
+    [
+        pytest.param(m, marks=pytest.mark.slow) if m in ("methods", "networks") else m
+        for m in MODULES
+    ],
+)
 def test_doctests_of_package_run(package, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     printed, failed = io.StringIO(), 0

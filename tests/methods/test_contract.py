@@ -41,8 +41,16 @@ def case_name(value):
     return value.title
 
 
-every_method = pytest.mark.parametrize("method", EVERY_METHOD, ids=case_name)
-every_case = pytest.mark.parametrize(("method", "model"), CASES, ids=case_name)
+def marked(*case):
+    """A case; one that takes seconds to compile is slow."""
+    slow = case[0].name in ("redirect_flow", "redirect_diffusion") or case[0] is MEASURED
+    return pytest.param(*case, marks=pytest.mark.slow if slow else ())
+
+
+every_method = pytest.mark.parametrize("method", [*map(marked, EVERY_METHOD)], ids=case_name)
+every_case = pytest.mark.parametrize(
+    ("method", "model"), [marked(*case) for case in CASES], ids=case_name
+)
 
 
 def start(model):

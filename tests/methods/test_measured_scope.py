@@ -234,6 +234,7 @@ def test_a_first_step_is_that_of_the_scope_that_the_counts_give(params):
     assert_trees_close(found, jax.tree.map(lambda x: -0.1 * x, expected), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_sweep_over_the_threshold_and_the_weight_runs_in_one_program(params):
     stacked = jax.tree.map(lambda x: x[None], params)
     settings = {"conflict_threshold": [-0.5, 0.0], "retain_weight": [0.0, 1.0]}

@@ -60,6 +60,7 @@ def shares(denoiser, n=4000):
     return np.bincount(nearest, minlength=3) / n
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gamma", [-3.0, 0.0, 2.0, 5.0])
 def test_guided_denoiser_is_that_of_the_retained_components(gamma):
     gammas = jnp.full(200, gamma)
@@ -114,6 +115,7 @@ def test_levels_are_drawn_where_the_guide_helps_and_noise_hides():
     np.testing.assert_array_equal(levels.at(jnp.array([-1.0, 0.5, 1.5, 4.5])), [0, 0, 1, 0])
 
 
+@pytest.mark.slow
 def test_trained_guide_leaves_the_retained_shares():
     @jax.jit
     def run(key):
