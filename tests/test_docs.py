@@ -60,15 +60,16 @@ def run_in_shell(commands):
     assert said.returncode == 0, said.stdout + said.stderr
 
 
-SLOW = (
-    "studies.md", "unlearn.md", "answer_a_request.md", "diffusion.md", "your_model.md",
-    "layer_conflicts.md", "optax_recipes.md", "removal_request.md",
-)  # fmt: skip
+MARKS = {
+    **dict.fromkeys(("studies.md", "unlearn.md", "answer_a_request.md"), pytest.mark.slow),
+    **dict.fromkeys(("diffusion.md", "your_model.md", "layer_conflicts.md"), pytest.mark.long),
+    **dict.fromkeys(("optax_recipes.md", "removal_request.md", "transform.md"), pytest.mark.long),
+}
 
 
 @pytest.mark.parametrize(
     "page",
-    [pytest.param(p, marks=pytest.mark.slow) if p.name in SLOW else p for p in PAGES],
+    [pytest.param(p, marks=MARKS.get(p.name, ())) for p in PAGES],
     ids=lambda page: page.relative_to(ROOT).as_posix(),
 )
 def test_examples_of_page_run(page, tmp_path, monkeypatch):
@@ -88,7 +89,7 @@ def test_links_of_page_lead_to_files(page):
 @pytest.mark.parametrize(
     "package",
     [
-        pytest.param(m, marks=pytest.mark.slow) if m in ("methods", "networks") else m
+        pytest.param(m, marks=pytest.mark.long) if m in ("methods", "networks") else m
         for m in MODULES
     ],
 )

@@ -114,7 +114,7 @@ def descend(params, batch, rate):
     return params, optax.tree.norm(jax.grad(VAE)(params, batch))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_removals_from_a_vae_are_predicted_next_to_the_trained_parameters():
     draw = np.random.default_rng(3)
     prototypes = draw.random((3, 8)) > 0.5

@@ -44,7 +44,7 @@ def case_name(value):
 def marked(*case):
     """A case; one that takes seconds to compile is slow."""
     slow = case[0].name in ("redirect_flow", "redirect_diffusion") or case[0] is MEASURED
-    return pytest.param(*case, marks=pytest.mark.slow if slow else ())
+    return pytest.param(*case, marks=pytest.mark.long if slow else ())
 
 
 every_method = pytest.mark.parametrize("method", [*map(marked, EVERY_METHOD)], ids=case_name)
@@ -118,7 +118,7 @@ def test_uint8_images_reach_the_model_as_floats(method, sets):
     assert seen or method.name == "before"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     "method", [m for m, model in CASES if model is linear_diffusion.MODEL], ids=case_name
 )

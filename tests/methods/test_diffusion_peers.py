@@ -230,7 +230,7 @@ def test_selective_amnesia_teaches_noisy_forgotten_images_uniform_images():
     np.testing.assert_allclose(found, expected, atol=0.03 * 2 * np.pi * plain)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_selective_amnesia_samples_once_and_replays_these_samples():
     method, prepared = amnesia()
     drawn = MODEL.sample(PARAMS, jax.random.split(KEY, 3)[1], 7)

@@ -57,7 +57,7 @@ def test_damping_is_relative_to_the_curvature_along_the_forget_gradient(damping)
         np.testing.assert_allclose(found - theta, whole / (1 + damping), rtol=1e-3)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_gauss_newton_step_is_that_of_the_dense_system():
     params = MODEL.init(jax.random.key(1))
     method = InfluenceStep(damping=0.5, iterations=200)

@@ -24,6 +24,8 @@ from gsu_jax.methods._measured_scope import choose_layers, project_measured
 from gsu_jax.surgery import LayerConflictsState
 from gsu_jax.unlearning import sweep
 
+pytestmark = pytest.mark.long
+
 FORGET, RETAIN = images(3, 4, offset=0.3), images(2, 6)
 SHAPES = {name: {"kernel": (3, 4), "bias": (4,)} for name in "abcd"}
 tree = partial(random_tree, shapes=SHAPES)
@@ -234,7 +236,6 @@ def test_a_first_step_is_that_of_the_scope_that_the_counts_give(params):
     assert_trees_close(found, jax.tree.map(lambda x: -0.1 * x, expected), rtol=1e-4)
 
 
-@pytest.mark.slow
 def test_a_sweep_over_the_threshold_and_the_weight_runs_in_one_program(params):
     stacked = jax.tree.map(lambda x: x[None], params)
     settings = {"conflict_threshold": [-0.5, 0.0], "retain_weight": [0.0, 1.0]}

@@ -20,6 +20,8 @@ from gsu_jax.methods.ingredients import (
 from gsu_jax.models import DiffusionConfig
 from gsu_jax.models.diffusion import alpha, ddim, diffusion, noise_levels, sigma, to_images
 
+pytestmark = pytest.mark.long
+
 KEY = jax.random.key(0)
 WEIGHTS, MEANS = np.array([0.25, 0.45, 0.3]), np.array([[-0.5, -0.4], [0.5, -0.3], [0.0, 0.6]])
 VARIANCE, WINDOW = 0.02, (-4.0, 6.0)
@@ -60,7 +62,6 @@ def shares(denoiser, n=4000):
     return np.bincount(nearest, minlength=3) / n
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("gamma", [-3.0, 0.0, 2.0, 5.0])
 def test_guided_denoiser_is_that_of_the_retained_components(gamma):
     gammas = jnp.full(200, gamma)
@@ -115,7 +116,6 @@ def test_levels_are_drawn_where_the_guide_helps_and_noise_hides():
     np.testing.assert_array_equal(levels.at(jnp.array([-1.0, 0.5, 1.5, 4.5])), [0, 0, 1, 0])
 
 
-@pytest.mark.slow
 def test_trained_guide_leaves_the_retained_shares():
     @jax.jit
     def run(key):
@@ -170,7 +170,6 @@ MODEL = diffusion(
 FAST = {"guide_steps": 300, "guide_width": 32, "fitted_images": 1024, "window": WINDOW}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("guide", ["network", "kernel"])
 def test_method_takes_away_the_weight_of_the_forgotten_component_alone(guide):
     # Large retain batches: their noise moves the ratio of the two weights.

@@ -71,7 +71,7 @@ def test_a_harder_guide_moves_latents_further():
     assert lengths[0] < 0.5 * lengths[2]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_guide_learns_the_log_odds_and_the_prior_of_the_data():
     """Latents N(+-1, 1) in one of three axes: h_0(z) = 2 z + log odds."""
     zeros = jnp.zeros((4096, 3))
@@ -99,7 +99,7 @@ def test_latents_that_move_are_drawn_more_often(prepared):
     np.testing.assert_allclose(prepared.cumulative[-1], 1.0, rtol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_what_is_described_gets_no_gradient_from_padding(params, prepared):
     def updates(mask):
         batch = batch_of(FORGET, RETAIN[:8])
@@ -176,7 +176,7 @@ def test_a_model_at_the_gap_takes_no_step(params, prepared):
     np.testing.assert_allclose(described_alone(worse, at_gap) / scale, 0.0, atol=1e-2)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_rehearsal_finds_the_gap_of_images_that_only_the_trained_model_knows(params):
     """Retained images are gray, forgotten ones have a bright first pixel: 1/2 off is 12.5 nats."""
 
@@ -239,7 +239,7 @@ def test_settings_outside_their_range_are_named(settings, message):
         RedirectFlow(**settings)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_one_image_can_be_forgotten(params):
     result = unlearn(MODEL, params, FORGET[:1], RETAIN, method=SMALL, key=KEY, epochs=12)
     assert result.steps == 12

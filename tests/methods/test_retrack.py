@@ -95,7 +95,7 @@ def test_neighbors_are_the_nearest_of_the_images_that_exist():
     assert nearest_means(jnp.float32([[0.2]]), candidates, 9).tolist() == [[0, 2, 1, 3, 4]]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_padding_among_the_neighbors_has_no_weight(params):
     """Two retained images, ten neighbors asked for: the others are padding."""
     method = ReTrack(forget_share=1.0)

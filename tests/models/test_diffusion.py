@@ -188,7 +188,7 @@ def test_loss_is_the_mean_over_images_and_integrates_the_weight():
     np.testing.assert_allclose(per_image.mean(), expected, rtol=0.05)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_learned_ends_start_at_the_config_and_follow_the_bound():
     """Their gradient is the slope of the closed bound."""
     settings = {"schedule": "learned", "weighting": "vlb", "gamma_min": -9.0, "gamma_max": 0.0}
@@ -256,7 +256,7 @@ def test_monotone_shape_runs_from_end_to_end_and_its_slope_is_its_derivative():
     np.testing.assert_allclose(slope, exact, rtol=1e-3)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_shape_leaves_the_mean_of_the_bound_and_follows_its_variance():
     """E L^2 of Gaussian data is a closed integral: epsilon - epsilon^ is N(0, r), r as below."""
     model, params = model_of(gaussian_denoiser(MEAN, VARIANCE), **MONOTONE)

@@ -83,7 +83,7 @@ def test_ancestral_chain_of_a_gaussian_has_its_closed_variance():
     np.testing.assert_allclose(np.asarray(drawn).var(), total, rtol=0.02)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_bound_is_the_likelihood_of_the_sampler():
     """Heun's sampler is a map of N(0, I): its density has a closed Jacobian.
 

@@ -71,7 +71,7 @@ def test_examples_without_labels_are_refused(params, bad):
         conditional_vae(CONFIG).loss(params, bad, KEY)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_surgery_forgets_a_class_by_its_label_and_keeps_the_others():
     images, labels = load_digits(return_X_y=True)
     images, labels = np.uint8(images.reshape(-1, 8, 8, 1) * 15.9), np.int32(labels)

@@ -14,6 +14,8 @@ from gsu_jax.models.diffusion import bits_per_dimension, to_data
 from gsu_jax.networks import generator, mlp_diffusion, use_principal_components
 from gsu_jax.networks._mlp_diffusion import cosine_basis
 
+pytestmark = pytest.mark.long
+
 CONFIG = MLPDiffusionConfig((4, 4, 1), coordinates=16, width=16, depth=2, bound_times=64)
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)
@@ -116,7 +118,6 @@ def test_basis_has_no_gradient_and_everything_else_has(params):
     assert zero == {"['network']['basis']"}
 
 
-@pytest.mark.slow
 def test_training_improves_on_the_gaussian():
     """Images of two kinds are no Gaussian: their bound falls by up to 3.3 nats."""
     bright = RNG.random(400) < 0.5

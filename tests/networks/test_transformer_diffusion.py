@@ -12,6 +12,8 @@ from gsu_jax.models import TransformerDiffusionConfig
 from gsu_jax.networks import generator, transformer_diffusion
 from gsu_jax.networks._transformer_diffusion import from_patches, positions, to_patches
 
+pytestmark = pytest.mark.long
+
 CONFIG = TransformerDiffusionConfig(
     (4, 6, 2), patch=2, width=8, depth=2, heads=2, data_deviation=0.4, bound_times=4
 )
@@ -107,7 +109,6 @@ def test_patches_come_back_in_place():
     np.testing.assert_array_equal(from_patches(patches, (4, 6, 2), 2), IMAGES)
 
 
-@pytest.mark.slow
 def test_every_parameter_has_a_gradient(moved):
     grads = jax.jit(jax.grad(transformer_diffusion(CONFIG).loss))(moved, IMAGES, KEY)
     zero = [
@@ -118,7 +119,6 @@ def test_every_parameter_has_a_gradient(moved):
     assert zero == []
 
 
-@pytest.mark.slow
 def test_images_are_denoised_one_by_one(moved):
     denoise = transformer_diffusion(CONFIG).denoise
     z, gamma = jnp.asarray(2 * IMAGES - 1), jnp.linspace(-5.0, 5.0, 5)
@@ -126,7 +126,6 @@ def test_images_are_denoised_one_by_one(moved):
     np.testing.assert_allclose(denoise(moved, z, gamma), jnp.stack(alone), atol=1e-5)
 
 
-@pytest.mark.slow
 def test_seeds_train_together(moved):
     model = transformer_diffusion(CONFIG)
     both = jax.tree.map(lambda p: jnp.stack([p, 0.5 * p]), moved)

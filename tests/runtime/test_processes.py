@@ -129,7 +129,7 @@ def test_mesh_that_leaves_a_process_out_is_refused(monkeypatch):
 # One launcher for each process, as on two machines
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("lost", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_launcher_names_the_process_that_another_machine_lost(tmp_path, lost):
     place = [*TWO, "--coordinator", coordinator(), "--heartbeat", "4"]
@@ -147,7 +147,7 @@ def test_launcher_names_the_process_that_another_machine_lost(tmp_path, lost):
     assert said.count("\n") == 1
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_launcher_says_that_a_process_did_not_come(tmp_path):
     place = [*TWO, "--process", "1", "--coordinator", coordinator(), "--wait", "1"]
     status, printed, said = run(*place, PROGRAM, "sums", str(tmp_path))

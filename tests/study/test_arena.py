@@ -13,7 +13,7 @@ from gsu_jax.metrics import METRICS
 from gsu_jax.study import SPACES, Recipe, _arena, _arena_choice, _judge, _study, run_arena
 
 # Untrained networks will do, and compile less.
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 UNTRAINED = {"pretraining": Recipe(epochs=0), "judging": Recipe(epochs=0), "judge_gate": 0.0}
 ASKED = {
@@ -142,6 +142,7 @@ def test_settings_are_recorded_before_a_closed_request_is_run(tmp_path, monkeypa
     assert chosen["trials"] == 2
 
 
+@pytest.mark.slow
 def test_interrupted_arena_resumes_with_the_choice_of_an_unstopped_one(
     finished, tmp_path, monkeypatch
 ):
@@ -207,6 +208,7 @@ def test_another_method_extends_an_arena_and_leaves_the_others_as_they_are(finis
     assert kept == rows(finished[0] / "closed" / "4")
 
 
+@pytest.mark.slow
 def test_more_closed_requests_and_seeds_use_the_settings_that_were_chosen(
     finished, copy, monkeypatch
 ):
@@ -217,6 +219,7 @@ def test_more_closed_requests_and_seeds_use_the_settings_that_were_chosen(
     assert all(len(e["runs"]) == 2 * 3 for e in arena["methods"])
 
 
+@pytest.mark.slow
 def test_request_takes_the_models_of_the_study_of_the_same_request(finished, tmp_path, events):
     lender = finished[0] / "closed" / "4"
     run(tmp_path, tuning=["1"], closed=["4"], trials=1, models_from=[lender])

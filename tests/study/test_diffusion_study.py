@@ -10,7 +10,7 @@ from gsu_jax.models import MLPDiffusionConfig
 from gsu_jax.report import terminal_table
 from gsu_jax.study import Recipe
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 MODEL = MLPDiffusionConfig(
     coordinates=64, width=16, depth=1, gamma_min=-8.0, sampler_steps=5, bound_times=4

@@ -11,7 +11,7 @@ from gsu_jax import GradientAscent
 from gsu_jax.metrics import EVIDENCE_METRICS
 from gsu_jax.study import _evidence, _study
 
-pytestmark = pytest.mark.usefixtures("plain_report")
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("plain_report")]
 
 
 @pytest.fixture
@@ -45,7 +45,6 @@ def means(folder):
     return {(e["method"], e["metric"]): e for e in summary if e["method"] != "diverging"}
 
 
-@pytest.mark.slow
 def test_the_next_run_adds_phi_from_the_checkpoints_alone(old, finished, no_work, monkeypatch):
     monkeypatch.setattr(_study, "write_report", lambda path, *_, **__: path.touch())
     run_tiny(old)
@@ -63,7 +62,6 @@ def test_rows_without_a_checkpoint_stay_as_they_are(old, no_work):
     assert read(old)["rows"] == before
 
 
-@pytest.mark.slow
 def test_an_earlier_study_is_extended(old):
     rows = run_tiny(old, methods=(GradientAscent(label="faster", learning_rate=1e-3),))["rows"]
     assert len(rows) == 10

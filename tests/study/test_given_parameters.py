@@ -12,7 +12,7 @@ from gsu_jax import networks
 from gsu_jax.models import MLPVAEConfig
 from gsu_jax.study import load
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("plain_report")]
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("plain_report")]
 
 SMALL = ("before", "gradient_ascent")
 

@@ -28,7 +28,7 @@ def own(tmp_path_factory):
     return folder
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("plain_report")
 def test_functions_of_an_own_model_and_judge_get_floating_images(tmp_path):
     own_models.seen.clear()

@@ -10,7 +10,7 @@ from gsu_jax.metrics import CORRECTED_METRICS, SECOND_METRICS
 from gsu_jax.models import MLPClassifierConfig
 from gsu_jax.study import Recipe, _judge, _judged, _study, load
 
-pytestmark = pytest.mark.usefixtures("plain_report")
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("plain_report")]
 
 SECOND = {
     "second_judge": MLPClassifierConfig(widths=(8,)),

@@ -36,7 +36,7 @@ def assert_same_figures(rows, expected):
             assert row[name] == pytest.approx(one[name], rel=1e-4, abs=1e-5), name
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_study_stopped_at_any_file_ends_like_one_that_never_was(
     finished, tmp_path, monkeypatch, plain_report
 ):

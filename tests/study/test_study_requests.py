@@ -46,7 +46,7 @@ def test_a_source_without_test_images_is_refused(tmp_path):
         run_study(tiny_config(), source, tmp_path / "out", methods=METHODS, seeds=1)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_list_that_changed_under_its_name_is_another_study(tmp_path):
     """As many images as before, but others: neither the rows nor the retrained models fit."""
     (tmp_path / "list.txt").write_text("0 1 2")

@@ -8,7 +8,7 @@ from tiny_study import read, run_tiny, without_residuals, without_times
 from gsu_jax import GradientAscent
 from gsu_jax.study import _checkpointed_runs, _study
 
-pytestmark = pytest.mark.usefixtures("plain_report")
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("plain_report")]
 
 
 @pytest.mark.parametrize("fewer", [{}, {"methods": ("before",), "seeds": 1}])

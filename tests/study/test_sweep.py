@@ -110,7 +110,7 @@ def test_budget_that_no_setting_keeps_leaves_no_best(finished, tmp_path):
     assert not any(setting["best"] for setting in returned.sweep["settings"])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_more_rates_and_seeds_extend_a_sweep_and_keep_its_rows(finished, tmp_path, monkeypatch):
     asked = []
 

@@ -22,6 +22,8 @@ from gsu_jax.surgery import (
     project_subspace,
 )
 
+pytestmark = pytest.mark.long
+
 DEVICES = 8
 STEPS = 3
 KEY = jax.random.key(0)

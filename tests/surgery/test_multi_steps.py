@@ -108,7 +108,7 @@ def test_the_projection_sees_the_mean_retain_gradient_and_not_the_last():
     np.testing.assert_allclose(optax.tree.get(state, "retain_norm"), expected, rtol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(("when", "number"), [("always", None), ("conflict", 3)])
 def test_sets_of_retain_gradients_are_averaged_one_by_one(when, number):
     us, rs = [random_tree(0), random_tree(1)], [random_tree(2, k=3), random_tree(3, k=3)]
@@ -143,7 +143,7 @@ def test_scan_equals_a_loop(number):
     assert_trees_close(state, looped, atol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_vmap_over_models_that_are_at_different_calls():
     optimizer = multi_steps(chain(), 2)
     us, rs = random_tree(0, k=2), random_tree(1, k=2)

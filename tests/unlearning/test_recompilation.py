@@ -12,6 +12,8 @@ from linear_autoencoder import images
 from gsu_jax import RedirectSurgery, SelectiveAmnesia, SynapticDampening, unlearn
 from gsu_jax.unlearning import compile_ahead
 
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.parametrize(
     "method", [RedirectSurgery(momentum=0.123), SelectiveAmnesia(learning_rate=0.123)]

@@ -29,6 +29,8 @@ from gsu_jax.unlearning import (
 )
 from gsu_jax.unlearning._step import epoch_sizes
 
+pytestmark = pytest.mark.long
+
 KEY = jax.random.key(0)
 FORGET, RETAIN = images(1, 40, offset=0.5), images(2, 56)
 

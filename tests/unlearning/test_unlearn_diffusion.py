@@ -9,7 +9,7 @@ from gsu_jax.metrics import negative_elbo
 from gsu_jax.models import MLPDiffusionConfig
 from gsu_jax.networks import mlp_diffusion, use_principal_components
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 RNG = np.random.default_rng(0)
 KEY = jax.random.key(0)
