@@ -11,7 +11,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import paired
 import tyro
-from step import MIB, MODELS, build, bytes_of_step, steps_of
+from reserved import MIB, bytes_of_step
+from step import MODELS, build, steps_of
 
 from gsu_jax.methods import (
     METHODS,

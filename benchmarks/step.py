@@ -23,6 +23,7 @@ import optax
 import paired
 import tyro
 from jax.flatten_util import ravel_pytree
+from reserved import MIB, bytes_of_step, memory_over
 
 from gsu_jax.data import concatenate
 from gsu_jax.methods import (
@@ -61,7 +62,6 @@ MODELS = {
     "conv": ("convolutional VAE, 32x32x3", (32, 32, 3)),
     "diffusion": ("diffusion transformer, 28x28, 16 patches", (28, 28, 1)),
 }
-MIB = 2**20
 Dtype = Literal["float32", "bfloat16"]
 
 
@@ -248,28 +248,6 @@ def steps_of(
     carry, prepared = jax.jit(partial(initialize, *run))(jax.jit(model.init)(key), sets, steps, key)
     constants = RunConstants(sets.images, steps, prepared, key)
     return partial(take_step, *run), (carry, epoch_order(key, 0, sizes, padded), constants), sizes
-
-
-def bytes_of_step(step: Callable, call: tuple) -> dict[str, int]:
-    """What XLA reserves for one step, its carry donated, from the analysis of its program."""
-    carry, inputs, constants = call
-    first = jax.tree.map(lambda x: x[0], inputs)
-    program = jax.jit(step, donate_argnums=0).lower(carry, first, constants).compile()
-    found = program.memory_analysis()
-    arguments, own = found.argument_size_in_bytes, found.temp_size_in_bytes
-    outputs = found.output_size_in_bytes - found.alias_size_in_bytes
-    return {
-        "argument_bytes": arguments,
-        "intermediate_bytes": own,
-        "peak_bytes": arguments + own + outputs,
-    }
-
-
-def memory_over(memory: dict[str, int], base: dict[str, int]) -> dict[str, Any]:
-    """The bytes of a step, and its peak over that of `base`; nothing if none were read."""
-    if not memory:
-        return {}
-    return memory | {"memory_over_summed": memory["peak_bytes"] / base["peak_bytes"]}
 
 
 def row(name: str, kind: Timed, rounds: list[paired.Round]) -> dict[str, Any]:

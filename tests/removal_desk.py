@@ -82,3 +82,13 @@ class Desk:
         for path in other.home.glob("cases/*/case.json"):
             path.write_text(path.read_text().replace(str(self.folder), str(folder)))
         return other
+
+
+def damage(checkpoint):
+    """Changes a byte in the middle of its largest file, and returns the path."""
+    files = (path for path in checkpoint.glob("data-*/**/*") if path.is_file())
+    path = max(files, key=lambda p: p.stat().st_size)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    return path

@@ -89,12 +89,20 @@ def save(path: str | os.PathLike, tree: Any, *, metadata: dict | None = None) ->
         write_arrays(data, leaves)
         write_manifest(path, body | {"files": hash_files(data), "data": data.name})
     except BaseException as error:
-        if data is not None:
+        if data is not None and not _is_published(path, data):
             _remove_all(path.glob(f"{data.name}*"))
         if isinstance(error, Exception) and not isinstance(error, ImportError):
             raise _cannot_write(path, error) from error
         raise
     _remove_all(p for p in _leftovers(path) if p != data)
+
+
+def _is_published(path: Path, data: Path) -> bool:
+    """Whether the manifest names these files: a Ctrl-C may come just after it took its place."""
+    try:
+        return read_manifest(path)["data"] == data.name
+    except CheckpointError:
+        return False
 
 
 def load(path: str | os.PathLike, like: Any = None) -> Any:

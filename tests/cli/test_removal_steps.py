@@ -220,14 +220,6 @@ PLANNED = {  # what was done to a planned request -> the command, and what its l
 }
 
 
-@pytest.mark.parametrize("mistake", PLANNED)
-def test_mistake_after_the_plan_is_one_line_and_changes_nothing(say, planned, monkeypatch, mistake):
-    spoil_it, words, said = PLANNED[mistake]
-    spoil_it(planned)
-    monkeypatch.chdir(planned.folder)
-    check(say, planned, words, said)
-
-
 RAN = {
     "no verifier": (no_verifier, ("verify", NUMBER), "verifier.key"),
     "wrong key": (wrong_key, ("verify", NUMBER), "is no private key"),
@@ -239,12 +231,18 @@ RAN = {
 }
 
 
-@pytest.mark.parametrize("mistake", RAN)
-def test_mistake_after_the_run_is_one_line_and_changes_nothing(say, ran, monkeypatch, mistake):
-    spoil_it, words, said = RAN[mistake]
-    spoil_it(ran)
-    monkeypatch.chdir(ran.folder)
-    check(say, ran, words, said)
+LATER = [("planned", mistake) for mistake in PLANNED] + [("ran", mistake) for mistake in RAN]
+
+
+@pytest.mark.parametrize(("after", "mistake"), LATER)
+def test_mistake_after_a_step_is_one_line_and_changes_nothing(
+    request, say, monkeypatch, after, mistake
+):
+    desk = request.getfixturevalue(after)
+    spoil_it, words, said = {"planned": PLANNED, "ran": RAN}[after][mistake]
+    spoil_it(desk)
+    monkeypatch.chdir(desk.folder)
+    check(say, desk, words, said)
 
 
 def test_there_are_forty_mistakes():

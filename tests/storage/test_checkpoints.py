@@ -10,7 +10,7 @@ import pytest
 
 from gsu_jax import storage
 from gsu_jax.storage import CheckpointError, _checkpoints, _orbax_io
-from gsu_jax.storage._manifest import MANIFEST
+from gsu_jax.storage._manifest import MANIFEST, write_manifest
 
 
 @pytest.mark.parametrize("abstract", [False, True])
@@ -71,6 +71,21 @@ def test_second_save_replaces_the_checkpoint_and_prints_nothing(
     assert storage.read_metadata(tmp_path / "c") == {"n": 1}
     assert len(list((tmp_path / "c").iterdir())) == 2
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, OSError])
+def test_interruption_after_the_manifest_leaves_the_new_checkpoint_whole(
+    tmp_path, small_tree, assert_same_bits, monkeypatch, stop
+):
+    def written_then_stopped(*arguments):
+        write_manifest(*arguments)
+        raise stop
+
+    storage.save(tmp_path / "c", {"old": np.ones(2)})
+    monkeypatch.setattr(_checkpoints, "write_manifest", written_then_stopped)
+    with pytest.raises(stop):
+        storage.save(tmp_path / "c", small_tree(1))
+    assert_same_bits(storage.load(tmp_path / "c", small_tree()), small_tree(1))
 
 
 def test_removed_checkpoint_is_gone(tmp_path):

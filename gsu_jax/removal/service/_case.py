@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -119,17 +119,14 @@ class Case:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Holds the case against other commands."""
-        try:
-            lock = exclusive(self.folder)
-            lock.__enter__()
-        except ValueError as error:
-            raise ValueError(
-                f"request {self.number} is in use by another command; wait for it"
-            ) from error
-        try:
+        with ExitStack() as held:
+            try:
+                held.enter_context(exclusive(self.folder))
+            except ValueError as error:
+                raise ValueError(
+                    f"request {self.number} is in use by another command; wait for it"
+                ) from error
             yield
-        finally:
-            lock.__exit__(None, None, None)
 
     # Files
 

@@ -32,7 +32,8 @@ def release(case: Case, *, although_failed: bool = False) -> Path:
 
     Raises:
         CheckpointError: The new checkpoint is gone or changed.
-        ValueError: It was not verified, or a line FAILED.
+        ValueError: It was not verified, a line FAILED, or another request was released since it was
+            planned.
     """
     operator = case.key("operator")
     with case.locked():
@@ -44,6 +45,15 @@ def release(case: Case, *, although_failed: bool = False) -> Path:
                 "release it with --although-failed, which the ledger will show"
             )
         case.load(case.published, case.checkpoint, "the one that was published")
+        if case.current.get("weights", case.facts["base"]) not in (
+            case.facts["base"],
+            case.checkpoint,
+        ):
+            raise ValueError(
+                f"request {case.number} started from {case.base}, and the current checkpoint is "
+                f"{case.current['checkpoint']}: released, it would bring back what that one "
+                "forgot. Undo the request and plan it from the current one"
+            )
         if stage == "verified":
             replaces = {"replaces": case.facts["base"]}
             case.ledger.append(
@@ -94,6 +104,7 @@ def purge(case: Case, *, original: bool = False) -> list[str]:
         What was removed, in words.
 
     Raises:
+        CheckpointError: The old checkpoint is to go, and the new one is gone or changed.
         ValueError: The old checkpoint is still in use.
     """
     operator = case.key("operator")
@@ -107,6 +118,10 @@ def purge(case: Case, *, original: bool = False) -> list[str]:
                 f"--original: {case.base} is in use until request {case.number} is released; its "
                 f"last step is {stage!r}"
             )
+        if original:  # the last copy must be whole, and the ledger must not go with it
+            case.load(case.published, case.checkpoint, "the one that was published")
+            if case.home.resolve().is_relative_to(case.base):
+                raise ValueError(f"--original: {case.home} lies in {case.base}; move it first")
         note = case.folder / PURGING
         done = sum(event.type == "purged" for event in case.events)
         begun: Record = read_json(note) if note.is_file() else {"items": [], "before": done}

@@ -26,8 +26,14 @@ from gsu_jax.models import Classifier, GenerativeModel, MLPClassifierConfig, Par
 from gsu_jax.networks import mlp_classifier
 from gsu_jax.unlearning import unlearn
 
-NOISE = jax.random.key(20)  # the same for all models: differences are not those of the draws
+SEED = 20
+SCORED = ("encode", "decode", "log_likelihood")  # what phi needs
 BATCH = 1000  # samples at a time
+
+
+def noise() -> jax.Array:
+    """The key of all draws: the same for all models, so that differences are not those of draws."""
+    return jax.random.key(SEED)
 
 
 def evidence(model: GenerativeModel, params: Params, images: np.ndarray) -> np.ndarray:
@@ -36,21 +42,21 @@ def evidence(model: GenerativeModel, params: Params, images: np.ndarray) -> np.n
     That is phi of `decoder_evidence` if the model has what it needs, else its bound, else minus its
     loss on the image.
     """
-    if None not in (model.encode, model.decode, model.log_likelihood):
-        return decoder_evidence(model, params, images, NOISE, samples=128, steps=100).phi
+    if model.has(*SCORED):
+        return decoder_evidence(model, params, images, noise(), samples=128, steps=100).phi
     return -bound(model, params, images)
 
 
 def bound(model: GenerativeModel, params: Params, images: np.ndarray) -> np.ndarray:
     """The negative ELBO of each image, `[n]` in nats, or the loss on it of a model without one."""
-    if model.elbo or None not in (model.encode, model.decode, model.log_likelihood):
-        return negative_elbo(model, params, images, NOISE)
+    if model.elbo or model.has(*SCORED):
+        return negative_elbo(model, params, images, noise())
     return np.asarray(_losses(model, params, images), np.float64)
 
 
 @partial(jax.jit, static_argnames="model")
 def _losses(model: GenerativeModel, params: Params, images: Any) -> jax.Array:
-    keys = jax.random.split(NOISE, len(images))
+    keys = jax.random.split(noise(), len(images))
     return jax.lax.map(
         lambda one: model.loss(params, scale_examples(one[0][None]), one[1]), (images, keys)
     )
@@ -128,13 +134,13 @@ class Judge(NamedTuple):
         """How many of so many samples show what is to be forgotten."""
         found = 0
         for number, start in enumerate(range(0, samples, BATCH)):
-            drawn = _draw(model, params, jax.random.fold_in(NOISE, number), BATCH)
+            drawn = _draw(model, params, jax.random.fold_in(noise(), number), BATCH)
             found += self._found(np.asarray(drawn)[: samples - start])
         return Count(found, samples)
 
     def features(self, model: GenerativeModel, params: Params, samples: int) -> np.ndarray:
         """Features of samples, `[samples, d]`; of other draws than `hits`."""
-        drawn = _draw(model, params, jax.random.fold_in(NOISE, 10**6), samples)
+        drawn = _draw(model, params, jax.random.fold_in(noise(), 10**6), samples)
         found = judge_predictions(self.classifier, self.params, np.asarray(drawn))
         return np.asarray(found.features)
 

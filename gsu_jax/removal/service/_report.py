@@ -13,7 +13,7 @@ from gsu_jax.removal._events import EVENTS
 from gsu_jax.removal.service._case import Case, Record, read_json, write_json
 from gsu_jax.removal.service._end import NOT_COVERED
 from gsu_jax.removal.service._lines import TESTS
-from gsu_jax.removal.service._measures import NOISE
+from gsu_jax.removal.service._measures import noise
 from gsu_jax.removal.service._verify import RESULT
 from gsu_jax.report import image_grid
 from gsu_jax.storage import write_whole
@@ -105,7 +105,7 @@ def _pictures(case: Case, with_pictures: bool) -> dict[str, str]:
             case.base, case.facts["base"], "the one that was deployed"
         )
     for title, params in shown.items():
-        found[title] = _png(np.asarray(case.model.sample(params, NOISE, SHOWN)))
+        found[title] = _png(np.asarray(case.model.sample(params, noise(), SHOWN)))
     return found
 
 

@@ -12,11 +12,12 @@ from gsu_jax.metrics import Count, image_residuals
 from gsu_jax.models import Params
 from gsu_jax.removal.service._case import Case
 from gsu_jax.removal.service._measures import (
-    NOISE,
+    SCORED,
     Judge,
     Utility,
     evidence,
     judge_network,
+    noise,
     utility,
 )
 from gsu_jax.removal.service._models import Ensemble, Trained, tune
@@ -190,11 +191,11 @@ class Subject:
     @cached_property
     def recovered(self) -> Figure:
         """Mean loss of the best latents of forgotten images, in nats."""
-        if None in (self.model.encode, self.model.decode, self.model.log_likelihood):
+        if not self.model.has(*SCORED):
             raise NotApplicable("the model has no decoder")
         images = self.forgotten[:RECOVERED]
         return self.figure(
             lambda params: float(
-                recover_latents(self.model, params, images, NOISE, steps=100).loss.mean()
+                recover_latents(self.model, params, images, noise(), steps=100).loss.mean()
             )
         )

@@ -15,10 +15,10 @@ from gsu_jax.audit import (
 )
 from gsu_jax.metrics import Count, corrected_share
 from gsu_jax.removal.service._measures import (
-    NOISE,
     budget_power,
     chance_to_find,
     most_share,
+    noise,
     share_power,
 )
 from gsu_jax.removal.service._run import data_digest
@@ -68,7 +68,7 @@ def export(subject: Subject) -> Said:
     after = {
         "int8": quantize(subject.after, 8),
         "pruned": prune(subject.after, 0.1),
-        "noised": perturb(subject.after, NOISE, 0.01),
+        "noised": perturb(subject.after, noise(), 0.01),
     }
     counts = {name: subject.share(params) for name, params in after.items()}
     return _share_line("V11 export", subject, subject.shares[0], counts)
@@ -101,7 +101,7 @@ def copies(subject: Subject) -> Said:
     n, m = len(subject.forgotten), len(subject.like)
     if not m:
         raise NotApplicable("the data has no held-out images of the kind")
-    samples = np.asarray(subject.model.sample(subject.after, NOISE, subject.samples))
+    samples = np.asarray(subject.model.sample(subject.after, noise(), subject.samples))
     if not np.isfinite(samples).all():
         raise NotApplicable("the samples are not finite")
     scale = 255 if subject.forgotten.dtype == np.uint8 else 1

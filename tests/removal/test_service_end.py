@@ -1,0 +1,135 @@
+"""How a request ends: released or undone, purged, closed; and what the record keeps."""
+
+import hashlib
+import json
+
+import pytest
+from removal_desk import LISTED, NUMBER, Desk, damage
+
+from gsu_jax.data import load
+from gsu_jax.removal import read_request, verification
+from gsu_jax.removal.service import Case, close, plan, purge, release, report, run, undo
+from gsu_jax.removal.service import verify_case as verify
+from gsu_jax.storage import CheckpointError
+
+
+def test_release_and_undo_move_the_current_checkpoint(verified):
+    with pytest.raises(ValueError, match="--although-failed"):
+        release(_failed(verified).case())
+    assert release(verified.case(), although_failed=True) == verified.case().published
+    assert verified.case().current["weights"] == verified.case().checkpoint
+    release(verified.case(), although_failed=True)  # again: nothing more
+    assert undo(verified.case(), reason="a customer complained") == verified.base
+    undo(verified.case())
+    assert verified.case().current["checkpoint"] == str(verified.base)
+    assert verified.types[5:] == ["verified", "released", "undone"]
+    with pytest.raises(ValueError, match="'undone'"):
+        release(verified.case())
+    assert (verified.folder / f"weights-{NUMBER}").is_dir()
+
+
+def test_next_request_starts_from_the_current_checkpoint(verified):
+    release(verified.case(), although_failed=True)
+    other = Case(verified.home, "2026-015")
+    given = {"request": '"2026-015"', "what": '{ class = "2" }'}
+    with pytest.raises(ValueError, match="is not the current one"):
+        plan(read_request(verified.write(**given)), other, modules=verified.folder)
+    request = read_request(verified.write(**given, checkpoint=f'"weights-{NUMBER}"'))
+    plan(request, other, modules=verified.folder)
+    assert other.stage == "planned"
+    assert verified.is_whole
+
+
+def test_request_planned_before_another_was_released_cannot_bring_its_images_back(verified):
+    case = verified.case()
+    case.point_to(verified.folder / "weights-other", "a" * 64)
+    with pytest.raises(ValueError, match="weights-other: released, it would bring back"):
+        release(case, although_failed=True)
+    assert case.current["weights"] == "a" * 64
+    assert case.stage == "verified"
+
+
+def _failed(desk):
+    """The same desk, whose last verification has a line that FAILED."""
+    case = desk.case()
+    lines = verification({"V2 share": "FAILED"}, configuration="c" * 64)
+    key, checkpoint = case.key("verifier"), case.checkpoint
+    case.ledger.append("verified", NUMBER, key, lines, checkpoint=checkpoint)
+    return desk
+
+
+def test_purge_removes_what_shows_the_images_and_names_it_once(verified):
+    files = {p.name for p in (verified.home / "cases" / NUMBER).iterdir()}
+    assert files >= {"forget.png", "private.json", "models"}
+    items = purge(verified.case())
+    assert items == ["pictures", "list of the images", "models and judge of the verification"]
+    left = {p.name for p in (verified.home / "cases" / NUMBER).iterdir()}
+    assert left == {"case.json", "verification.json", ".lock"}
+    assert purge(verified.case()) == []
+    assert verified.case().last("purged").predicate == {"items": items}
+    with pytest.raises(ValueError, match="purged"):
+        verify(verified.case())
+
+
+def test_purge_of_the_old_checkpoint_waits_for_the_release(verified):
+    with pytest.raises(ValueError, match="in use until"):
+        purge(verified.case(), original=True)
+    assert verified.base.is_dir()
+    release(verified.case(), although_failed=True)
+    whole = verified.copy(verified.folder.with_name("damaged")).case()
+    damage(whole.published)
+    with pytest.raises(CheckpointError):
+        purge(whole, original=True)  # it would be the only whole one
+    assert whole.base.is_dir()
+    assert "old checkpoint" in purge(verified.case(), original=True)
+    assert not verified.base.exists()
+    with pytest.raises(CheckpointError):
+        undo(verified.case())
+
+
+def test_close_purges_destroys_the_key_and_ends_the_request(verified):
+    with pytest.raises(ValueError, match="to close it must be"):
+        close(verified.case())
+    release(verified.case(), although_failed=True)
+    event = close(verified.case())
+    assert event.hash == verified.case().ledger.head
+    assert event.predicate["commitmentKey"] == "destroyed"
+    assert "V3 evidence: NOT RUN" in event.predicate["residualRisk"]
+    assert not list((verified.home / "secrets").iterdir())
+    assert verified.is_whole
+    assert close(verified.case()) == event
+    for step in (run, verify, release, undo, purge):
+        with pytest.raises(ValueError, match="closed: nothing may follow"):
+            step(verified.case())
+
+
+def test_request_is_refused_with_a_reason(desk):
+    desk.plan()
+    event = close(desk.case(), refused="it was never in the data")
+    assert (event.type, event.predicate["reason"]) == ("refused", "it was never in the data")
+    assert not list((desk.home / "secrets").iterdir())
+
+
+def test_record_names_no_image_after_the_close(tmp_path):
+    desk = Desk(tmp_path, **LISTED)
+    desk.plan(**LISTED)
+    run(desk.case())
+    verify(desk.case(), samples=200)
+    report(desk.case(), with_pictures=True)
+    release(desk.case(), although_failed=True)
+    commitments = desk.case().last("identified").predicate["commitments"]
+    close(desk.case())
+    report(desk.case())
+    kept = {name: content for name, content in desk.snapshot().items() if "removals/" in name}
+    text = b"\n".join(kept.values()).decode(errors="replace")
+    images = load("digits").train.images[[3, 14, 159, 265]]
+    hashes = [hashlib.sha256(image.tobytes()).hexdigest() for image in images]
+    for secret in (*hashes, "[3, 14, 159, 265]", "3, 14", "3,14", "forget.png"):
+        assert secret not in text
+    for path in (p for p in kept if p.endswith((".json", ".html", ".jinja"))):
+        words = set(json.dumps(kept[path].decode()).replace(",", " ").replace('"', " ").split())
+        assert words.isdisjoint({"159", "265"}), path
+    assert not any(name.endswith((".png", "private.json", "with-pictures.html")) for name in kept)
+    # The ledger keeps commitments, which nobody can check without the key.
+    assert len(commitments) == 4
+    assert not list((desk.home / "secrets").iterdir())
