@@ -9,6 +9,7 @@ from flax import nnx
 
 from gsu_jax.models import GenerativeModel, TransformerDiffusionConfig
 from gsu_jax.models.diffusion import diffusion
+from gsu_jax.networks._discrete_pixels import discrete_mean
 from gsu_jax.networks._functional import functional
 from gsu_jax.networks._noise_embedding import (
     NoiseEmbedding,
@@ -68,7 +69,10 @@ class _Denoiser(nnx.Module):
         self.first = nnx.Linear(numbers, width, dtype=dtype, rngs=rngs)
         self.blocks = nnx.List(_Block(config, rngs) for _ in range(config.depth))
         self.modulation = zero_linear(width, 2 * width, "float32", rngs)
-        self.last = zero_linear(width, numbers, config.dtype, rngs)
+        self.parts = 3 if config.discrete else 1
+        self.last = zero_linear(width, self.parts * numbers, config.dtype, rngs)
+        if config.discrete:
+            self.white = nnx.Param(jnp.array([0.98, np.log(0.02)]))
         self.patch, self.variance = config.patch, config.data_deviation**2
 
     def __call__(self, z: jax.Array, gamma: jax.Array) -> jax.Array:
@@ -83,8 +87,13 @@ class _Denoiser(nnx.Module):
             tokens = block(tokens, embedding)
         scale, shift = jnp.split(self.modulation(embedding)[:, None], 2, axis=-1)
         tokens = normalize(tokens) * (1.0 + scale) + shift
-        patches = each_token(self.last, tokens).astype(jnp.float32)
-        return skip * z + out * from_patches(patches, (height, width, channels), self.patch)
+        patches = jnp.split(each_token(self.last, tokens).astype(jnp.float32), self.parts, axis=-1)
+        shape = height, width, channels
+        found, *logits = (from_patches(some, shape, self.patch) for some in patches)
+        x = skip * z + out * found
+        if not logits:
+            return x
+        return discrete_mean(x, logits, self.white[...], z, gamma, self.variance)
 
 
 def to_patches(images: jax.Array, size: int) -> jax.Array:

@@ -181,3 +181,23 @@ def test_bad_recipe_is_refused(setting, value):
 def test_no_data_is_refused():
     with pytest.raises(ValueError, match="data"):
         train(KEYS, epochs=1, data=IMAGES[:0])
+
+
+def test_clip_scales_a_larger_gradient_to_its_norm_for_each_seed():
+    grads = {"w": jnp.array([3.0, 4.0])}
+    plain, clipped = Recipe(), Recipe(clip=1.0)
+    states = [recipe.optimizer(9).init(grads) for recipe in (plain, clipped)]
+    a, _ = plain.optimizer(9).update({"w": jnp.array([0.6, 0.8])}, states[0])
+    b, _ = clipped.optimizer(9).update(grads, states[1])
+    assert_trees_close(a, b, rtol=1e-6)
+    tenfold, _ = train(
+        KEYS, recipe=Recipe(3, 16, 1e-2, clip=1e-3), loss=lambda *a: 10 * MODEL.loss(*a)
+    )
+    single, _ = train(KEYS, recipe=Recipe(3, 16, 1e-2, clip=1e-3), loss=MODEL.loss)
+    assert_trees_close(tenfold.params, single.params, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("clip", [0.0, -1.0, float("nan")])
+def test_clip_must_be_above_zero(clip):
+    with pytest.raises(ValueError, match="clip must be above 0"):
+        Recipe(clip=clip)

@@ -20,8 +20,10 @@ MNIST = StudyConfig(
     dataset="mnist",
     classes=("1", "3", "8"),
     forget="1",
-    model=TransformerDiffusionConfig(gamma_min=-10.0, sampler_steps=30),
-    pretraining=Recipe(epochs=40, learning_rate=1.5e-3, one_cycle=True),
+    model=TransformerDiffusionConfig(
+        weighting="edm", shape="monotone", discrete=True, sampler_steps=30
+    ),
+    pretraining=Recipe(epochs=38, batch_size=64, learning_rate=2e-3, one_cycle=True, clip=1.0),
     judge_gate=0.99,
     second_judge=MLPClassifierConfig(),
     second_judge_gate=0.98,
@@ -31,7 +33,7 @@ FASHION = replace(
     MNIST,
     dataset="fashion_mnist",
     classes=None,
-    pretraining=Recipe(epochs=12, learning_rate=1.5e-3, one_cycle=True),
+    pretraining=replace(MNIST.pretraining, epochs=12),
     judge_gate=0.88,
     second_judge_gate=0.85,
 )
