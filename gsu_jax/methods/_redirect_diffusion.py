@@ -90,10 +90,11 @@ class RedirectDiffusion(Method):
         guide_coordinates: principal coordinates of an image that it sees.
         score_weight: of the term of the network's loss that makes its gradient right.
         fitted_images: the largest number of images of each set that the guide is made from.
-        margin: added to its log odds. A larger one draws less of what is forgotten.
+        margin: added to its log odds. At 0 the target is the denoiser of the retained images; a
+            larger one draws less of what is forgotten, and of images that resemble it.
         draws: noise levels for each image in a step.
         hold_weight: of the forget loss at retained images.
-        retain_weight: lambda.
+        retain_weight: lambda. The noise of r hides the target where it is large.
         least_steps: the batch size shrinks until a run has this many steps.
         when: project on "conflict" or "always".
 
@@ -110,17 +111,18 @@ class RedirectDiffusion(Method):
     needs: ClassVar[tuple[str, ...]] = ("denoise",)
     added: ClassVar[tuple[str, ...]] = ("guide",)
 
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
+    retain_batch_size: int | None = 128
     window: tuple[float, float] = (-4.0, 7.0)
     guide_steps: int = 300
     guide_width: int = 64
     guide_coordinates: int = 32
     score_weight: float = 1.0
     fitted_images: int = 8192
-    margin: float = 0.0
+    margin: float = 2.0
     draws: int = 2
     hold_weight: float = 1.0
-    retain_weight: float = 1.0
+    retain_weight: float = 0.1
     least_steps: int = 100
     when: Literal["always", "conflict"] = "conflict"
     guide: Literal["network", "kernel"] = "network"
