@@ -10,8 +10,9 @@ import numpy as np
 
 from gsu_jax.checks import import_extra
 from gsu_jax.removal._events import EVENTS
-from gsu_jax.removal.service._case import Case, Record, read_json, write_json
+from gsu_jax.removal.service._case import Case
 from gsu_jax.removal.service._end import NOT_COVERED
+from gsu_jax.removal.service._files import Record, read_json, write_json
 from gsu_jax.removal.service._lines import TESTS
 from gsu_jax.removal.service._measures import noise
 from gsu_jax.removal.service._verify import RESULT

@@ -17,7 +17,8 @@ from gsu_jax.audit import (
 from gsu_jax.checks import at_least
 from gsu_jax.removal._events import canonical
 from gsu_jax.removal._statements import verification
-from gsu_jax.removal.service._case import Case, Record, write_json
+from gsu_jax.removal.service._case import Case
+from gsu_jax.removal.service._files import Record, write_json
 from gsu_jax.removal.service._lines import TESTS
 from gsu_jax.removal.service._quote import MODELS
 from gsu_jax.removal.service._subject import NotApplicable, Subject
