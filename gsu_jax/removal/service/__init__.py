@@ -7,6 +7,8 @@
     release(case)                               # or undo(case)
     close(case)                                 # purged, its key destroyed
 
+    series(case, union=True)                    # what is left of earlier requests by now
+
 Each step is one event of the ledger, and may be killed and repeated. `gsu-jax removal` has them as
 commands.
 """
@@ -17,6 +19,7 @@ from gsu_jax.removal.service._plan import Plan, plan
 from gsu_jax.removal.service._quote import Quote
 from gsu_jax.removal.service._report import report
 from gsu_jax.removal.service._run import Outcome, replay, run
+from gsu_jax.removal.service._series import Series, left_of, newest, rise_of, series
 from gsu_jax.removal.service._verify import Verification, verify_case
 
 __all__ = [
@@ -24,14 +27,19 @@ __all__ = [
     "Outcome",
     "Plan",
     "Quote",
+    "Series",
     "Verification",
     "close",
+    "left_of",
+    "newest",
     "plan",
     "purge",
     "release",
     "replay",
     "report",
+    "rise_of",
     "run",
+    "series",
     "undo",
     "verify_case",
 ]

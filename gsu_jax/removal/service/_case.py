@@ -103,6 +103,12 @@ class Case:
         """The last step that was taken, "" before the first; purges and notices are none."""
         return next((e.type for e in reversed(self.events) if e.type in STAGES), "")
 
+    @property
+    def released(self) -> bool:
+        """Whether it was released, and not undone since."""
+        ends = [event.type for event in self.events if event.type in ("released", "undone")]
+        return ends[-1:] == ["released"]
+
     def last(self, type: str) -> Event:
         """Returns the last event of a type, which must be there."""
         return next(event for event in reversed(self.events) if event.type == type)
@@ -215,8 +221,15 @@ class Case:
         """The requests behind the checkpoint that this one starts from, the oldest first."""
         if self.facts.get("union_of"):  # it begins a series of its own
             return []
-        done = self.stage in ("ran", "verified", "released", *ENDS)
-        return self.behind(self.facts["base"], self.last("ran").seq if done else None)
+        ran = [event.seq for event in self.events if event.type == "ran"]
+        is_done = ran and self.stage not in ("planned", "undone")
+        return self.behind(self.facts["base"], ran[-1] if is_done else None)
+
+    @property
+    def rows(self) -> list["Case"]:
+        """The requests that its checkpoint answers: earlier ones, or those of a union, and it."""
+        union = [self.other(number) for number in self.facts.get("union_of", ())]
+        return [*(union or self.earlier), self]
 
     @property
     def original(self) -> Weights:

@@ -54,7 +54,9 @@ def release(case: Case, *, although_failed: bool = False) -> Path:
                 "forgot. Undo the request and plan it from the current one"
             )
         if stage == "verified":
-            replaces = {"replaces": case.current.get("weights", case.facts["base"])}
+            current = case.current.get("weights", case.checkpoint)
+            old = case.facts["base"] if current == case.checkpoint else current
+            replaces = {"replaces": old}
             case.ledger.append(
                 "released", case.number, operator, replaces, checkpoint=case.checkpoint
             )
@@ -95,7 +97,7 @@ def undo(case: Case, *, reason: str = "the operator undid it") -> Path:
         case.load(old, base, "the one that was deployed")
         current = case.current.get("weights")
         was_current = current in (None, case.checkpoint)
-        if stage == "released" and not was_current and current != base:
+        if case.released and not was_current and current != base:
             raise ValueError(
                 f"request {case.number} cannot be undone: {case.current['checkpoint']} was "
                 "released after it and is the current checkpoint; undo that request first"
