@@ -64,7 +64,7 @@ def _plan_lines(found: Plan) -> list[str]:
         + (_cost(found.retraining) if found.retraining else "cost unknown; give train.epochs"),
         f"  conflict of forget and retain gradients: mean cosine {cosine:+.2f}, below 0 in "
         f"{share:.0%} of batches",
-        f"  utility budget {facts['utility_budget']:.2%}",
+        f"  utility budget {facts['utility_budget']:.2%}" + _series(facts),
         "  what verify can see at this size:",
     ]
     return [
@@ -75,6 +75,16 @@ def _plan_lines(found: Plan) -> list[str]:
             for name, effect, power in found.power
         ),
     ]
+
+
+def _series(facts: dict) -> str:
+    """What a request of a series has more."""
+    said = ""
+    if "drift_budget" in facts:
+        said += f", drift budget {facts['drift_budget']:.2%} since the original"
+    if "earlier" in facts:
+        said += f"; images of {count(facts['earlier'], 'earlier request')} are left out"
+    return said
 
 
 def _cost(quote: Quote) -> str:

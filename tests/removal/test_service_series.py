@@ -20,6 +20,7 @@ from removal_series import (
 from gsu_jax.audit import Verdict
 from gsu_jax.removal.service import left_of, purge, report, rise_of, run, series, undo
 from gsu_jax.removal.service._advice import Standing, advise
+from gsu_jax.removal.service._lines import tests_of
 from gsu_jax.removal.service._resurgence import no_resurgence
 from gsu_jax.storage import CheckpointError, remove
 
@@ -58,7 +59,8 @@ def test_entry_is_0_at_its_zero_and_1_at_the_original():
     assert left_of(-30.0, original=-20.0, zero=-30.0) == 0
     assert left_of(-20.0, original=-20.0, zero=-30.0) == 1
     assert left_of(-35.0, original=-20.0, zero=-30.0) == -0.5
-    assert left_of(-20.0, original=-20.0, zero=-19.0) == 1  # the step lowered nothing
+    assert left_of(-20.0, original=-20.0, zero=-20.0) == 1  # the step lowered nothing
+    assert np.isnan(left_of(-25.0, original=-20.0, zero=-20.0))
 
 
 def test_resurgence_is_the_largest_rise_after_the_own_step():
@@ -102,6 +104,11 @@ def test_line_of_a_later_request_fails_if_an_earlier_one_comes_back(two):
     two.answer(restore, **digit("3"))
     line = line_of(two, 3)
     assert (line.verdict, round(line.statistic, 3)) == (Verdict.FAILED, 1)
+
+
+def test_line_is_of_later_requests_alone(two):
+    names = [[test.name for test in tests_of(two.request(step))] for step in (1, 2)]
+    assert names[1] == [*names[0], "V15 series"]
 
 
 def test_later_request_retains_nothing_that_an_earlier_one_removed(two):

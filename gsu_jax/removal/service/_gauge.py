@@ -70,40 +70,49 @@ class Gauge:
         self._judges[owner.number] = judge.with_errors(source.test, shown)
         return self._judges[owner.number]
 
+    def means(self, models: list[Params], owner: Case, measure: str) -> list[float | None]:
+        """The figure of each of some models."""
+        mean = self._share if measure == SHARE else _mean
+        return [mean(self.of(params, owner, measure), owner) for params in models]
+
     def row(self, owner: Case, measure: str, here: Weights, first: Weights) -> Record:
         """The figures of a request by one measure after one step; None where weights are gone."""
         own = Weights(owner.published, owner.checkpoint)
-        values = {"here": self.at(here, owner, measure)}
+        values: dict[str, Any] = {"here": self.at(here, owner, measure)}
         for name, weights in (("own", own), ("original", first)):
             try:
                 values[name] = self.at(weights, owner, measure)
             except CheckpointError:
                 values[name] = None
-        if measure == SHARE:
-            return self._share_row(owner, values)
-        difference = values["here"] - (values["here"] if values["own"] is None else values["own"])
-        n = len(difference)
-        error = difference.std(ddof=1) / math.sqrt(n) if n > 1 else math.inf
-        means = {name: _mean(value) for name, value in values.items()}
-        return {"n": n, "error": _finite(error), **means}
-
-    def _share_row(self, owner: Case, values: dict[str, Count | None]) -> Record:
-        errors = self.judge(owner).errors
-        assert errors is not None
-        sees = errors.hits.found / errors.hits.n - errors.false_alarms.found / errors.false_alarms.n
-        counts = [values[name] for name in ("here", "own") if values[name] is not None]
-        # A count of 0 is no share of exactly 0.
-        shares = [(count.found + 1) / (count.n + 2) for count in counts]
-        variance = sum(q * (1 - q) / self.samples for q in shares)
-        same = values["here"] == values["own"] and len(counts) == 2
+        share = measure == SHARE
+        mean, error = (self._share, self._share_error) if share else (_mean, _paired_error)
+        pairs = {"error": ("here", "own"), "removed_error": ("original", "own")}
         return {
-            "n": self.samples,
-            "error": 0.0 if same else math.sqrt(variance) / max(sees, 1e-3),
+            "n": self.samples if share else len(values["here"]),
+            **{name: mean(values[name], owner) for name in values},
             **{
-                name: None if count is None else corrected_share(count, errors).share
-                for name, count in values.items()
+                name: None
+                if values[one] is None or values[other] is None
+                else error(values[one], values[other], owner)
+                for name, (one, other) in pairs.items()
             },
         }
+
+    def _share(self, count: Count | None, owner: Case) -> float | None:
+        errors = self.judge(owner).errors
+        assert errors is not None
+        return None if count is None else corrected_share(count, errors).share
+
+    def _share_error(self, one: Count, other: Count, owner: Case) -> float:
+        """The standard error of a difference of shares; a count of 0 is no share of exactly 0."""
+        errors = self.judge(owner).errors
+        assert errors is not None
+        if one == other:
+            return 0.0
+        sees = errors.hits.found / errors.hits.n - errors.false_alarms.found / errors.false_alarms.n
+        shares = [(count.found + 1) / (count.n + 2) for count in (one, other)]
+        variance = sum(q * (1 - q) / self.samples for q in shares)
+        return math.sqrt(variance) / max(sees, 1e-3)
 
 
 def column(case: Case, gauge: Gauge, models: int) -> Record:
@@ -144,15 +153,19 @@ def column(case: Case, gauge: Gauge, models: int) -> Record:
                 found["silent"][owner.number] = why
                 continue
             measured[measure] = gauge.row(owner, measure, here, case.original)
-            values = [gauge.of(params, owner, measure) for params in retrained]
-            if measure == SHARE:
-                errors = gauge.judge(owner).errors
-                values = [corrected_share(value, errors).share for value in values]
-            measured[measure]["retrained"] = [_mean(value) for value in values]
+            measured[measure]["retrained"] = gauge.means(retrained, owner, measure)
     drift = _drift(case, after) or kept.get("drift")
     found |= {"drift": drift, "models": models, "samples": gauge.samples}
     write_json(path, {"about": about, **found})
     return found
+
+
+def removed(row: Record) -> float:
+    """What the own step of a request removed; 0 if it is within its error or not known."""
+    if None in (row["original"], row["own"], row["removed_error"]):
+        return 0.0
+    found = row["original"] - row["own"]
+    return found if found > 1.96 * row["removed_error"] else 0.0
 
 
 def is_open(case: Case) -> bool:
@@ -179,8 +192,13 @@ def _blind(judge: Judge) -> str:
     return "" if hits > alarms else "the judge does not find the class on held-out images"
 
 
-def _mean(value: Any) -> float | None:
+def _mean(value: np.ndarray | None, owner: Case) -> float | None:
     return None if value is None else _finite(np.mean(value))
+
+
+def _paired_error(one: np.ndarray, other: np.ndarray, owner: Case) -> float | None:
+    """The standard error of a mean difference over images; None for one image."""
+    return _finite((one - other).std(ddof=1) / math.sqrt(len(one))) if len(one) > 1 else None
 
 
 def _finite(value: Any) -> float | None:

@@ -6,7 +6,7 @@ from scipy.special import ndtr, ndtri
 
 from gsu_jax.audit import judge
 from gsu_jax.removal.service._advice import MARGIN
-from gsu_jax.removal.service._gauge import Gauge, column
+from gsu_jax.removal.service._gauge import Gauge, column, removed
 from gsu_jax.removal.service._subject import NotApplicable, Said, Subject
 
 
@@ -21,14 +21,14 @@ def no_resurgence(subject: Subject) -> Said:
     rises = []
     for owner in case.earlier:
         for row in found["rows"].get(owner.number, {}).values():
-            if None in (row["own"], row["original"], row["error"], row["here"]):
-                continue
-            removed = row["original"] - row["own"]
-            if removed > 0:  # else nothing can come back
-                rise = (row["here"] - row["own"]) / removed
-                rises.append((rise, row["error"] / removed, row["n"], owner.number))
+            gone = removed(row)
+            if gone and None not in (row["error"], row["here"]):  # else nothing can come back
+                rise = (row["here"] - row["own"]) / gone
+                rises.append((rise, row["error"] / gone, row["n"], owner.number))
     if not rises:
-        raise NotApplicable("no earlier request can be measured, or none removed anything")
+        raise NotApplicable(
+            "no earlier request can be measured, or none removed more than its error"
+        )
     high = max(rise + 1.96 * error for rise, error, *_ in rises)
     low = max(rise - 1.96 * error for rise, error, *_ in rises)
     worst = max(rises)

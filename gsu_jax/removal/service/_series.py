@@ -12,7 +12,7 @@ from gsu_jax.removal._events import ENDS
 from gsu_jax.removal.service._advice import Standing, advise
 from gsu_jax.removal.service._case import CURRENT, FACTS, Case
 from gsu_jax.removal.service._files import Record, read_json, write_json
-from gsu_jax.removal.service._gauge import EVIDENCE, SHARE, Gauge, column, is_open
+from gsu_jax.removal.service._gauge import EVIDENCE, SHARE, Gauge, column, is_open, removed
 from gsu_jax.removal.service._union import unlearn_union
 from gsu_jax.storage import CheckpointError
 
@@ -61,7 +61,8 @@ def left_of(here: float, original: float, zero: float) -> float:
     a share, and m_i(theta_i), the value right after the own step of the request, for the evidence.
 
     So 0 is "as retrained" or "as right after", and 1 is "as in the original". Below 0 the model
-    describes the images worse than that. A step that lowered nothing leaves everything: 1.
+    describes the images worse than that. If z is not below the original, the entry is 1 for a
+    checkpoint that is no worse than the original, and NaN for another one.
 
     Args:
         here: m_i of the checkpoint.
@@ -77,7 +78,9 @@ def left_of(here: float, original: float, zero: float) -> float:
         >>> left_of(-20.0, original=-20.0, zero=-20.0)
         1.0
     """
-    return (here - zero) / (original - zero) if original > zero else 1.0
+    if original > zero:
+        return (here - zero) / (original - zero)
+    return 1.0 if here >= original else math.nan
 
 
 def rise_of(left: np.ndarray) -> np.ndarray:
@@ -204,23 +207,24 @@ def _matrix(requests: list[str], columns: list[Record]) -> Series:
 def entry(row: Record, measure: str, retrained: list[float]) -> float:
     """An entry of F from the figures of a column; NaN where nothing can be told.
 
-    Against retrained models nothing can be told of images that the original knows no better than
-    they do, by two of their deviations.
+    Nothing can be told against retrained models of images that the original knows no better than
+    they do, by two of their deviations. A step whose effect is within its error removed nothing.
     """
-    if row["here"] is None or row["original"] is None:
+    here, original, own = row["here"], row["original"], row["own"]
+    if here is None or original is None:
         return math.nan
     if retrained:
         zero = float(np.mean(retrained))
         spread = float(np.std(retrained, ddof=1)) if len(retrained) > 1 else 0.0
-        if row["original"] - zero <= 2 * spread:
-            return math.nan
-    elif measure == SHARE:
-        zero = 0.0
-    elif row["own"] is None:
+        return left_of(here, original, zero) if original - zero > 2 * spread else math.nan
+    if measure == SHARE:
+        return left_of(here, original, 0.0)
+    if own is None:
         return math.nan
-    else:
-        zero = row["own"]
-    return left_of(row["here"], row["original"], zero)
+    if not removed(row):
+        error = row["removed_error"] or 0.0
+        return 1.0 if here >= original - 1.96 * error else math.nan
+    return left_of(here, original, own)
 
 
 def _of_union(case: Case, gauge: Gauge, found: Series, last: Record) -> Record:
