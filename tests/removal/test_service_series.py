@@ -20,7 +20,7 @@ from removal_series import (
 from gsu_jax.audit import Verdict
 from gsu_jax.removal.service import left_of, purge, report, rise_of, run, series, undo
 from gsu_jax.removal.service._advice import Standing, advise
-from gsu_jax.removal.service._lines import tests_of
+from gsu_jax.removal.service._lines import lines_of
 from gsu_jax.removal.service._resurgence import no_resurgence
 from gsu_jax.storage import CheckpointError, remove
 
@@ -107,7 +107,7 @@ def test_line_of_a_later_request_fails_if_an_earlier_one_comes_back(two):
 
 
 def test_line_is_of_later_requests_alone(two):
-    names = [[test.name for test in tests_of(two.request(step))] for step in (1, 2)]
+    names = [[test.name for test in lines_of(two.request(step))] for step in (1, 2)]
     assert names[1] == [*names[0], "V15 series"]
 
 

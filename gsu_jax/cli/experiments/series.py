@@ -10,18 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import jax
 import numpy as np
 
 from gsu_jax.checks import at_least, choice
 from gsu_jax.cli import run_command
 from gsu_jax.data import Source, load
-from gsu_jax.methods import Retrain
 from gsu_jax.models import GenerativeModel, MLPVAEConfig
 from gsu_jax.networks import mlp_vae
 from gsu_jax.runtime import stage
 from gsu_jax.storage import exists, save
-from gsu_jax.unlearning import unlearn
 
 MODELS = {"digits": "digits_vae", "mnist": "mnist_vae"}
 LEARNING_RATE = 3e-3
@@ -128,26 +125,28 @@ def _values(source: Source, arguments: Arguments) -> list[Any]:
 
 def _train(path: Path, source: Source, arguments: Arguments) -> None:
     """Trains the original checkpoint, once."""
-    if exists(path):
-        return
-    model, nothing = globals()[MODELS[arguments.dataset]](), np.zeros_like(source.train.images[:1])
-    trained = unlearn(
-        model, model.init(jax.random.key(0)), nothing, source.train.images,
-        method=Retrain(learning_rate=LEARNING_RATE), key=jax.random.key(0),
-        epochs=arguments.train_epochs,
-    )  # fmt: skip
-    save(path, trained.params)
+    from gsu_jax.removal.service import train_model
+
+    if not exists(path):
+        model = globals()[MODELS[arguments.dataset]]()
+        save(path, train_model(model, source.train.images, _training(arguments), 0))
+
+
+def _training(arguments: Arguments) -> Any:
+    from gsu_jax.removal import Training
+
+    return Training(arguments.train_epochs, LEARNING_RATE)
 
 
 def _request(number: str, value: list, checkpoint: Path, arguments: Arguments) -> Any:
-    from gsu_jax.removal import RemovalRequest, Training
+    from gsu_jax.removal import RemovalRequest
 
     lists = arguments.kind == "lists"
     return RemovalRequest(
         request=number, claim="rows" if lists else "class", what="ids" if lists else "class",
         value=value, data=arguments.dataset, model=f"{__name__}:{MODELS[arguments.dataset]}",
         checkpoint=checkpoint, method=arguments.method, epochs=arguments.epochs,
-        train=Training(arguments.train_epochs, LEARNING_RATE), utility_budget=1.0,
+        train=_training(arguments), utility_budget=1.0,
     )  # fmt: skip
 
 

@@ -70,7 +70,7 @@ SERIES = Test(
 )
 
 
-def tests_of(case: Case) -> list[Test]:
+def lines_of(case: Case) -> list[Test]:
     """The lines of a case: those of its claim, and one more if other requests went before."""
     own = [test for test in TESTS if case.facts["claim"] in test.claims]
     return [*own, SERIES] if case.earlier else own

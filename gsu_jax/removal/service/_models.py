@@ -9,6 +9,7 @@ import numpy as np
 from gsu_jax.data import Examples
 from gsu_jax.methods import FineTune, Method, Retrain, get_method
 from gsu_jax.models import GenerativeModel, Params
+from gsu_jax.removal._request_file import Training
 from gsu_jax.removal.service._case import Case
 from gsu_jax.removal.service._files import Record
 from gsu_jax.removal.service._imports import call_function
@@ -87,8 +88,7 @@ class Trained:
         assert training is not None
         if training.function:
             return call_function(training.function, case.facts["modules"], images, seed)
-        method = Retrain(training.learning_rate, training.batch_size)
-        return alone(case.model, self.like, images, method, seed, training.epochs).params
+        return train_model(case.model, images, training, seed)
 
     def retrained(self, models: int) -> list[Params]:
         """Returns so many models that were trained without the images, of this request alone."""
@@ -121,6 +121,23 @@ class Trained:
         if kind in ("unlearned", "fine_tuned"):
             names += ["method", "epochs", "seed"]
         return {name: facts[name] for name in names}
+
+
+def train_model(model: GenerativeModel, images: Examples, training: Training, seed: int) -> Params:
+    """Trains a model with Adam, as a request says that its checkpoint was trained.
+
+    Args:
+        model: The model.
+        images: All of them are visited.
+        training: With epochs; its function is not called.
+        seed: Of initialization and order.
+
+    Returns:
+        The parameters.
+    """
+    method = Retrain(training.learning_rate, training.batch_size)
+    like = model.init(jax.random.key(seed))
+    return alone(model, like, images, method, seed, training.epochs).params
 
 
 def alone(

@@ -13,7 +13,7 @@ from gsu_jax.removal._events import EVENTS
 from gsu_jax.removal.service._case import Case
 from gsu_jax.removal.service._end import NOT_COVERED
 from gsu_jax.removal.service._files import Record, read_json, write_json
-from gsu_jax.removal.service._lines import tests_of
+from gsu_jax.removal.service._lines import lines_of
 from gsu_jax.removal.service._measures import noise
 from gsu_jax.removal.service._series import SERIES
 from gsu_jax.removal.service._verify import RESULT
@@ -68,7 +68,7 @@ def describe(case: Case) -> Record:
     result = read_json(case.folder / RESULT) if (case.folder / RESULT).is_file() else {}
     lines = result.get("lines", {})
     claim = case.facts["claim"]
-    asked = {test.name: test.asks for test in tests_of(case)}
+    asked = {test.name: test.asks for test in lines_of(case)}
     not_shown = [
         f"{name} ({asks}): {lines[name]['verdict'] if name in lines else 'NOT RUN'}"
         for name, asks in asked.items()
