@@ -21,7 +21,7 @@ def series_lines(found: Series, number: str) -> list[str]:
         if any(math.isfinite(value) for value in matrix.flat):
             lines += [f"{measure:<{width}}{head}", *rows]
     lines += [f"not measured: {request}: {why}" for request, why in found.silent.items()]
-    drift = "".join(_share(each and each["increase"]) for each in found.drift)
+    drift = "".join(_share(each["increase"] if each else None) for each in found.drift)
     lines.append(f"{'drift':<{width}}{drift}")
     rises = {request: rise for request, rise in found.resurgence.items() if rise > 0}
     most = max(rises, key=lambda request: rises[request], default="")
@@ -40,7 +40,7 @@ def _union_lines(union: dict) -> list[str]:
         known = [value for value in left.values() if value is not None]
         most = f"at most {max(known):.2f} of a request" if known else "cannot be told"
         lines.append(f"  {measure}: {most} is left" if known else f"  {measure}: {most}")
-    drift = union["drift"] and union["drift"]["increase"]
+    drift = union["drift"]["increase"] if union["drift"] else None
     return [*lines, f"  drift {_share(drift).strip()}"]
 
 

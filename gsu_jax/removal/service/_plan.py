@@ -113,7 +113,7 @@ def plan(
         again = Retrain(request.train.learning_rate, request.train.batch_size)
         retraining = quote_run(model, params, forget, retain, again, request.train.epochs)
     target = target_of(request.forget, source)
-    facts = {
+    facts: Record = {
         "request": request.request,
         "claim": request.claim,
         "what": request.what,
