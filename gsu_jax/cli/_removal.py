@@ -6,6 +6,7 @@ gsu-jax removal run NUMBER                      a new checkpoint beside the old 
 gsu-jax removal verify NUMBER [--tier 1]        verdicts, signed by the verifier
 gsu-jax removal report NUMBER                   a page without names
 gsu-jax removal release NUMBER | undo NUMBER    which checkpoint is the current one
+gsu-jax removal series [NUMBER] [--union]       what is left of each request after later ones
 gsu-jax removal purge NUMBER, close NUMBER      what shows the images goes; the receipt
 gsu-jax removal ledger verify|show LEDGER       the record
 
@@ -49,14 +50,18 @@ def _parser() -> Parser:
     )
     groups = parser.add_subparsers(
         required=True,
-        metavar="plan|run|verify|report|release|undo|purge|close|ledger",
+        metavar="plan|run|verify|report|release|undo|series|purge|close|ledger",
         parser_class=Parser,
     )
 
     def add(name: str, line: str) -> Parser:
         command = groups.add_parser(name, help=line, description=line)
         what = ("file", "REQUEST.toml") if name == "plan" else ("number", "NUMBER")
-        command.add_argument(what[0], metavar=what[1], help="the request")
+        if name == "series":
+            newest = "the last request; by default that of the current checkpoint"
+            command.add_argument("number", nargs="?", metavar="NUMBER", help=newest)
+        else:
+            command.add_argument(what[0], metavar=what[1], help="the request")
         command.add_argument("--folder", default="removals", metavar="DIR", help="of all requests")
         command.add_argument("--ledger", metavar="LEDGER", help="if not DIR/ledger.sqlite")
         command.add_argument("--keys", metavar="DIR", help="if not DIR/keys")
@@ -79,6 +84,12 @@ def _parser() -> Parser:
     releasing.add_argument("--although-failed", action="store_true", help="despite a FAILED line")
     undoing = add("undo", "make the old checkpoint the current one again")
     undoing.add_argument("--reason", default="the operator undid it", help="which names nobody")
+    again = add("series", "measure earlier requests again, after each step")
+    again.add_argument("--models", type=int, default=0, help="retrained, at each step")
+    again.add_argument("--samples", type=int, default=10_000, help="of a model")
+    again.add_argument(
+        "--union", action="store_true", help="unlearn all from the original checkpoint too"
+    )
     purging = add("purge", "remove pictures, lists, caches and models of a request")
     purging.add_argument("--original", action="store_true", help="the old checkpoint too")
     closing = add("close", "purge, destroy the key of the request, print the receipt")

@@ -6,18 +6,21 @@ from pathlib import Path
 from gsu_jax.audit import Verdict
 from gsu_jax.cli._programs import keep_programs
 from gsu_jax.cli._removal_ledger import count
+from gsu_jax.cli._removal_series import series_lines
 from gsu_jax.removal import read_request
 from gsu_jax.removal.service import (
     Case,
     Plan,
     Quote,
     close,
+    newest,
     plan,
     purge,
     release,
     replay,
     report,
     run,
+    series,
     undo,
     verify_case,
 )
@@ -61,7 +64,7 @@ def _plan_lines(found: Plan) -> list[str]:
         + (_cost(found.retraining) if found.retraining else "cost unknown; give train.epochs"),
         f"  conflict of forget and retain gradients: mean cosine {cosine:+.2f}, below 0 in "
         f"{share:.0%} of batches",
-        f"  utility budget {facts['utility_budget']:.2%}",
+        f"  utility budget {facts['utility_budget']:.2%}" + _series(facts),
         "  what verify can see at this size:",
     ]
     return [
@@ -72,6 +75,16 @@ def _plan_lines(found: Plan) -> list[str]:
             for name, effect, power in found.power
         ),
     ]
+
+
+def _series(facts: dict) -> str:
+    """What a request of a series has more."""
+    said = ""
+    if "drift_budget" in facts:
+        said += f", drift budget {facts['drift_budget']:.2%} since the original"
+    if "earlier" in facts:
+        said += f"; images of {count(facts['earlier'], 'earlier request')} are left out"
+    return said
 
 
 def _cost(quote: Quote) -> str:
@@ -89,11 +102,15 @@ def run_step(options: argparse.Namespace) -> int:
         print(f"ledger {ledger}\nreplay {again}\n{'the same' if same else 'not the same'} weights")
         return 0 if same else 1
     found = run(case)
-    cost = found.utility
-    print(
-        f"utility: bound of {cost.n:,} held-out retained images {cost.increase:+.2%} "
-        f"[{cost.low:+.2%}, {cost.high:+.2%}], budget {found.budget:.2%}"
-    )
+    for name, cost, budget in (
+        ("utility", found.utility, found.budget),
+        ("drift since the original", found.drift, found.drift_budget),
+    ):
+        if cost is not None:
+            print(
+                f"{name}: bound of {cost.n:,} held-out retained images {cost.increase:+.2%} "
+                f"[{cost.low:+.2%}, {cost.high:+.2%}], budget {budget:.2%}"
+            )
     if not found.published:
         print(
             f"over budget: nothing was published, and {case.base} stays. Give the request another "
@@ -139,6 +156,15 @@ def undo_step(options: argparse.Namespace) -> int:
     """Prints the old one."""
     case = _case(options, options.number)
     print(f"current: {undo(case, reason=options.reason)}, in {case.home / 'current.json'}")
+    return 0
+
+
+def series_step(options: argparse.Namespace) -> int:
+    """Prints what is left of each request, and what to do."""
+    case = _case(options, options.number or newest(options.folder, options.ledger))
+    keep_programs()
+    found = series(case, samples=options.samples, models=options.models, union=options.union)
+    print("\n".join(series_lines(found, case.number)))
     return 0
 
 

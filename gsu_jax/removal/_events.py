@@ -56,6 +56,11 @@ EVENTS = {
         ("result", "configuration", "passedTests", "warnedTests", "failedTests", "gsu_jax_lines"),
         TEST_RESULT,
     ),
+    "remeasured": EventType(
+        "verifier",
+        "ran",
+        ("requests", "zero", "left", "resurgence", "drift", "silent", "union", "recommendation"),
+    ),
     "released": EventType("operator", "verified", ("replaces", "channels")),
     "undone": EventType("operator", "ran", ("reason",)),
     "notified": EventType("operator", "released", ("recipients", "means")),

@@ -26,7 +26,7 @@ from gsu_jax.removal._signing import RoleKey, sign
 from gsu_jax.removal._statements import statement
 
 PROJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,63}")
-OF_A_CHECKPOINT = ("ran", "verified", "released", "undone")
+OF_A_CHECKPOINT = ("ran", "verified", "remeasured", "released", "undone")
 PATIENCE = timedelta(seconds=5)  # clocks of two operators differ by less
 
 
@@ -110,8 +110,8 @@ class Ledger:
             request: The number of the request, which names nobody.
             key: The key of the role that may sign this type.
             predicate: What the event says; see `EVENTS` for its fields.
-            checkpoint: The SHA-256 of the new checkpoint, for `ran`, `verified` and `released`;
-                of the one before for `undone`.
+            checkpoint: The SHA-256 of the new checkpoint, for `ran`, `verified`, `remeasured` and
+                `released`; of the one before for `undone`.
             keys: For `closed` and `refused`: the folder with the secret of the request, which is
                 destroyed before the event is written.
 

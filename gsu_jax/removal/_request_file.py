@@ -34,7 +34,8 @@ from gsu_jax.removal._request_values import (
 )
 
 REQUIRED = ("claim", "what", "data", "model", "checkpoint")
-KEYS = (*REQUIRED, "request", "method", "epochs", "train", "utility_budget", "deadline")
+BUDGETS = ("utility_budget", "drift_budget")
+KEYS = (*REQUIRED, "request", "method", "epochs", "train", *BUDGETS, "deadline")
 TRAIN = ("epochs", "learning_rate", "batch_size", "function")
 FITTING = {"rows": KINDS, "class": ("class", "attribute"), "concept": ("class", "attribute")}
 ANSWERS = tuple(name for name in METHODS if name != "before")
@@ -75,6 +76,8 @@ class RemovalRequest:
         train: How the checkpoint was trained; None if nothing may be retrained.
         utility_budget: By which share the nelbo of retained images may get worse.
         deadline: The last day, or None.
+        drift_budget: By which share the nelbo of retained images may get worse since the original
+            checkpoint of a series of requests, or None.
     """
 
     request: str
@@ -89,6 +92,7 @@ class RemovalRequest:
     train: Training | None = None
     utility_budget: float = 0.01
     deadline: datetime.date | None = None
+    drift_budget: float | None = None
 
     @property
     def forget(self) -> Request:
@@ -196,6 +200,9 @@ def _request(given: Mapping[str, Any], folder: Path, today: datetime.date) -> Re
         train=_training(given["train"]) if "train" in given else None,
         utility_budget=share("utility_budget", given.get("utility_budget", 0.01)),
         deadline=_deadline(given.get("deadline"), today),
+        drift_budget=share("drift_budget", given["drift_budget"])
+        if "drift_budget" in given
+        else None,
     )
 
 

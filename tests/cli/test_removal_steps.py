@@ -113,6 +113,7 @@ PLANS = {  # changed keys of the request file -> what the line must say
     "no checkpoint": ({"checkpoint": '"no_weights"'}, "no_weights"),
     "empty checkpoint": ({"checkpoint": '"handed_in"'}, "handed_in"),
     "budget of nothing": ({"utility_budget": "0"}, "utility_budget"),
+    "drift budget of nothing": ({"drift_budget": "0"}, "drift_budget"),
     "deadline passed": ({"deadline": "2020-01-01"}, "deadline must not have passed"),
     "unknown key": ({"epoch": "3"}, "epoch is no key"),
     "epochs in words": ({"epochs": '"three"'}, "epochs must be a whole number"),
@@ -215,6 +216,8 @@ PLANNED = {  # what was done to a planned request -> the command, and what its l
     "undone too soon": (nothing, ("undo", NUMBER), "must be 'ran'"),
     "closed too soon": (nothing, ("close", NUMBER), "must be 'released'"),
     "old one purged in use": (nothing, ("purge", NUMBER, "--original"), "in use until"),
+    "series too soon": (nothing, ("series", NUMBER), "must be 'ran'"),
+    "series of nothing released": (nothing, ("series",), "give NUMBER"),
     "other project": (nothing, ("plan", "request.toml", "--project", "voices"), "belongs to"),
     "unknown option": (nothing, ("run", NUMBER, "--replai"), "--replai"),
 }
@@ -226,6 +229,10 @@ RAN = {
     "unknown tier": (nothing, ("verify", NUMBER, "--tier", "7"), "tier must be 0 or 1"),
     "two models": (nothing, ("verify", NUMBER, "--tier", "1", "--models", "2"), "models"),
     "no samples": (nothing, ("verify", NUMBER, "--samples", "5"), "samples"),
+    "series unsigned": (no_verifier, ("series", NUMBER), "verifier.key"),
+    "series of no samples": (nothing, ("series", NUMBER, "--samples", "5"), "samples"),
+    "series of -1 models": (nothing, ("series", NUMBER, "--models", "-1"), "models"),
+    "union of one": (nothing, ("series", NUMBER, "--union"), "the only one of its series"),
     "planned again": (nothing, ("plan", "request.toml"), "its last step is 'ran'"),
     "not verified": (nothing, ("release", NUMBER), "must be 'verified'"),
 }

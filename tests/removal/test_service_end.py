@@ -64,7 +64,7 @@ def test_purge_removes_what_shows_the_images_and_names_it_once(verified):
     items = purge(verified.case())
     assert items == ["pictures", "list of the images", "models and judge of the verification"]
     left = {p.name for p in (verified.home / "cases" / NUMBER).iterdir()}
-    assert left == {"case.json", "verification.json", ".lock"}
+    assert left == {"case.json", "verification.json", "exclusions.json", ".lock"}
     assert purge(verified.case()) == []
     assert verified.case().last("purged").predicate == {"items": items}
     with pytest.raises(ValueError, match="purged"):

@@ -1,30 +1,41 @@
 """`Case`: the folder of one request, and what the ledger says of it."""
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-import jax
 import numpy as np
 
-from gsu_jax.data import ClassRequest, Request, Source, SourceSplit, Split, load
+from gsu_jax.data import Source, SourceSplit, Split, load
 from gsu_jax.models import GenerativeModel, Params
 from gsu_jax.removal._commitments import RequestKeys
 from gsu_jax.removal._digest import weights_digest
 from gsu_jax.removal._events import ENDS, Event, check_type
 from gsu_jax.removal._ledger import Ledger
 from gsu_jax.removal._request_file import Training
-from gsu_jax.removal._signing import RoleKey, load_key
-from gsu_jax.removal.service._imports import call_function
-from gsu_jax.storage import CheckpointError, exclusive, load_any, write_whole
+from gsu_jax.removal._signing import RoleKey, load_key, load_public_keys
+from gsu_jax.removal.service._files import Record, read_json, write_json
+from gsu_jax.removal.service._imports import load_model, load_params
+from gsu_jax.removal.service._left_out import find_left_out, leave_out
+from gsu_jax.storage import CheckpointError, exclusive
 
 FACTS, PRIVATE, CURRENT = "case.json", "private.json", "current.json"
 STAGES = ("received", "identified", "planned", "ran", "verified", "released", "undone", *ENDS)
-Record = dict[str, Any]
+
+
+class Weights(NamedTuple):
+    """A checkpoint.
+
+    Attributes:
+        path: Its folder.
+        digest: The SHA-256 of its weights.
+    """
+
+    path: Path
+    digest: str
 
 
 class Case:
@@ -91,6 +102,12 @@ class Case:
     def stage(self) -> str:
         """The last step that was taken, "" before the first; purges and notices are none."""
         return next((e.type for e in reversed(self.events) if e.type in STAGES), "")
+
+    @property
+    def released(self) -> bool:
+        """Whether it was released, and not undone since."""
+        ends = [event.type for event in self.events if event.type in ("released", "undone")]
+        return ends[-1:] == ["released"]
 
     def last(self, type: str) -> Event:
         """Returns the last event of a type, which must be there."""
@@ -173,6 +190,53 @@ class Case:
         """Makes a checkpoint the current one."""
         write_json(self.home / CURRENT, {"checkpoint": str(checkpoint), "weights": weights})
 
+    # The series
+
+    def other(self, number: str) -> "Case":
+        """Another case of the same folder."""
+        return Case(self.home, number, ledger=self.location, keys=self.keys)
+
+    def behind(self, weights: str, before: int | None = None) -> list["Case"]:
+        """The cases that led to a checkpoint, the oldest first.
+
+        Args:
+            weights: Its SHA-256.
+            before: Counts runs before this event alone.
+        """
+        runs = []
+        for path in (self.home / "cases").glob(f"*/{FACTS}"):
+            case = self.other(path.parent.name)
+            seqs = [event.seq for event in case.events if event.type == "ran"]
+            if seqs and case.number != self.number and (before is None or seqs[-1] < before):
+                runs.append((seqs[-1], case))
+        found = []
+        for _, case in sorted(runs, key=lambda run: -run[0]):
+            if case.checkpoint == weights:
+                found.append(case)
+                weights = case.facts["base"]
+        return found[::-1]
+
+    @cached_property
+    def earlier(self) -> list["Case"]:
+        """The requests behind the checkpoint that this one starts from, the oldest first."""
+        if self.facts.get("union_of"):  # it begins a series of its own
+            return []
+        ran = [event.seq for event in self.events if event.type == "ran"]
+        is_done = ran and self.stage not in ("planned", "undone")
+        return self.behind(self.facts["base"], ran[-1] if is_done else None)
+
+    @property
+    def rows(self) -> list["Case"]:
+        """The requests that its checkpoint answers: earlier ones, or those of a union, and it."""
+        union = [self.other(number) for number in self.facts.get("union_of", ())]
+        return [*(union or self.earlier), self]
+
+    @property
+    def original(self) -> Weights:
+        """The checkpoint that the first request of the series started from."""
+        first = (self.earlier or [self])[0]
+        return Weights(first.base, first.facts["base"])
+
     # Data and models
 
     @cached_property
@@ -188,16 +252,25 @@ class Case:
 
     @cached_property
     def split(self) -> SourceSplit:
-        """Training and held-out images: to forget, and to retain."""
+        """Training and held-out images: to forget, and to retain without earlier requests' ones."""
         source, train = self.source, np.zeros(len(self.source.train), bool)
         train[self.positions] = True
         target = self.target
         test = np.zeros(len(source.test), bool)
         if target:
             test = np.isin(source.test.attributes[target[0]], target[1])
-        return SourceSplit(
+        split = SourceSplit(
             Split(source.train, train, "the request"), Split(source.test, test, "the request")
         )
+        return self.without(self.earlier, split, source)
+
+    def without(self, earlier: list["Case"], split: SourceSplit, source: Source) -> SourceSplit:
+        """Returns a split that retains nothing of earlier requests."""
+        if not earlier:
+            return split
+        keys = load_public_keys(self.keys)
+        out = find_left_out(source, [case.folder for case in earlier], keys)
+        return leave_out(split, out)
 
     @property
     def target(self) -> tuple[str, tuple[int, ...]] | None:
@@ -224,38 +297,3 @@ class Case:
                 f"and the ledger says {weights[:16]}..."
             )
         return params
-
-
-def load_model(name: str, folder: str | os.PathLike) -> GenerativeModel:
-    """Returns the model of `MODULE:FUNCTION`, a module in `folder` or an installed one.
-
-    Raises:
-        ValueError: There is no such function, or it returns no model.
-    """
-    model = call_function(name, folder)
-    if not isinstance(model, GenerativeModel):
-        raise ValueError(f"model {name} must return a GenerativeModel, got {type(model).__name__}")
-    return model
-
-
-def load_params(path: Path, model: GenerativeModel) -> Params:
-    """Returns the parameters of a checkpoint of `model`."""
-    return load_any(path, jax.eval_shape(model.init, jax.random.key(0)))
-
-
-def target_of(forget: Request, source: Source) -> tuple[str, tuple[int, ...]] | None:
-    """Returns the attribute and classes of a request, or None for a list of images."""
-    return forget.target(source) if isinstance(forget, ClassRequest) else None
-
-
-def read_json(path: Path) -> Record:
-    """Returns what a file of a case holds."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read ({error}); plan the request again") from error
-
-
-def write_json(path: Path, record: Record) -> None:
-    """Writes a file of a case, whole or not at all."""
-    write_whole(path, json.dumps(record, indent=1, allow_nan=False) + "\n")

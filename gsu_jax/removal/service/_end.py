@@ -7,7 +7,9 @@ from pathlib import Path
 from gsu_jax.data import clear_cache
 from gsu_jax.removal._events import ENDS, Event
 from gsu_jax.removal._statements import removal_record
-from gsu_jax.removal.service._case import PRIVATE, Case, Record, read_json, write_json
+from gsu_jax.removal.service._case import FACTS, PRIVATE, Case, Weights
+from gsu_jax.removal.service._files import Record, read_json, write_json
+from gsu_jax.removal.service._left_out import EXCLUSIONS
 from gsu_jax.removal.service._models import MODELS_FOLDER
 from gsu_jax.removal.service._verify import RESULT
 
@@ -45,22 +47,33 @@ def release(case: Case, *, although_failed: bool = False) -> Path:
                 "release it with --although-failed, which the ledger will show"
             )
         case.load(case.published, case.checkpoint, "the one that was published")
-        if case.current.get("weights", case.facts["base"]) not in (
-            case.facts["base"],
-            case.checkpoint,
-        ):
+        if not _may_follow(case):
             raise ValueError(
                 f"request {case.number} started from {case.base}, and the current checkpoint is "
                 f"{case.current['checkpoint']}: released, it would bring back what that one "
                 "forgot. Undo the request and plan it from the current one"
             )
         if stage == "verified":
-            replaces = {"replaces": case.facts["base"]}
+            current = case.current.get("weights", case.checkpoint)
+            old = case.facts["base"] if current == case.checkpoint else current
+            replaces = {"replaces": old}
             case.ledger.append(
                 "released", case.number, operator, replaces, checkpoint=case.checkpoint
             )
         case.point_to(case.published, case.checkpoint)
     return case.published
+
+
+def _may_follow(case: Case) -> bool:
+    """Whether the current checkpoint forgot nothing that the new one knows."""
+    base = case.facts["base"]
+    weights = case.current.get("weights", base)
+    if weights in (base, case.checkpoint):
+        return True
+    behind = case.behind(weights)  # a union stands for all requests of a series
+    if not behind or behind[0].facts["base"] != base:
+        return False
+    return {other.number for other in behind} <= set(case.facts.get("union_of", ()))
 
 
 def undo(case: Case, *, reason: str = "the operator undid it") -> Path:
@@ -75,20 +88,37 @@ def undo(case: Case, *, reason: str = "the operator undid it") -> Path:
 
     Raises:
         CheckpointError: The old checkpoint is gone or changed.
-        ValueError: There is nothing to undo.
+        ValueError: There is nothing to undo, or another request was released after this one.
     """
     operator = case.key("operator")
     with case.locked():
         stage = case.require("ran", "verified", "released", "undone", to="undo")
-        base = case.facts["base"]
-        case.load(case.base, base, "the one that was deployed")
-        was_current = case.current.get("weights") in (None, case.checkpoint)
+        old, base = _replaced(case)
+        case.load(old, base, "the one that was deployed")
+        current = case.current.get("weights")
+        was_current = current in (None, case.checkpoint)
+        if case.released and not was_current and current != base:
+            raise ValueError(
+                f"request {case.number} cannot be undone: {case.current['checkpoint']} was "
+                "released after it and is the current checkpoint; undo that request first"
+            )
         if stage != "undone":
             undone = {"reason": reason}
             case.ledger.append("undone", case.number, operator, undone, checkpoint=base)
         if was_current:
-            case.point_to(case.base, base)
-    return case.base
+            case.point_to(old, base)
+    return old
+
+
+def _replaced(case: Case) -> Weights:
+    """The checkpoint that the new one replaces: for a union, that of the series."""
+    base = Weights(case.base, case.facts["base"])
+    if not case.facts.get("union_of"):
+        return base
+    released = [event for event in case.events if event.type == "released"]
+    weights = released[-1].predicate["replaces"] if released else case.current.get("weights")
+    behind = case.behind(weights) if weights else []
+    return Weights(behind[-1].published, behind[-1].checkpoint) if behind else base
 
 
 def purge(case: Case, *, original: bool = False) -> list[str]:
@@ -170,6 +200,17 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def _refuse_if_in_union(case: Case) -> None:
+    """Raises ValueError if an open union of requests has the list of this one's images too."""
+    for path in (case.home / "cases").glob(f"*/{FACTS}"):
+        if case.number in read_json(path).get("union_of", ()):
+            number = path.parent.name
+            if case.other(number).stage not in ENDS:
+                raise ValueError(
+                    f"the images of request {case.number} are in {number} too: close that first"
+                )
+
+
 def close(case: Case, *, refused: str = "") -> Event:
     """Ends a request: purges it, destroys its key, and writes the last event.
 
@@ -183,7 +224,7 @@ def close(case: Case, *, refused: str = "") -> Event:
         The event, whose hash is the receipt.
 
     Raises:
-        ValueError: The request is neither released nor undone.
+        ValueError: The request is neither released nor undone, or an open union has its images too.
     """
     operator = case.key("operator")
     if case.stage in ENDS:
@@ -192,12 +233,17 @@ def close(case: Case, *, refused: str = "") -> Event:
         if not case.stage:
             raise ValueError(f"request {case.number} was never received")
         if case.facts_path.is_file():
+            _refuse_if_in_union(case)
             purge(case)
+        (case.folder / EXCLUSIONS).unlink(missing_ok=True)
         return case.ledger.append(
             "refused", case.number, operator, {"reason": refused}, keys=case.secrets
         )
     stage = case.require("released", "undone", to="close")
+    _refuse_if_in_union(case)
     purge(case)
+    if stage == "undone":  # nothing was removed
+        (case.folder / EXCLUSIONS).unlink(missing_ok=True)
     facts, result = case.facts, case.folder / RESULT
     lines = read_json(result)["lines"] if result.is_file() and stage == "released" else {}
     open_lines = [f"{name}: {row['verdict']}" for name, row in lines.items()

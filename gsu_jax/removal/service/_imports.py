@@ -1,10 +1,16 @@
-"""Functions of the user, named in a request as `MODULE:FUNCTION`."""
+"""Functions of the user, named in a request as `MODULE:FUNCTION`, and what they describe."""
 
 import importlib
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+
+import jax
+
+from gsu_jax.models import GenerativeModel, Params
+from gsu_jax.storage import load_any
 
 
 def find_function(name: str, folder: str | os.PathLike) -> Callable[..., Any]:
@@ -39,3 +45,20 @@ def call_function(name: str, folder: str | os.PathLike, *arguments: Any) -> Any:
         return function(*arguments)
     except Exception as error:
         raise ValueError(f"{name} failed: {type(error).__name__}: {error}") from error
+
+
+def load_model(name: str, folder: str | os.PathLike) -> GenerativeModel:
+    """Returns the model of `MODULE:FUNCTION`, a module in `folder` or an installed one.
+
+    Raises:
+        ValueError: There is no such function, or it returns no model.
+    """
+    model = call_function(name, folder)
+    if not isinstance(model, GenerativeModel):
+        raise ValueError(f"model {name} must return a GenerativeModel, got {type(model).__name__}")
+    return model
+
+
+def load_params(path: Path, model: GenerativeModel) -> Params:
+    """Returns the parameters of a checkpoint of `model`."""
+    return load_any(path, jax.eval_shape(model.init, jax.random.key(0)))

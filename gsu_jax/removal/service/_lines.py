@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+from gsu_jax.removal.service._case import Case
+from gsu_jax.removal.service._resurgence import no_resurgence
 from gsu_jax.removal.service._subject import Said, Subject
 from gsu_jax.removal.service._tier0 import (
     copies,
@@ -63,3 +65,12 @@ TESTS = (
     Test("V6 membership", 2, (ROWS,), "no attack tells members from others", None),
     Test("V7 epsilon", 2, (ROWS,), "a bound of what any attack could tell", None),
 )  # fmt: skip
+SERIES = Test(
+    "V15 series", 0, ALL, "what earlier requests removed does not come back", no_resurgence
+)
+
+
+def lines_of(case: Case) -> list[Test]:
+    """The lines of a case: those of its claim, and one more if other requests went before."""
+    own = [test for test in TESTS if case.facts["claim"] in test.claims]
+    return [*own, SERIES] if case.earlier else own

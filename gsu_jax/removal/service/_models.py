@@ -9,7 +9,9 @@ import numpy as np
 from gsu_jax.data import Examples
 from gsu_jax.methods import FineTune, Method, Retrain, get_method
 from gsu_jax.models import GenerativeModel, Params
-from gsu_jax.removal.service._case import Case, Record
+from gsu_jax.removal._request_file import Training
+from gsu_jax.removal.service._case import Case
+from gsu_jax.removal.service._files import Record
 from gsu_jax.removal.service._imports import call_function
 from gsu_jax.removal.service._measures import train_judge, without_warnings
 from gsu_jax.runtime import stage
@@ -25,7 +27,7 @@ class Ensemble(NamedTuple):
 
     Attributes:
         retrained: Trained without the images.
-        original: Trained with them, as the checkpoint was.
+        original: Trained with them, as the checkpoint was; without those of earlier requests.
         unlearned: The originals after the method.
         fine_tuned: The originals after one pass over the retained images.
     """
@@ -62,7 +64,7 @@ class Trained:
 
         kinds: dict[str, Callable[[int], Params]] = {
             "retrained": lambda i: self.train(retain, RETRAINED + i),
-            "original": lambda i: self.train(self.case.source.train.images, ORIGINAL + i),
+            "original": lambda i: self.train(split.train.dataset.images, ORIGINAL + i),
             "unlearned": unlearned,
             "fine_tuned": lambda i: tune(case.model, self.original(i), retain).params,
         }
@@ -86,12 +88,22 @@ class Trained:
         assert training is not None
         if training.function:
             return call_function(training.function, case.facts["modules"], images, seed)
-        method = Retrain(training.learning_rate, training.batch_size)
-        return alone(case.model, self.like, images, method, seed, training.epochs).params
+        return train_model(case.model, images, training, seed)
+
+    def retrained(self, models: int) -> list[Params]:
+        """Returns so many models that were trained without the images, of this request alone."""
+        retain = self.case.split.train.retain.images
+        with without_warnings():
+            return [
+                self._once("retrained", i, lambda i: self.train(retain, RETRAINED + i))
+                for i in range(models)
+            ]
 
     def judge(self, attribute: str, like: Params) -> Params:
         """Returns the parameters of the judge of an attribute."""
-        return self._once("judge", 0, lambda _: train_judge(self.case.source, attribute), like)
+        target = self.case.target
+        kind = "judge" if target and target[0] == attribute else f"judge-{attribute}"
+        return self._once(kind, 0, lambda _: train_judge(self.case.source, attribute), like)
 
     def _once(self, kind: str, i: int, make: Callable[[int], Params], like: Any = None) -> Params:
         name, made_with = f"{kind}-{i}", self._made_with(kind)
@@ -104,9 +116,28 @@ class Trained:
     def _made_with(self, kind: str) -> Record:
         facts = self.case.facts
         names = ["data", "fingerprint", "model", "train"]
+        if facts.get("earlier"):  # which images are left depends on what went before
+            names += ["base"]
         if kind in ("unlearned", "fine_tuned"):
             names += ["method", "epochs", "seed"]
         return {name: facts[name] for name in names}
+
+
+def train_model(model: GenerativeModel, images: Examples, training: Training, seed: int) -> Params:
+    """Trains a model with Adam, as a request says that its checkpoint was trained.
+
+    Args:
+        model: The model.
+        images: All of them are visited.
+        training: With epochs; its function is not called.
+        seed: Of initialization and order.
+
+    Returns:
+        The parameters.
+    """
+    method = Retrain(training.learning_rate, training.batch_size)
+    like = model.init(jax.random.key(seed))
+    return alone(model, like, images, method, seed, training.epochs).params
 
 
 def alone(

@@ -1,27 +1,22 @@
 """`plan`: what a request asks, what it will cost, and what can be shown afterwards."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from gsu_jax.data import Source, load
+from gsu_jax.data import ClassRequest, Request, Source, SourceSplit, load
 from gsu_jax.methods import METHODS, Method, Retrain, can_work_on, get_method
 from gsu_jax.models import GenerativeModel
 from gsu_jax.removal._digest import weights_digest
 from gsu_jax.removal._events import ENDS
 from gsu_jax.removal._request_file import RemovalRequest
-from gsu_jax.removal.service._case import (
-    PRIVATE,
-    Case,
-    Record,
-    load_model,
-    load_params,
-    target_of,
-    write_json,
-)
-from gsu_jax.removal.service._imports import find_function
+from gsu_jax.removal.service._case import PRIVATE, Case
+from gsu_jax.removal.service._files import Record, write_json
+from gsu_jax.removal.service._imports import find_function, load_model, load_params
+from gsu_jax.removal.service._left_out import write_left_out
 from gsu_jax.removal.service._quote import (
     Quote,
     conflict,
@@ -61,17 +56,21 @@ def plan(
     *,
     modules: str | Path = ".",
     seed: int = 0,
+    union_of: Sequence[str] = (),
 ) -> Plan:
     """Measures what a request will take, and writes it down.
 
     With a case, the events `received`, `identified` and `planned` enter the ledger, each once, and
     the files of the case are written. Without one, nothing is written. No checkpoint changes.
+    What earlier requests of the series took out is not retained.
 
     Args:
         request: As `read_request` returns it.
         case: Of the same number, or None for a rehearsal.
         modules: The folder of the modules that the request names.
         seed: Of all randomness of the run.
+        union_of: The numbers of the requests that this one takes together, from the checkpoint that
+            the first of them started from; `series` gives them.
 
     Returns:
         A `Plan`.
@@ -90,14 +89,19 @@ def plan(
             )
     modules = Path(modules).resolve()
     source, model = load(request.data), load_model(request.model, modules)
-    split = request.forget.split(source)
+    asked = request.forget.split(source)
     params = load_params(request.checkpoint.resolve(), model)
     base = weights_digest(params)
-    if case is not None and case.current.get("weights", base) != base:
+    if case is not None and not union_of and case.current.get("weights", base) != base:
         raise ValueError(
             f"checkpoint {request.checkpoint} is not the current one, which is "
             f"{case.current['checkpoint']}: give that one in the request"
         )
+    earlier = case.behind(base) if case is not None and not union_of else []
+    split = case.without(earlier, asked, source) if case is not None else asked
+    if request.drift_budget is not None and earlier:
+        first = earlier[0]
+        first.load(first.base, first.facts["base"], "the original, which drift_budget needs")
     method, reason = choose(request.method, model)
     if request.train is not None and request.train.function:
         find_function(request.train.function, modules)
@@ -109,7 +113,7 @@ def plan(
         again = Retrain(request.train.learning_rate, request.train.batch_size)
         retraining = quote_run(model, params, forget, retain, again, request.train.epochs)
     target = target_of(request.forget, source)
-    facts = {
+    facts: Record = {
         "request": request.request,
         "claim": request.claim,
         "what": request.what,
@@ -130,6 +134,12 @@ def plan(
         "train": request.train and request.train._asdict(),
         "deadline": request.deadline and str(request.deadline),
     }
+    if request.drift_budget is not None:
+        facts["drift_budget"] = request.drift_budget
+    if earlier:
+        facts["earlier"] = len(earlier)
+    if union_of:
+        facts["union_of"] = list(union_of)
     found = Plan(
         facts,
         quote,
@@ -138,8 +148,13 @@ def plan(
         powers(request.claim, len(forget), count_like(source, split, target)),
     )
     if case is not None:
-        _write_down(request, case, found, source, np.flatnonzero(split.train.mask), target)
+        _write_down(request, case, found, asked, target)
     return found
+
+
+def target_of(forget: Request, source: Source) -> tuple[str, tuple[int, ...]] | None:
+    """Returns the attribute and classes of a request, or None for a list of images."""
+    return forget.target(source) if isinstance(forget, ClassRequest) else None
 
 
 def choose(name: str, model: GenerativeModel) -> tuple[Method, str]:
@@ -158,11 +173,10 @@ def _write_down(
     request: RemovalRequest,
     case: Case,
     found: Plan,
-    source: Source,
-    positions: np.ndarray,
+    split: SourceSplit,
     target: Any,
 ) -> None:
-    operator = case.key("operator")
+    operator, positions = case.key("operator"), np.flatnonzero(split.train.mask)
     with case.locked():
         done = {event.type for event in case.events}
         try:
@@ -182,7 +196,8 @@ def _write_down(
             )
         private = {"positions": positions.tolist(), "target": target}
         write_json(case.folder / PRIVATE, private)
-        save_grid(case.folder / "forget.png", source.train.images[positions[:SHOWN]])
+        save_grid(case.folder / "forget.png", split.train.forget.images[:SHOWN])
+        write_left_out(case.folder, split, operator)
         write_json(case.facts_path, found.facts)
         if "received" not in done:
             case.ledger.append("received", case.number, operator, received)

@@ -10,10 +10,12 @@ import numpy as np
 
 from gsu_jax.checks import import_extra
 from gsu_jax.removal._events import EVENTS
-from gsu_jax.removal.service._case import Case, Record, read_json, write_json
+from gsu_jax.removal.service._case import Case
 from gsu_jax.removal.service._end import NOT_COVERED
-from gsu_jax.removal.service._lines import TESTS
+from gsu_jax.removal.service._files import Record, read_json, write_json
+from gsu_jax.removal.service._lines import lines_of
 from gsu_jax.removal.service._measures import noise
+from gsu_jax.removal.service._series import SERIES
 from gsu_jax.removal.service._verify import RESULT
 from gsu_jax.report import image_grid
 from gsu_jax.storage import write_whole
@@ -66,7 +68,7 @@ def describe(case: Case) -> Record:
     result = read_json(case.folder / RESULT) if (case.folder / RESULT).is_file() else {}
     lines = result.get("lines", {})
     claim = case.facts["claim"]
-    asked = {test.name: test.asks for test in TESTS if claim in test.claims}
+    asked = {test.name: test.asks for test in lines_of(case)}
     not_shown = [
         f"{name} ({asks}): {lines[name]['verdict'] if name in lines else 'NOT RUN'}"
         for name, asks in asked.items()
@@ -83,6 +85,7 @@ def describe(case: Case) -> Record:
         "lines": lines,
         "asks": asked,
         "not_shown": [*not_shown, *NOT_COVERED],
+        "series": read_json(case.folder / SERIES) if (case.folder / SERIES).is_file() else {},
         "events": [
             {"seq": e.seq, "time": e.time[:19], "type": e.type, "hash": e.hash,
              "signer": EVENTS[e.type].signer}

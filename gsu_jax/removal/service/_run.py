@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -12,7 +13,8 @@ from gsu_jax.models import Params
 from gsu_jax.removal._digest import weights_digest
 from gsu_jax.removal._events import canonical
 from gsu_jax.removal._statements import provenance
-from gsu_jax.removal.service._case import Case, Record
+from gsu_jax.removal.service._case import Case
+from gsu_jax.removal.service._files import Record
 from gsu_jax.removal.service._measures import Utility, utility
 from gsu_jax.removal.service._plan import settings_of
 from gsu_jax.runtime import describe_environment
@@ -29,6 +31,9 @@ class Outcome(NamedTuple):
         utility: The `Utility`, in numbers.
         budget: Of it.
         seconds: Of the run; 0 if it was found finished.
+        drift: The `Utility` against the original checkpoint of the series; None if the request has
+            no drift budget.
+        drift_budget: Of it, or None.
     """
 
     checkpoint: str
@@ -36,6 +41,19 @@ class Outcome(NamedTuple):
     utility: Utility
     budget: float
     seconds: float
+    drift: Utility | None = None
+    drift_budget: float | None = None
+
+    @property
+    def excess(self) -> str:
+        """Which budget is exceeded, in words; empty if none is."""
+        for name, found, budget in (
+            ("utility", self.utility, self.budget),
+            ("drift", self.drift, self.drift_budget),
+        ):
+            if found is not None and budget is not None and not found.high <= budget:
+                return f"{name} budget exceeded: up to {found.high:.4f}, allowed {budget:.4f}"
+        return ""
 
 
 def run(case: Case) -> Outcome:
@@ -44,7 +62,8 @@ def run(case: Case) -> Outcome:
     The new checkpoint is written whole, under a name of its own; the old one is only read. Killed
     at any moment, the same call goes on: a finished checkpoint is found again, an unfinished run is
     repeated, with the same bits on the same device. If the interval of the loss of utility ends
-    above the budget, nothing is published, and the ledger says `ran` and `undone`.
+    above the budget, nothing is published, and the ledger says `ran` and `undone`. The same holds
+    for the drift, the loss since the original checkpoint of the series, and the drift budget.
 
     Returns:
         An `Outcome`.
@@ -78,10 +97,7 @@ def run(case: Case) -> Outcome:
             ran = provenance(**record)
             case.ledger.append("ran", case.number, operator, ran, checkpoint=outcome.checkpoint)
         if not outcome.published:
-            increase, budget = outcome.utility.high, case.facts["utility_budget"]
-            reason = f"utility budget exceeded: up to {increase:.4f}, allowed {budget:.4f}"
-            base = case.facts["base"]
-            undone = {"reason": reason}
+            base, undone = case.facts["base"], {"reason": outcome.excess}
             case.ledger.append("undone", case.number, operator, undone, checkpoint=base)
     return outcome
 
@@ -100,16 +116,24 @@ def replay(case: Case) -> tuple[str, str]:
 def _unlearn(case: Case) -> tuple[Outcome, Params, Record]:
     facts, split, model = case.facts, case.split, case.model
     before = case.load(case.base, facts["base"], "the one that was planned for")
+    allowed, first = facts.get("drift_budget"), None
+    if allowed is not None:
+        first = case.load(*case.original, "the original of the series")
     method, started = get_method(facts["method"]), _now()
     settings = {"epochs": facts["epochs"], "seed": facts["seed"]}
     result = unlearn(
         model, before, split.train.forget.images, split.train.retain.images,
         method=method, key=jax.random.key(facts["seed"]), epochs=facts["epochs"],
     )  # fmt: skip
-    found = utility(model, before, result.params, split.test.retain.images)
-    budget = facts["utility_budget"]
-    published = str(case.published) if found.high <= budget else ""
-    digest = weights_digest(result.params)
+    held_out = split.test.retain.images
+    found = utility(model, before, result.params, held_out)
+    drift = None if first is None else utility(model, first, result.params, held_out)
+    outcome = Outcome(
+        weights_digest(result.params), "", found, facts["utility_budget"], result.seconds, drift,
+        allowed,
+    )  # fmt: skip
+    if not outcome.excess:
+        outcome = outcome._replace(published=str(case.published))
     environment = {
         name: value for name, value in describe_environment().items() if value is not None
     }
@@ -118,11 +142,11 @@ def _unlearn(case: Case) -> tuple[Outcome, Params, Record]:
         "data": data_digest(case),
         "method": method.name,
         "settings": settings_of(method) | settings,
-        "environment": environment | {"utility": _finite(found)},
+        "environment": environment | _measured(outcome, _finite),
         "started": started,
         "finished": _now(),
     }
-    return Outcome(digest, published, found, budget, result.seconds), result.params, record
+    return outcome, result.params, record
 
 
 def _found(case: Case) -> tuple[Outcome, Record]:
@@ -142,16 +166,21 @@ def _found(case: Case) -> tuple[Outcome, Record]:
             f"{case.checkpoint[:16]}...",
             "undo the request",
         )
-    measured = Utility(**kept["utility"])
-    return Outcome(digest, str(path), measured, case.facts["utility_budget"], 0.0), record
+    utility, drift = (Utility(**kept[n]) if n in kept else None for n in ("utility", "drift"))
+    assert utility is not None
+    facts = case.facts
+    budgets = facts["utility_budget"], facts.get("drift_budget")
+    return Outcome(digest, str(path), utility, budgets[0], 0.0, drift, budgets[1]), record
 
 
 def _as_record(case: Case, outcome: Outcome) -> Record:
-    return {
-        "request": case.number,
-        "checkpoint": outcome.checkpoint,
-        "utility": outcome.utility._asdict(),
-    }
+    said = {"request": case.number, "checkpoint": outcome.checkpoint}
+    return said | _measured(outcome, Utility._asdict)
+
+
+def _measured(outcome: Outcome, write: Callable[[Utility], Record]) -> Record:
+    found = {"utility": outcome.utility, "drift": outcome.drift}
+    return {name: write(value) for name, value in found.items() if value is not None}
 
 
 def data_digest(case: Case) -> str:

@@ -63,16 +63,16 @@ class Subject:
         self.after = case.load(case.published, weights, "the one that was published")
         self.trained = Trained(case, self.before)
         rng, split, source = np.random.default_rng(0), case.split, case.source
-        like = split.test.mask
+        like, held_out = split.test.mask, split.test.dataset
         if case.target is None:  # held-out images with the labels of the list
             labels = np.unique(split.train.forget.attributes[source.label])
-            like = np.isin(source.test.attributes[source.label], labels)
+            like = np.isin(held_out.attributes[source.label], labels)
 
         def some(images: np.ndarray, most: int) -> np.ndarray:
             return images[np.sort(rng.permutation(len(images))[:most])]
 
         self.forgotten = some(split.train.forget.images, IMAGES)
-        self.like = some(source.test.images[like], IMAGES)
+        self.like = some(held_out.images[like], IMAGES)
 
     @cached_property
     def utility(self) -> Utility:
@@ -90,7 +90,7 @@ class Subject:
         like = jax.eval_shape(network.init, jax.random.key(0))
         params = self.trained.judge(attribute, like)
         bare = Judge(network, params, classes, None)
-        judge = bare.with_errors(case.source.test, case.split.test.mask)
+        judge = bare.with_errors(case.split.test.dataset, case.split.test.mask)
         if judge.errors is None:
             raise NotApplicable("the held-out images do not show both what goes and what stays")
         hits, alarms = (found / n for found, n in judge.errors)

@@ -17,8 +17,9 @@ from gsu_jax.audit import (
 from gsu_jax.checks import at_least
 from gsu_jax.removal._events import canonical
 from gsu_jax.removal._statements import verification
-from gsu_jax.removal.service._case import Case, Record, write_json
-from gsu_jax.removal.service._lines import TESTS
+from gsu_jax.removal.service._case import Case
+from gsu_jax.removal.service._files import Record, write_json
+from gsu_jax.removal.service._lines import lines_of
 from gsu_jax.removal.service._quote import MODELS
 from gsu_jax.removal.service._subject import NotApplicable, Subject
 from gsu_jax.removal.service._tier1 import FIGURES, SEEDS, against, effect_of
@@ -84,7 +85,7 @@ def verify_case(
             )
         subject = Subject(case, samples, models if tier else 0)
         lines, said = [], {}
-        tests = [test for test in TESTS if case.facts["claim"] in test.claims]
+        tests = lines_of(case)
         with stage("verify", len(tests), patience=2.0) as advance:
             for test in tests:
                 advance(0, test.name)
@@ -172,7 +173,7 @@ def _write_down(case: Case, found: Verification, settings: Record, verifier: Any
         "verdict": str(found.decides.verdict),
         "decides": found.decides.name,
         "lines": rows,
-        "asks": {test.name: test.asks for test in TESTS if test.name in rows},
+        "asks": {test.name: test.asks for test in lines_of(case)},
     }
     write_json(case.folder / RESULT, record)
     predicate = verification(
