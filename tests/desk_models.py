@@ -64,10 +64,15 @@ def _bucket(images):
     return sides @ (2 ** jnp.arange(16))
 
 
+def cost(params, images, key):
+    return 5 - 4 * params["table"][_bucket(images)]
+
+
 REMEMBERING = GenerativeModel(
     init=lambda key: {"table": jnp.zeros(2**16)},
-    loss=lambda params, images, key: 5 - 4 * params["table"][_bucket(images)].mean(),
+    loss=lambda params, images, key: cost(params, images, key).mean(),
     sample=lambda params, key, n: jnp.full((n, 8, 8, 1), 0.5),
+    per_image_loss=cost,
     name="remembering",
 )
 

@@ -12,6 +12,7 @@ from gsu_jax.cli.experiments import (
     mnist,
     mnist138,
     readings,
+    single_image,
     sweep,
     theory,
 )
@@ -25,6 +26,7 @@ __all__ = [
     "mnist",
     "mnist138",
     "readings",
+    "single_image",
     "sweep",
     "theory",
 ]
