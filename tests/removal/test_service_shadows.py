@@ -91,7 +91,7 @@ def test_killed_training_goes_on_with_the_same_shadows(kept, tmp_path, monkeypat
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--tier", "2", "--shadows", "7"], "shadows must be even"),
+        (["--tier", "2", "--shadows", "9"], "shadows must be even"),
         (["--tier", "2", "--shadows", "2"], "shadows must be at least 8, got 2"),
         (["--tier", "3"], "tier must be 0, 1 or 2, got 3"),
         (["--tier", "2", "--models", "1"], "models must be at least 3, got 1"),
