@@ -60,7 +60,7 @@ def panel():
         ("--dataset digit", "'digit'. Did you mean 'digits'?"),
         ("--methods fine_tun", "'fine_tun'. Did you mean 'fine_tune'?"),
         ("--methods retrain", "--methods: unknown method 'retrain'"),
-        ("--modls 8", "--modls. Did you mean '--models'?"),
+        ("--modls 8", "--modls. Did you mean '--models'"),
     ],
 )
 def test_mistake_ends_in_one_line_and_status_2(run, tmp_path, words, message):
