@@ -190,7 +190,7 @@ def _checked(arguments: Arguments) -> tuple[Setting, Arguments]:
 
 
 def _floats(images: np.ndarray) -> np.ndarray:
-    return np.float32(images) / (255 if images.dtype == np.uint8 else 1)
+    return np.asarray(images, np.float32) / (255 if images.dtype == np.uint8 else 1)
 
 
 def _models(
