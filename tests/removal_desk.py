@@ -35,12 +35,12 @@ def weights():
 class Desk:
     """A folder with all that a request needs."""
 
-    def __init__(self, folder: Path, **changed: str | None):
+    def __init__(self, folder: Path, params=None, **changed: str | None):
         self.folder, self.home = folder, folder / "removals"
         self.base = folder / "weights"
         self.file = folder / "request.toml"
         folder.mkdir(exist_ok=True)
-        save(self.base, weights())
+        save(self.base, weights() if params is None else params)
         self.write(**changed)
         init_keys(self.home / "keys")
 

@@ -15,6 +15,7 @@ from gsu_jax.audit._bavaria import bavaria
 from gsu_jax.audit._clopper_pearson import clopper_pearson
 from gsu_jax.audit._copies import Copies, nearest_copies
 from gsu_jax.audit._epsilon import epsilon_lower_bound, split_epsilon
+from gsu_jax.audit._half_splits import half_splits
 from gsu_jax.audit._lines import equivalence_line, position_line
 from gsu_jax.audit._lira import lira
 from gsu_jax.audit._one_run import one_run_epsilon
@@ -55,6 +56,7 @@ __all__ = [
     "epsilon_lower_bound",
     "equivalence_line",
     "equivalence_power",
+    "half_splits",
     "judge",
     "lira",
     "nearest_copies",

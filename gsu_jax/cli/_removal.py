@@ -3,7 +3,7 @@
 gsu-jax removal ledger init-keys removals/keys  the keys of operator and verifier
 gsu-jax removal plan REQUEST.toml               what it will take
 gsu-jax removal run NUMBER                      a new checkpoint beside the old one
-gsu-jax removal verify NUMBER [--tier 1]        verdicts, signed by the verifier
+gsu-jax removal verify NUMBER [--tier 0|1|2]    verdicts, signed by the verifier
 gsu-jax removal report NUMBER                   a page without names
 gsu-jax removal release NUMBER | undo NUMBER    which checkpoint is the current one
 gsu-jax removal series [NUMBER] [--union]       what is left of each request after later ones
@@ -75,8 +75,11 @@ def _parser() -> Parser:
     running = add("run", "unlearn, and publish the new checkpoint beside the old one")
     running.add_argument("--replay", action="store_true", help="repeat it, and compare the weights")
     verifying = add("verify", "test the new checkpoint; the verifier signs")
-    verifying.add_argument("--tier", type=int, default=0, help="0: minutes; 1: retrains models")
+    verifying.add_argument(
+        "--tier", type=int, default=0, help="1 retrains models, 2 trains shadow models too"
+    )
     verifying.add_argument("--models", type=int, default=8, help="of each kind, at tier 1")
+    verifying.add_argument("--shadows", type=int, default=32, help="an even number, at tier 2")
     verifying.add_argument("--samples", type=int, default=10_000, help="of a model")
     reporting = add("report", "write report.html and report.json, which name no image")
     reporting.add_argument("--with-pictures", action="store_true", help="show the images as well")

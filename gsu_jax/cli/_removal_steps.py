@@ -62,6 +62,10 @@ def _plan_lines(found: Plan) -> list[str]:
         f"  cost {_cost(found.quote)}",
         "  retraining instead: "
         + (_cost(found.retraining) if found.retraining else "cost unknown; give train.epochs"),
+        *(
+            f"  verify --tier {tier}: {models} models to train, once, {seconds:.0f} s"
+            for tier, models, seconds in found.trainings
+        ),
         f"  conflict of forget and retain gradients: mean cosine {cosine:+.2f}, below 0 in "
         f"{share:.0%} of batches",
         f"  utility budget {facts['utility_budget']:.2%}" + _series(facts),
@@ -128,7 +132,13 @@ def verify_step(options: argparse.Namespace) -> int:
     """Prints a line for each test."""
     case = _case(options, options.number)
     keep_programs()
-    found = verify_case(case, tier=options.tier, models=options.models, samples=options.samples)
+    found = verify_case(
+        case,
+        tier=options.tier,
+        models=options.models,
+        samples=options.samples,
+        shadows=options.shadows,
+    )
     for line in found.lines:
         power = (
             "" if line.verdict == Verdict.NOT_RUN else f" (n {line.n:,}, power {line.power:.2f})"

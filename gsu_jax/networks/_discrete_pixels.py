@@ -1,5 +1,7 @@
 """x^ of pixels with 256 values: what a network need not learn about them."""
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 
@@ -11,7 +13,7 @@ HARMONICS = 4  # enough for a deviation of a sixth of a step
 
 def discrete_mean(
     x: jax.Array,
-    logits: tuple[jax.Array, jax.Array],
+    logits: Sequence[jax.Array],
     white: jax.Array,
     z: jax.Array,
     gamma: jax.Array,

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from scipy.special import ndtr
+from scipy.special import bdtrc, expit, ndtr
 
 from gsu_jax.audit import (
     attack_rates,
@@ -75,6 +75,12 @@ def test_epsilon_of_perfect_separation(n, epsilon):
 )
 def test_epsilon_of_one_run(right, guesses, epsilon):
     assert one_run_epsilon(right, guesses) == pytest.approx(epsilon, abs=0.01)
+
+
+@pytest.mark.parametrize(("right", "guesses"), [(60, 100), (160, 200), (550, 1000)])
+def test_epsilon_of_one_run_solves_its_definition(right, guesses):
+    share = expit(one_run_epsilon(right, guesses))
+    assert bdtrc(right - 1, guesses, share) == pytest.approx(0.05, rel=1e-6)
 
 
 def test_guesses_no_better_than_a_coin_prove_nothing():

@@ -13,6 +13,7 @@ from gsu_jax.cli.experiments import (
     mnist138,
     readings,
     series,
+    single_image,
     sweep,
     theory,
 )
@@ -27,6 +28,7 @@ __all__ = [
     "mnist138",
     "readings",
     "series",
+    "single_image",
     "sweep",
     "theory",
 ]

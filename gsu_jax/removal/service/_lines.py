@@ -15,6 +15,7 @@ from gsu_jax.removal.service._tier0 import (
     weights,
 )
 from gsu_jax.removal.service._tier1 import equivalence, held_against, relative, relearning
+from gsu_jax.removal.service._tier2 import epsilon, membership
 
 ROWS, CLASS, CONCEPT = "rows", "class", "concept"
 ALL = (ROWS, CLASS, CONCEPT)
@@ -62,8 +63,9 @@ TESTS = (
         held_against("V11 further training"),
     ),
     Test("V14 relative", 1, (CLASS,), "samples are nearer to retraining", relative),
-    Test("V6 membership", 2, (ROWS,), "no attack tells members from others", None),
-    Test("V7 epsilon", 2, (ROWS,), "a bound of what any attack could tell", None),
+    Test("V6 membership", 2, (ROWS,), "no attack tells members from others", membership),
+    Test("V7 epsilon", 2, (ROWS,), "a bound of what any attack could tell", epsilon),
+    Test("V9 canaries", 0, (ROWS,), "images that were planted by lot are gone", None),
 )  # fmt: skip
 SERIES = Test(
     "V15 series", 0, ALL, "what earlier requests removed does not come back", no_resurgence

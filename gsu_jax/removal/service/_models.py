@@ -1,6 +1,6 @@
 """Models of a verification, each trained once: retrained, original, unlearned, fine-tuned."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -19,7 +19,7 @@ from gsu_jax.storage import Artifacts
 from gsu_jax.unlearning import UnlearningResult, unlearn
 
 MODELS_FOLDER = "models"
-RETRAINED, ORIGINAL = 1000, 2000  # first seeds
+RETRAINED, ORIGINAL, SHADOW = 1000, 2000, 3000  # first seeds
 
 
 class Ensemble(NamedTuple):
@@ -77,6 +77,25 @@ class Trained:
                     found[kind].append(self._once(kind, i, make))
                     advance(1)
         return Ensemble(**found)
+
+    def shadows(self, candidates: Examples, members: np.ndarray) -> Iterator[Params]:
+        """Yields models of the retained images and of those candidates that are its members.
+
+        Args:
+            candidates: Images to forget, and others that no model of the case was trained with.
+            members: `[models, candidates]`.
+        """
+        retain = self.case.split.train.retain.images
+
+        def shadow(i: int) -> Params:
+            images = np.concatenate([retain, candidates[members[i]]])
+            return self.train(images, SHADOW + i)
+
+        with without_warnings(), stage("train shadow models", len(members)) as advance:
+            for i in range(len(members)):
+                advance(0, f"shadow {i + 1}")
+                yield self._once("shadow", i, shadow)
+                advance(1)
 
     def original(self, i: int) -> Params:
         """Returns an original of another seed than the checkpoint, which was trained before."""

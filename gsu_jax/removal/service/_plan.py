@@ -24,6 +24,7 @@ from gsu_jax.removal.service._quote import (
     default_epochs,
     powers,
     quote_run,
+    trainings,
 )
 from gsu_jax.report import save_grid
 
@@ -41,6 +42,7 @@ class Plan(NamedTuple):
         retraining: Of training once more without the images; None if it cannot be told.
         conflict: Mean cosine of the forget and the retain gradient, and the share below 0.
         power: Lines of the verification, with the effect and the chance to see it.
+        trainings: Tiers of the verification, with the models that each trains, and the seconds.
     """
 
     facts: Record
@@ -48,6 +50,7 @@ class Plan(NamedTuple):
     retraining: Quote | None
     conflict: tuple[float, float]
     power: list[tuple[str, str, float]]
+    trainings: list[tuple[int, int, float]]
 
 
 def plan(
@@ -146,6 +149,7 @@ def plan(
         retraining,
         conflict(model, params, forget, retain),
         powers(request.claim, len(forget), count_like(source, split, target)),
+        trainings(request.claim, retraining),
     )
     if case is not None:
         _write_down(request, case, found, asked, target)

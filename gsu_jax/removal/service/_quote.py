@@ -18,6 +18,7 @@ from gsu_jax.unlearning import unlearn
 STEPS = 100  # of a run, if the request has no epochs
 PROBED = 8  # steps that are timed; draws of the conflict
 MODELS = 8  # retrained models of a verification
+SHADOWS = 32  # shadow models of tier 2
 
 
 class Quote(NamedTuple):
@@ -103,6 +104,17 @@ def count_like(source: Source, split: Any, target: Any) -> int:
     return int(np.isin(source.test.attributes[source.label], labels).sum())
 
 
+def trainings(claim: str, retraining: Quote | None) -> list[tuple[int, int, float]]:
+    """What each tier of a verification trains: tier, models, seconds."""
+    if retraining is None:
+        return []
+    tiers = {1: 2 * MODELS} | ({2: 2 * MODELS + SHADOWS} if claim == "rows" else {})
+    return [
+        (tier, models, models * retraining.seconds + retraining.compile_seconds)
+        for tier, models in tiers.items()
+    ]
+
+
 def powers(claim: str, n: int, held_out: int) -> list[tuple[str, str, float]]:
     """What the lines of a claim can see: line, effect, and the chance to see it."""
     found = []
@@ -112,6 +124,9 @@ def powers(claim: str, n: int, held_out: int) -> list[tuple[str, str, float]]:
         found.append(("copies", "an AUC of 0.7 of distances", attack_power(0.75, n, held_out)))
     leak = chance_to_find(n, 0.1, lambda k: clopper_pearson(k, n).low > 0.01)
     found.append(("weights", "a tenth of the images in the weights", leak))
+    if claim == "rows" and held_out:
+        effect = f"an AUC of 0.7 of {n} images against {held_out}"
+        found.append(("membership, epsilon", effect, attack_power(0.75, n, held_out)))
     if claim != "concept":
         shift = detectable_shift(1, MODELS)
         found.append((

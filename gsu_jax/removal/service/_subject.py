@@ -7,7 +7,14 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from gsu_jax.audit import Line, recover_latents, set_attack
+from gsu_jax.audit import (
+    Line,
+    attack_rates,
+    bavaria,
+    half_splits,
+    recover_latents,
+    set_attack,
+)
 from gsu_jax.metrics import Count, image_residuals
 from gsu_jax.models import Params
 from gsu_jax.removal.service._case import Case
@@ -24,6 +31,7 @@ from gsu_jax.removal.service._models import Ensemble, Trained, tune
 
 IMAGES = 128  # of the forgotten and of the held-out ones
 RECOVERED = 64
+POPULATION = 64  # images that no model was trained with, for RMIA
 
 
 Said = tuple[Line, str]  # a line, and its numbers in words
@@ -54,10 +62,12 @@ class Subject:
         case: That was run.
         samples: Of a model, for shares and copies.
         models: Of each kind; 0 trains none.
+        shadows: Shadow models; 0 trains none.
     """
 
-    def __init__(self, case: Case, samples: int, models: int):
+    def __init__(self, case: Case, samples: int, models: int, shadows: int = 0):
         self.case, self.model, self.samples, self.models = case, case.model, samples, models
+        self.shadows = shadows
         facts, weights = case.facts, case.checkpoint
         self.before = case.load(case.base, facts["base"], "the one that was deployed")
         self.after = case.load(case.published, weights, "the one that was published")
@@ -73,6 +83,7 @@ class Subject:
 
         self.forgotten = some(split.train.forget.images, IMAGES)
         self.like = some(held_out.images[like], IMAGES)
+        self.unlike = some(held_out.images[~like], POPULATION)
 
     @cached_property
     def utility(self) -> Utility:
@@ -128,6 +139,53 @@ class Subject:
             kind: np.stack([evidence(self.model, params, images) for params in models])
             for kind, models in groups.items()
         }
+
+    # Shadow models
+
+    @cached_property
+    def candidates(self) -> np.ndarray:
+        """Forgotten images, then held-out ones of the kind: each is in half of the shadows."""
+        if len(self.like) < 2:
+            raise NotApplicable("the data has no held-out images of the kind")
+        return np.concatenate([self.forgotten, self.like])
+
+    @cached_property
+    def members(self) -> np.ndarray:
+        """`[shadows, candidates]`, whether a shadow was trained with an image."""
+        return half_splits(self.shadows, len(self.candidates))
+
+    @cached_property
+    def shadow_scores(self) -> np.ndarray:
+        """Evidence `[shadows, images]` of the candidates, then of the population."""
+        images = np.concatenate([self.candidates, self.unlike])
+        models = self.trained.shadows(self.candidates, self.members)
+        return np.stack([evidence(self.model, params, images) for params in models])
+
+    @cached_property
+    def shadow_targets(self) -> np.ndarray:
+        """The same of the new checkpoint."""
+        images = np.concatenate([self.candidates, self.unlike])
+        return evidence(self.model, self.after, images)
+
+    @cached_property
+    def member_scores(self) -> dict[str, np.ndarray]:
+        """Scores `[models, candidates]` of the attack; larger means a member."""
+        shadows, members = self.shadow_scores[:, : len(self.candidates)], self.members
+        try:
+            return {kind: bavaria(phi, shadows, members) for kind, phi in self.phi.items()}
+        except ValueError as error:
+            raise NotApplicable(str(error)) from error
+
+    @cached_property
+    def member_auc(self) -> Figure:
+        """How well the attack tells forgotten images from held-out ones."""
+        n = len(self.forgotten)
+        found = {
+            kind: np.array([attack_rates(one[:n], one[n:]).auc.value for one in scores])
+            for kind, scores in self.member_scores.items()
+        }
+        groups = (found[kind] for kind in ("retrained", "original", "fine_tuned"))
+        return Figure(float(found["released"][0]), *groups)
 
     def of_phi(self, measure: Callable[[np.ndarray, np.ndarray], float]) -> Figure:
         """A figure of phi against that of the retrained models; of these, against the others."""

@@ -55,6 +55,7 @@ FIGURES = {  # line -> figure of the subject, side
     "V4 rows": ("rows_outside", 1),
     "V5 set": ("known_set", 0),
     "V10 recovery": ("recovered", 0),
+    "V6 membership": ("member_auc", 0),
     "V11 further training": ("share_after_training", 1),
 }
 

@@ -20,7 +20,7 @@ from gsu_jax.removal._statements import verification
 from gsu_jax.removal.service._case import Case
 from gsu_jax.removal.service._files import Record, write_json
 from gsu_jax.removal.service._lines import lines_of
-from gsu_jax.removal.service._quote import MODELS
+from gsu_jax.removal.service._quote import MODELS, SHADOWS
 from gsu_jax.removal.service._subject import NotApplicable, Subject
 from gsu_jax.removal.service._tier1 import FIGURES, SEEDS, against, effect_of
 from gsu_jax.runtime import describe_environment, stage
@@ -28,7 +28,7 @@ from gsu_jax.runtime import describe_environment, stage
 RESULT = "verification.json"
 SAMPLES = 10_000
 ENOUGH_POWER = 0.8
-IN_SELF_TEST = ("V2 share, retrained", "V3 evidence", "V5 set", "V10 recovery")
+IN_SELF_TEST = ("V2 share, retrained", "V3 evidence", "V5 set", "V10 recovery", "V6 membership")
 
 
 class Verification(NamedTuple):
@@ -48,19 +48,26 @@ class Verification(NamedTuple):
 
 
 def verify_case(
-    case: Case, *, tier: int = 0, models: int = MODELS, samples: int = SAMPLES
+    case: Case,
+    *,
+    tier: int = 0,
+    models: int = MODELS,
+    samples: int = SAMPLES,
+    shadows: int = SHADOWS,
 ) -> Verification:
     """Tests a new checkpoint, and signs what came out with the verifier's key.
 
     Tier 0 trains no generator. Tier 1 trains `models` of each kind once and keeps them in the case.
-    All lines of the claim are listed, and those of a higher tier are NOT RUN: so tier 0 alone never
-    passes a claim. The worst line decides.
+    Tier 2 also trains `shadows` models with half of the images to forget each, for attacks on a
+    list of images. All lines of the claim are listed, and those of a higher tier are NOT RUN: so
+    tier 0 alone never passes a claim. The worst line decides.
 
     Args:
         case: That was run.
-        tier: 0 or 1.
+        tier: 0, 1 or 2.
         models: Of each kind, at least 3.
         samples: Of a model.
+        shadows: Shadow models at tier 2, an even number of at least 8.
 
     Returns:
         A `Verification`.
@@ -69,21 +76,24 @@ def verify_case(
         CheckpointError: A checkpoint is gone, damaged, or not that of the ledger.
         LedgerError: The ledger cannot be written.
         ValueError: The request was not run or is purged, the request does not say how the
-            checkpoint was trained and tier is 1, or a number is too small.
+            checkpoint was trained and tier is 1 or 2, or a number is too small.
     """
-    if tier not in (0, 1):
-        raise ValueError(f"tier must be 0 or 1, got {tier}; this release has no shadow models")
+    if tier not in (0, 1, 2):
+        raise ValueError(f"tier must be 0, 1 or 2, got {tier}")
     at_least(3, models=models)
     at_least(100, samples=samples)
+    at_least(8, shadows=shadows)
+    if shadows % 2:
+        raise ValueError(f"shadows must be even: each image is in half of them; got {shadows}")
     verifier = case.key("verifier")
     with case.locked():
         case.require("ran", "verified", "released", to="verify")
         if tier and case.training is None:
             raise ValueError(
-                "tier 1 trains models as the checkpoint was trained, and the request does not say "
-                "how: give train.epochs or train.function in it, and plan it again"
+                f"tier {tier} trains models as the checkpoint was trained, and the request does "
+                "not say how: give train.epochs or train.function in it, and plan it again"
             )
-        subject = Subject(case, samples, models if tier else 0)
+        subject = Subject(case, samples, models if tier else 0, shadows if tier == 2 else 0)
         lines, said = [], {}
         tests = lines_of(case)
         with stage("verify", len(tests), patience=2.0) as advance:
@@ -94,15 +104,16 @@ def verify_case(
                 advance(1, f"{test.name} {line.verdict}")
         tested = _self_test(subject, lines, said) if tier else None
         found = Verification(lines, said, worst(lines), tested)
-        _write_down(
-            case, found, {"tier": tier, "models": subject.models, "samples": samples}, verifier
-        )
+        settings: Record = {"tier": tier, "models": subject.models, "samples": samples}
+        if subject.shadows:
+            settings["shadows"] = subject.shadows
+        _write_down(case, found, settings, verifier)
     return found
 
 
 def _run(test: Any, subject: Subject, tier: int) -> tuple[Line, str]:
     if test.run is None:
-        return not_run(test.name), "this release has no shadow models"
+        return not_run(test.name), "this release plants no canaries"
     if test.tier > tier:
         return not_run(test.name), f"it needs --tier {test.tier}"
     try:
