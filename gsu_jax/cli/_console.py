@@ -21,6 +21,7 @@ EXPERIMENTS = {
     "readings": "the open choices of the paper, one row each",
     "sweep": "learning rates and retain weights of surgery in one program",
     "arena": "every method with the same number of trials, then once on closed requests",
+    "layers": "which layers conflict, and what it is worth to treat them apart",
     "theory": "measure the claims of the paper's theory on small models",
 }
 COMMANDS = {

@@ -77,8 +77,9 @@ def arena_standing(
     for method in chosen["methods"]:
         if runs := everywhere(lambda _, name=method: name):
             entries.append(_entry(method, runs))
-            if runs := everywhere(lambda _, name=default_row(method): name):
-                entries[-1]["untuned"] = _entry(default_row(method), runs)
+            name = default_row(method)
+            if runs := everywhere(lambda _, name=name: name):
+                entries[-1]["untuned"] = _entry(name, runs)
     if not entries:
         raise ValueError("closed must have rows of the chosen methods, got none")
     entries.sort(key=lambda entry: entry["figures"][OBJECTIVE]["mean"])

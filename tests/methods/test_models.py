@@ -49,7 +49,9 @@ def model_of(name):
     config = SHIPPED[name][1]
     if config is None:
         return GenerativeModel(init=None, loss=None, sample=None)
-    return conditional_vae(config) if isinstance(config, ConditionalVAEConfig) else generator(config)
+    return (
+        conditional_vae(config) if isinstance(config, ConditionalVAEConfig) else generator(config)
+    )
 
 
 @cache
