@@ -95,9 +95,7 @@ def settings_text(settings: Mapping[str, Any]) -> str:
 
 def _entries(arena: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     """A line of the table each: every method with its default setting below it, if that ran."""
-    methods = [
-        line for entry in arena["methods"] for line in (entry, entry.get("untuned")) if line
-    ]
+    methods = [line for entry in arena["methods"] for line in (entry, entry.get("untuned")) if line]
     return [*methods, arena["before"], arena["retrained"]]
 
 

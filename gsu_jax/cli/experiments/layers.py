@@ -106,6 +106,8 @@ def _check(arguments: Arguments) -> None:
         raise ValueError(
             f"learning_rates must rise, each named once, got {arguments.learning_rates}"
         )
+    if "diffusion" in arguments.models and arguments.diffusion_from is not None:
+        trained("diffusion", load("digits"), arguments.seeds, arguments.diffusion_from)
 
 
 def _plain(arguments: Arguments) -> dict[str, Any]:
