@@ -1,6 +1,7 @@
 """The spaces of an arena and the trials drawn from them."""
 
 from dataclasses import fields, replace
+from functools import partial
 
 import gaussian_vae
 import jax
@@ -88,7 +89,8 @@ def test_no_setting_of_a_space_is_dead_on_the_model(kind, name):
     method, space, params = get_method(name), KINDS[kind][name], model.init(KEY)
 
     def program(method):
-        jaxpr = jax.make_jaxpr(lambda p, s: two_steps(method, model, p, s, KEY))(params, SETS)
+        steps = partial(two_steps, method, model)
+        jaxpr = jax.make_jaxpr(steps)(params, SETS, KEY)
         return str(jaxpr), [np.asarray(const).tolist() for const in jaxpr.consts]
 
     ends = {
