@@ -26,8 +26,8 @@ BELOW = {
     "study": "unlearning methods networks models metrics report storage data runtime checks",
     "removal": "audit unlearning methods networks models metrics report storage data runtime "
     "checks",
-    "cli": "study removal audit unlearning networks report methods curvature surgery models storage "
-    "data runtime checks",
+    "cli": "study removal audit unlearning networks report methods curvature surgery models "
+    "storage data runtime checks",
     "__main__": "cli",
     "__init__": "surgery models methods unlearning",
 }
