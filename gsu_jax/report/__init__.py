@@ -7,7 +7,7 @@ rich, Jinja2, matplotlib and Pillow when they are needed.
 from gsu_jax.report._arena_files import write_arena_files
 from gsu_jax.report._arena_front import arena_front
 from gsu_jax.report._arena_objective import Aims, Level, excess, level_of, relative_figures
-from gsu_jax.report._arena_standing import arena_standing
+from gsu_jax.report._arena_standing import arena_standing, default_row
 from gsu_jax.report._arena_tables import arena_csv, arena_markdown, arena_text, settings_text
 from gsu_jax.report._comma_separated import csv_table
 from gsu_jax.report._comparison import compare
@@ -38,6 +38,7 @@ __all__ = [
     "best",
     "compare",
     "csv_table",
+    "default_row",
     "drawing",
     "excess",
     "html_page",

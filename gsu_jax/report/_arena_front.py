@@ -59,6 +59,8 @@ AIM = {"color": BEFORE, "alpha": 0.13, "linewidth": 0, "zorder": 0}
 def arena_front(arena: Mapping[str, Any]) -> "Figure":
     """Plots retained FID and nelbo against fratio and rho, relative to retraining.
 
+    Without phi, as for a model without an encoder, the panels of rho are left out.
+
     A marker is the mean of a method over the closed requests, with its 95 % interval over seeds on
     both axes. The hatched region predicts one more retrained model. The gray band is where all aims
     of a panel are met. A mean beyond the scale is a hollow marker at the edge.
@@ -77,9 +79,10 @@ def arena_front(arena: Mapping[str, Any]) -> "Figure":
         from matplotlib.lines import Line2D
         from matplotlib.patches import Patch
 
-        figure = Figure(figsize=(11.4, 8.2), layout="constrained")
-        panels = figure.subplots(len(UP), len(ACROSS))
-        for axes, (up, across) in zip(panels.flat, product(UP, ACROSS), strict=True):
+        ways = [m for m in ACROSS if any(e["figures"][m]["mean"] is not None for e in entries)]
+        figure = Figure(figsize=(3 + 4.2 * len(ways), 8.2), layout="constrained")
+        panels = figure.subplots(len(UP), len(ways), squeeze=False)
+        for axes, (up, across) in zip(panels.flat, product(UP, ways), strict=True):
             _frame(axes, across, up, entries)
             _draw_aims(axes, across, up, arena["aims"])
             _draw_region(axes, arena["retrained"]["figures"], across, up)

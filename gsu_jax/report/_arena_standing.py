@@ -20,6 +20,11 @@ OBJECTIVE = "objective"
 NEVER_NEGATIVE = (OBJECTIVE, "fratio", "fid_retain", "seconds")
 
 
+def default_row(title: str) -> str:
+    """Returns the row of a closed request in which a method has its default setting."""
+    return f"{title}-default"
+
+
 def arena_standing(
     chosen: Mapping[str, Any], closed: Mapping[str, Mapping[str, Any]], aims: Aims | None = None
 ) -> dict[str, Any]:
@@ -40,7 +45,8 @@ def arena_standing(
         "method", "runs", "figures" ({"mean", "low", "high", "n"} for the objective and each of its
         sources), "diverged", "met" (how many runs meet all aims) and "against_winner"
         ({"difference", "low", "high", "p", "p_holm", "n"}, or None). "before" and "retrained" are
-        entries without the last; "low" and "high" of "retrained" predict one more model.
+        entries without the last; "low" and "high" of "retrained" predict one more model. If the
+        default setting of a method ran too, its entry without tests is "untuned" there.
 
     Raises:
         ValueError: No method has a run, or a request has no retrained models.
@@ -71,6 +77,9 @@ def arena_standing(
     for method in chosen["methods"]:
         if runs := everywhere(lambda _, name=method: name):
             entries.append(_entry(method, runs))
+            name = default_row(method)
+            if runs := everywhere(lambda _, name=name: name):
+                entries[-1]["untuned"] = _entry(name, runs)
     if not entries:
         raise ValueError("closed must have rows of the chosen methods, got none")
     entries.sort(key=lambda entry: entry["figures"][OBJECTIVE]["mean"])

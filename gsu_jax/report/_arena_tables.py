@@ -28,7 +28,7 @@ TITLES = (
 def arena_markdown(arena: Mapping[str, Any]) -> str:
     """Formats the content of arena.json as a Markdown table, best method first."""
     lines = [f"| {' | '.join(TITLES)} |", "|" + "---|" * len(TITLES)]
-    for entry in [*arena["methods"], arena["before"], arena["retrained"]]:
+    for entry in _entries(arena):
         lines.append(f"| {' | '.join(_cells(entry, arena))} |")
     winner, least = arena["winner"], LEAST_FRATIO / arena["aims"]["fratio"]
     return "\n".join(
@@ -52,7 +52,7 @@ def arena_markdown(arena: Mapping[str, Any]) -> str:
 def arena_text(arena: Mapping[str, Any]) -> str:
     """Formats the content of arena.json for a terminal: a line for each method, best first."""
     lines = [["method", "J tuning", *BRIEF.values(), "aims met", "p"]]
-    for entry in [*arena["methods"], arena["before"], arena["retrained"]]:
+    for entry in _entries(arena):
         tuned = entry.get("tuning_objective")
         cells = [entry["method"], "" if tuned is None else _text(OBJECTIVE, tuned)]
         cells += [_figure(name, entry["figures"][name], name == OBJECTIVE) for name in BRIEF]
@@ -67,7 +67,7 @@ def arena_text(arena: Mapping[str, Any]) -> str:
 def arena_csv(arena: Mapping[str, Any]) -> str:
     """Formats the content of arena.json as comma-separated values, a line for each method."""
     rows = []
-    for entry in [*arena["methods"], arena["before"], arena["retrained"]]:
+    for entry in _entries(arena):
         row = {"method": entry["method"], "settings": settings_text(entry.get("settings", {}))}
         row |= {name: entry.get(name) for name in ("trial", "tuning_objective", "runs")}
         row["runs"] = len(entry["runs"])
@@ -91,6 +91,12 @@ def settings_text(settings: Mapping[str, Any]) -> str:
         f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
         for name, value in settings.items()
     )
+
+
+def _entries(arena: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """A line of the table each: every method with its default setting below it, if that ran."""
+    methods = [line for entry in arena["methods"] for line in (entry, entry.get("untuned")) if line]
+    return [*methods, arena["before"], arena["retrained"]]
 
 
 def _cells(entry: Mapping[str, Any], arena: Mapping[str, Any]) -> Sequence[str]:

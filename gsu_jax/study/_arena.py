@@ -3,20 +3,20 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import NamedTuple
 
 from gsu_jax.checks import at_least
 from gsu_jax.data import Source
 from gsu_jax.methods import Method, check_method, get_method
 from gsu_jax.models import GenerativeModel
-from gsu_jax.report import Aims, write_arena_files
+from gsu_jax.report import Aims, default_row, write_arena_files
 from gsu_jax.runtime import announce, on_first_process
 from gsu_jax.storage import check_lender, exclusive
 from gsu_jax.study._arena_choice import Plan, choose
 from gsu_jax.study._arena_field import Field, field_of
 from gsu_jax.study._config import StudyConfig
-from gsu_jax.study._spaces import SPACES, Space, draw_trials
+from gsu_jax.study._method_records import method_from
+from gsu_jax.study._spaces import Space, draw_trials, spaces_for
 
 
 class ArenaResults(NamedTuple):
@@ -38,14 +38,15 @@ def run_arena(
     *,
     tuning: Sequence[str],
     closed: Sequence[str],
-    methods: Sequence[str | Method] = tuple(SPACES),
+    methods: Sequence[str | Method] | None = None,
     trials: int = 20,
     tuning_seeds: int = 1,
     seeds: int = 5,
-    spaces: Mapping[str, Space] = MappingProxyType(SPACES),
+    spaces: Mapping[str, Space] | None = None,
     aims: Aims | None = None,
     tuning_config: StudyConfig | None = None,
     models_from: Sequence[str | Path] = (),
+    defaults: bool = False,
 ) -> ArenaResults:
     """Runs what is missing of an arena in the folder `out` and returns its results.
 
@@ -67,11 +68,12 @@ def run_arena(
         out: the arena's folder; made if it is missing.
         tuning: requests that settings are chosen on, as for `parse_request`.
         closed: requests that the methods are compared on.
-        methods: names, or methods with default settings of their own.
+        methods: names, or methods with default settings of their own; by default all that have a
+            space.
         trials: of each method.
         tuning_seeds: of each trial: 0 to tuning_seeds - 1.
         seeds: of each closed run: 0 to seeds - 1.
-        spaces: title or name of a method -> its space.
+        spaces: title or name of a method -> its space; by default `spaces_for` the model.
         aims: of the objective.
         tuning_config: what the tuning studies are, if they measure less than those of the closed
             requests: fewer `samples` or `phi_images`. The rest should be that of `config`, so that
@@ -79,6 +81,8 @@ def run_arena(
         models_from: folders of other studies, whose models are copied. A request takes them from
             the study of the same request; if there is none, from the first tuning request, which
             itself takes them from the first of these folders.
+        defaults: also run the default setting of each method on the closed requests, in a row
+            beside that of the chosen one. It takes no part in the tests.
 
     Returns:
         The contents of both JSON files.
@@ -120,12 +124,15 @@ def run_arena(
     field = field._replace(lenders=[Path(folder) for folder in models_from])
     plan = Plan([*tuning], tuning_seeds, tuned.samples, tuned.phi_images, trials, aims)
     model = next(iter(field.setups.values())).model
+    spaces = spaces_for(model) if spaces is None else spaces
+    methods = tuple(spaces_for(model)) if methods is None else methods
     rivals = [_rival(method, spaces, trials, model) for method in methods]
     if not rivals or len({method.title for method, _ in rivals}) < len(rivals):
         named = ", ".join(method.title for method, _ in rivals) or "none"
         raise ValueError(f"methods must name at least one, each once, got {named}")
     with exclusive(out) as folder:
         chosen, settings = choose(field, plan, rivals)
+        settings += _untuned(chosen) if defaults else []
         results = _run_closed(field, settings, seeds)
         return ArenaResults(chosen, on_first_process(write_arena_files)(folder, chosen, results))
 
@@ -148,6 +155,15 @@ def _rival(
     for trial in draw_trials(method, space, count):
         check_method(trial, model)  # before hours are spent
     return method, space
+
+
+def _untuned(chosen: Mapping) -> list[Method]:
+    """The default settings of the methods whose chosen one is another."""
+    return [
+        method_from(title, entry["default"] | {"label": default_row(title)})
+        for title, entry in chosen["methods"].items()
+        if entry["trial"]
+    ]
 
 
 def _run_closed(field: Field, methods: Sequence[Method], seeds: int) -> dict[str, dict]:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from gsu_jax import checks
-from gsu_jax.methods import Method
+from gsu_jax.methods import METHODS, Method
+from gsu_jax.models import GenerativeModel
 
 LOG, LINEAR = "log", "linear"
 Space = Mapping[str, tuple[float, float, str] | Sequence[Any]]
@@ -104,6 +105,47 @@ SPACES: dict[str, Space] = {
         "batch_size": BATCH,
     },
 }
+
+# The methods that can work on a diffusion model. It has no decoder to unlearn through, and noise
+# levels: `through` and `forget_share` of `retrack` do nothing there, `window` does.
+DIFFUSION_SPACES: dict[str, Space] = {
+    name: space
+    for name, space in SPACES.items()
+    if "denoise" in METHODS[name].instead or not METHODS[name].needs
+} | {
+    "gradient_ascent": {"learning_rate": ASCENT_RATE, "batch_size": BATCH},
+    "gradient_surgery": {
+        "learning_rate": ASCENT_RATE,
+        "retain_weight": WEIGHT,
+        "window": [None, (-1.0, 3.0), (-2.0, 4.0), (-4.0, 7.0)],
+        "batch_size": BATCH,
+    },
+    "redirect_diffusion": {
+        "learning_rate": (1e-3, 6e-3, LOG),
+        "margin": (0.0, 1.0, LINEAR),
+        "guide": ["network", "kernel"],
+        "retain_batch_size": [64, 128, 256, 512],
+    },
+    "retrack": {
+        "learning_rate": RATE,
+        "denoising_share": (1e-3, 0.5, LOG),
+        "batch_size": BATCH,
+    },
+    "munba": {"learning_rate": ASCENT_RATE, "batch_size": BATCH},
+}
+
+
+def spaces_for(model: GenerativeModel) -> Mapping[str, Space]:
+    """Returns the spaces of an arena of this model: those of VAEs, or of diffusion models.
+
+    Example:
+        >>> from gsu_jax.models import MLPDiffusionConfig
+        >>> from gsu_jax.networks import mlp_diffusion
+        >>> model = mlp_diffusion(MLPDiffusionConfig(image_shape=(8, 8, 1)))
+        >>> sorted(spaces_for(model)["retrack"])
+        ['batch_size', 'denoising_share', 'learning_rate']
+    """
+    return SPACES if model.denoise is None else DIFFUSION_SPACES
 
 
 def draw_trials(method: Method, space: Space, count: int) -> list[Method]:

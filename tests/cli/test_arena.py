@@ -11,7 +11,7 @@ import tiny_study
 
 from gsu_jax import study
 from gsu_jax.cli.experiments import arena
-from gsu_jax.study import SPACES, ArenaResults
+from gsu_jax.study import DIFFUSION_SPACES, SPACES, ArenaResults
 
 EXPERIMENTS = tiny_study.ROOT / "experiments"
 
@@ -46,6 +46,12 @@ def run(monkeypatch, tmp_path, capsys):
         ("--closed 1", "'1' and '1'"),
         ("--tuning 11", "'11'"),
         ("--time-limit -1", "--time-limit must be above 0"),
+        ("--model diffusion --methods redirect_flow", "--methods: unknown method 'redirect_flow'"),
+        ("--model gan", "--model"),
+        (
+            "--model diffusion --dataset mnist",
+            "--model diffusion takes --dataset digits, got mnist",
+        ),
         ("--dataset photos", "--dataset photos needs --tuning and --closed"),
         ("--dataset mnist --data-dir nowhere", "--dataset mnist: "),
         ("--models-from nowhere", "--models-from nowhere"),
@@ -86,9 +92,20 @@ def test_arena_gives_all_methods_twenty_trials_and_five_seeds(run, asked):
     assert (config.experiment, config.ensemble, out) == ("arena", 8, Path("runs/arena-digits"))
     assert options["methods"] == tuple(SPACES)
     assert (options["trials"], options["tuning_seeds"], options["seeds"]) == (20, 1, 5)
+    assert not options["defaults"]
     assert (options["tuning"], options["closed"]) == (("1", "3", "6"), ("4", "5", "7", "9"))
     assert options["aims"].seconds is None
     assert (config.phi_images, options["tuning_config"].phi_images) == (128, 32)
+
+
+def test_arena_of_a_diffusion_model_has_its_methods_and_the_same_requests(run, asked):
+    assert run("--model diffusion --defaults")[0] == 0
+    ((config, out, options),) = asked
+    assert (type(config.model).__name__, config.experiment) == ("MLPDiffusionConfig", "arena")
+    assert out == Path("runs/arena-diffusion-digits")
+    assert options["methods"] == tuple(DIFFUSION_SPACES)
+    assert (options["tuning"], options["closed"]) == arena.ARENAS["digits"][1:]
+    assert options["defaults"]
 
 
 def test_options_say_what_is_run(run, asked):

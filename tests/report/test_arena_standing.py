@@ -9,9 +9,11 @@ import pytest
 
 from gsu_jax.report import (
     Aims,
+    arena_front,
     arena_markdown,
     arena_standing,
     arena_text,
+    default_row,
     write_arena_files,
 )
 
@@ -154,3 +156,31 @@ def test_terminal_shows_one_line_for_each_method(written):
         "good", "fair", *(e["method"] for e in written[1]["methods"][2:]), "before", "retrained",
     ]  # fmt: skip
     assert lines[-1].startswith("winner: good. J = max(")
+
+
+def without_phi(request):
+    content = study(request)
+    return content | {"rows": [row | {"phi_forget": None} for row in content["rows"]]}
+
+
+def test_models_without_phi_are_compared_by_the_other_terms_and_have_no_panel_of_rho(standing):
+    found = arena_standing(chosen(), {request: without_phi(request) for request in REQUESTS})
+    assert found["winner"] == "good"
+    assert all(entry["figures"]["rho"]["mean"] is None for entry in found["methods"])
+    panels = [
+        len(arena_front({"aims": Aims()._asdict()} | content).axes) for content in (standing, found)
+    ]
+    assert panels == [4, 2]
+
+
+def test_default_setting_that_ran_too_has_a_line_below_its_method_and_no_test():
+    closed = {request: study(request) for request in REQUESTS}
+    for content in closed.values():
+        rows = [row for row in content["rows"] if row["method"] == "fair"]
+        content["rows"] += [row | {"method": default_row("good")} for row in rows]
+    found = arena_standing(chosen(), closed)
+    good, fair = found["methods"][:2]
+    assert good["untuned"]["figures"] == fair["figures"]
+    assert good["untuned"]["method"] == "good-default"
+    assert "untuned" not in fair
+    assert len(found["methods"]) == len(METHODS)

@@ -113,6 +113,26 @@ def test_closed_request_is_run_once_with_the_chosen_settings(finished):
         assert (out / name).exists()
 
 
+def test_default_settings_run_beside_the_chosen_ones_and_take_no_part_in_the_tests(copy, finished):
+    chosen, arena = run(copy, defaults=True)
+    assert chosen == finished[1].chosen
+    tuned = {title for title, entry in chosen["methods"].items() if entry["trial"]}
+    assert tuned
+    found = {row["method"] for row in rows(copy / "closed" / "4")}
+    assert found - {"before", "retrain", *ASKED["methods"]} == {f"{name}-default" for name in tuned}
+    config = json.loads((copy / "closed" / "4" / "results.json").read_text())["config"]
+    for entry in arena["methods"]:
+        name = entry["method"]
+        assert ("untuned" in entry) == (name in tuned)
+        if name in tuned:
+            default = config["methods"][f"{name}-default"] | {"label": ""}
+            assert default == chosen["methods"][name]["default"]
+            assert len(entry["untuned"]["runs"]) == ASKED["seeds"]
+            assert f"| {name}-default |" in (copy / "arena.md").read_text()
+    standing = [{k: v for k, v in entry.items() if k != "untuned"} for entry in arena["methods"]]
+    assert standing == finished[1].arena["methods"]
+
+
 def test_models_before_unlearning_are_the_same_for_all_requests(finished):
     out, _ = finished
     one, *others = (

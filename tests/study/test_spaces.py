@@ -1,55 +1,116 @@
 """The spaces of an arena and the trials drawn from them."""
 
 from dataclasses import fields, replace
+from functools import partial
 
+import gaussian_vae
+import jax
+import linear_diffusion
 import numpy as np
 import pytest
 import tiny_study
+from linear_autoencoder import images
+from method_steps import KEY, two_steps
 
 from gsu_jax import METHODS, GradientAscent
-from gsu_jax.methods import NegGradPlus, get_method
+from gsu_jax.data import concatenate
+from gsu_jax.methods import NegGradPlus, can_work_on, get_method
 from gsu_jax.networks import generator
-from gsu_jax.study import SPACES, draw_trials
+from gsu_jax.study import DIFFUSION_SPACES, SPACES, draw_trials, spaces_for
 
-EFFORT = ("batch_size", "least_steps", "fisher_images", "iterations", "effort")
+EFFORT = (
+    "batch_size",
+    "least_steps",
+    "fisher_images",
+    "iterations",
+    "effort",
+    "retain_batch_size",
+)
 TRIALS = 20
+KINDS = {"VAE": SPACES, "diffusion": DIFFUSION_SPACES}
+ROWS = [(kind, name) for kind, spaces in KINDS.items() for name in spaces]
+SETS = concatenate(images(2, 11, offset=0.4), images(3, 21))
 
 
-def test_every_method_that_unlearns_a_vae_has_a_space():
-    methods = {name: m for name, m in METHODS.items() if "denoise" not in m.needs}
-    assert {*SPACES} == {name for name, method in methods.items() if method.role == "method"}
+def model_of(kind):
+    if kind == "diffusion":
+        return linear_diffusion.MODEL
+    return generator(tiny_study.tiny_config().model)
 
 
-@pytest.mark.parametrize("name", SPACES)
-def test_space_has_two_or_three_settings_and_an_effort_of_few_choices(name):
-    effort = [setting for setting in SPACES[name] if setting in EFFORT]
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_method_that_unlearns_a_model_of_the_kind_has_a_space(kind):
+    model = model_of(kind)
+    able = {name: m for name, m in METHODS.items() if can_work_on(m, model)}
+    assert {*KINDS[kind]} == {name for name, method in able.items() if method.role == "method"}
+    assert spaces_for(model) is KINDS[kind]
+
+
+@pytest.mark.parametrize(("kind", "name"), ROWS)
+def test_space_has_few_settings_and_an_effort_of_few_choices(kind, name):
+    space = KINDS[kind][name]
+    effort = [setting for setting in space if setting in EFFORT]
     assert len(effort) == 1
-    values = SPACES[name][effort[0]]
+    values = space[effort[0]]
     assert isinstance(values, list)
-    assert 2 <= len(values) <= 3
-    assert 1 <= len(SPACES[name]) - 1 <= 3
+    assert 2 <= len(values) <= 4
+    assert 1 <= len(space) - 1 <= 3
 
 
-@pytest.mark.parametrize("name", SPACES)
-def test_trials_are_the_default_and_different_settings_that_the_method_takes(name):
-    method, model = get_method(name), generator(tiny_study.tiny_config().model)
-    tried = draw_trials(method, SPACES[name], TRIALS)
+@pytest.mark.parametrize(("kind", "name"), ROWS)
+def test_trials_are_the_default_and_different_settings_that_the_method_takes(kind, name):
+    method, model, space = get_method(name), model_of(kind), KINDS[kind][name]
+    tried = draw_trials(method, space, TRIALS)
     assert [t.title for t in tried] == [f"{name}-trial-{i:02d}" for i in range(TRIALS)]
     settings = [replace(t, label="") for t in tried]
     assert settings[0] == method
     assert len({*settings}) == TRIALS
     for trial in tried:
         trial.check(model)
-    for setting, values in SPACES[name].items():
+    for setting, values in space.items():
         found = [getattr(t, setting) for t in tried[1:]]
         if isinstance(values, list):
             assert {*found} == {*values}
         else:
             assert values[0] * 0.999 <= min(found)
             assert max(found) <= values[1] * 1.001
-    tuned = {*SPACES[name], "label"}
+    tuned = {*space, "label"}
     for field in {f.name for f in fields(method)} - tuned:
         assert {getattr(t, field) for t in tried} == {getattr(method, field)}
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [row for row in ROWS if "redirect_f" not in row[1]],  # takes ten seconds
+)
+def test_no_setting_of_a_space_is_dead_on_the_model(kind, name):
+    """Another value gives another program: a setting that nothing reads is not in it."""
+    model = linear_diffusion.MODEL if kind == "diffusion" else gaussian_vae.MODEL
+    method, space, params = get_method(name), KINDS[kind][name], model.init(KEY)
+
+    def program(method):
+        steps = partial(two_steps, method, model)
+        jaxpr = jax.make_jaxpr(steps)(params, SETS, KEY)
+        return str(jaxpr), [np.asarray(const).tolist() for const in jaxpr.consts]
+
+    ends = {
+        setting: values if isinstance(values, list) else values[:2]
+        for setting, values in space.items()
+        if setting not in EFFORT
+    }
+    default = program(method)
+    for setting, values in ends.items():
+        others = [value for value in values if value != getattr(method, setting)]
+        assert program(replace(method, **{setting: others[-1]})) != default, setting
+
+
+def test_dead_setting_is_found():
+    """`forget_share` of `retrack` acts on a VAE alone."""
+    space = {"forget_share": (0.1, 0.9, "linear")}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(DIFFUSION_SPACES, "retrack", space)
+        with pytest.raises(AssertionError, match="forget_share"):
+            test_no_setting_of_a_space_is_dead_on_the_model("diffusion", "retrack")
 
 
 def test_more_trials_extend_the_earlier_ones():

@@ -7,15 +7,15 @@ with the chosen settings. J is the distance from retraining in units of the aims
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from gsu_jax.checks import above, unknown
 from gsu_jax.cli import read_images, run_command
-from gsu_jax.cli.experiments import digits, fashion, mnist
+from gsu_jax.cli.experiments import diffusion, digits, fashion, mnist
 from gsu_jax.data import Source
 from gsu_jax.report import Aims, arena_text
 from gsu_jax.runtime import announce
-from gsu_jax.study import SPACES, Recipe, StudyConfig, choose_config
+from gsu_jax.study import DIFFUSION_SPACES, SPACES, Recipe, StudyConfig, choose_config
 
 try:
     from tyro.conf import arg
@@ -55,6 +55,9 @@ ARENAS = {
         ("Dress", "Pullover", "Shirt", "T-shirt/top", "Trouser"),
     ),
 }
+# The same requests, forgotten by the diffusion model of `gsu-jax diffusion`.
+DIFFUSION = {"digits": Arena(_named(diffusion.DIGITS), *ARENAS["digits"][1:])}
+MODELS = {"vae": (ARENAS, SPACES), "diffusion": (DIFFUSION, DIFFUSION_SPACES)}
 QUICK = {
     "pretraining": Recipe(epochs=2),
     "judging": Recipe(epochs=2),
@@ -72,6 +75,8 @@ class Arguments:
 
     dataset: str = "digits"
     """A TFDS name, "digits", an .npz of your own, or a folder of images."""
+    model: Literal["vae", "diffusion"] = "vae"
+    """What unlearns: the VAE of the experiment, or the diffusion model of `gsu-jax diffusion`."""
     tuning: tuple[str, ...] = ()
     """Requests to choose settings on; by default those of "digits", "mnist" and "fashion_mnist"."""
     closed: tuple[str, ...] = ()
@@ -86,6 +91,8 @@ class Arguments:
     """Forgotten and retained test images each for phi of a trial; closed runs have 128."""
     seeds: int = 5
     """Seeds of each closed run."""
+    defaults: bool = False
+    """Also run the default setting of each method on the closed requests, beside the chosen one."""
     ensemble: int | None = None
     """How many retrained models to compare with; by default those of the experiment."""
     time_limit: float | None = None
@@ -94,8 +101,8 @@ class Arguments:
     """A smoke test: two methods, two trials, one seed, two epochs of every training. The figures
     mean nothing."""
     out: Annotated[Path | None, arg(metavar="DIR")] = None
-    """Where results go; by default runs/arena-DATASET, and "-quick" for a smoke test. The same
-    command resumes."""
+    """Where results go; by default runs/arena-DATASET or runs/arena-diffusion-DATASET, and "-quick"
+    for a smoke test. The same command resumes."""
     models_from: Annotated[tuple[Path, ...], arg(metavar="DIR")] = ()
     """The --out of other studies with the same data and training, whose models to copy: a request
     takes those of the study of the same request."""
@@ -114,7 +121,8 @@ def run(arguments: Arguments) -> str:
         above(0, **{"--time-limit": arguments.time_limit})
     source, arena = _arena(arguments)
     name = Path(arguments.dataset).stem
-    out = arguments.out or Path("runs") / f"arena-{name}{'-quick' * arguments.quick}"
+    kind = "" if arguments.model == "vae" else f"{arguments.model}-"
+    out = arguments.out or Path("runs") / f"arena-{kind}{name}{'-quick' * arguments.quick}"
     announce(f"progress: {out}/*/*/log.jsonl")
     quick = arguments.quick
     _, found = run_arena(
@@ -130,6 +138,7 @@ def run(arguments: Arguments) -> str:
         tuning_config=replace(arena.config, phi_images=arguments.tuning_phi_images),
         aims=Aims(seconds=arguments.time_limit and arguments.time_limit / 100),
         models_from=arguments.models_from,
+        defaults=arguments.defaults,
     )
     said = "--quick: a smoke test, the figures mean nothing\n\n" * quick
     return f"{said}{arena_text(found)}\n\ntable: {out / 'arena.md'}\nfront: {out / 'front.png'}"
@@ -137,23 +146,30 @@ def run(arguments: Arguments) -> str:
 
 def _methods(arguments: Arguments) -> Sequence[str]:
     """The methods by name; a name that does not exist is refused before images are read."""
+    _, spaces = MODELS[arguments.model]
     for name in arguments.methods:
         if "," in name:
             names = " ".join(name.replace(",", " ").split())
             raise ValueError(f"--methods {name}: spaces separate, not commas: --methods {names}")
-        if name not in ("all", *SPACES):
-            raise unknown("--methods", "method", name, SPACES)
+        if name not in ("all", *spaces):
+            raise unknown("--methods", "method", name, spaces)
     if not arguments.methods:
         raise ValueError("--methods must name methods, or all")
     if "all" in arguments.methods:
-        return QUICK_METHODS if arguments.quick else tuple(SPACES)
+        return QUICK_METHODS if arguments.quick else tuple(spaces)
     return tuple(dict.fromkeys(arguments.methods))
 
 
 def _arena(arguments: Arguments) -> tuple[Source, Arena]:
     """The images, and the requests and studies of the command line."""
     named = Arena(digits.CONFIG, arguments.tuning, arguments.closed)
-    known = ARENAS.get(arguments.dataset)
+    arenas, _ = MODELS[arguments.model]
+    known = arenas.get(arguments.dataset)
+    if known is None and arguments.model != "vae":
+        raise ValueError(
+            f"--model {arguments.model} takes --dataset {' or '.join(arenas)}, got "
+            f"{arguments.dataset}; for other images call gsu_jax.study.run_arena with a StudyConfig"
+        )
     if known is None and not (arguments.tuning and arguments.closed):
         raise ValueError(
             f"--dataset {arguments.dataset} needs --tuning and --closed, two lists of requests; "
