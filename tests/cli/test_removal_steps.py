@@ -226,7 +226,7 @@ PLANNED = {  # what was done to a planned request -> the command, and what its l
 RAN = {
     "no verifier": (no_verifier, ("verify", NUMBER), "verifier.key"),
     "wrong key": (wrong_key, ("verify", NUMBER), "is no private key"),
-    "unknown tier": (nothing, ("verify", NUMBER, "--tier", "7"), "tier must be 0 or 1"),
+    "unknown tier": (nothing, ("verify", NUMBER, "--tier", "7"), "tier must be 0, 1 or 2"),
     "two models": (nothing, ("verify", NUMBER, "--tier", "1", "--models", "2"), "models"),
     "no samples": (nothing, ("verify", NUMBER, "--samples", "5"), "samples"),
     "series unsigned": (no_verifier, ("series", NUMBER), "verifier.key"),

@@ -16,7 +16,6 @@ from gsu_jax.checks import at_least, choice
 from gsu_jax.cli import run_command
 from gsu_jax.data import Source, load
 from gsu_jax.models import GenerativeModel, MLPVAEConfig
-from gsu_jax.networks import mlp_vae
 from gsu_jax.runtime import stage
 from gsu_jax.storage import exists, save
 
@@ -54,12 +53,19 @@ class Arguments:
 
 def digits_vae() -> GenerativeModel:
     """The model of the digits, which requests name."""
-    return mlp_vae(MLPVAEConfig(image_shape=(8, 8, 1), widths=(64,), latent_size=8))
+    return _vae(MLPVAEConfig(image_shape=(8, 8, 1), widths=(64,), latent_size=8))
 
 
 def mnist_vae() -> GenerativeModel:
     """The model of MNIST, which requests name."""
-    return mlp_vae(MLPVAEConfig(widths=(128,), latent_size=8))
+    return _vae(MLPVAEConfig(widths=(128,), latent_size=8))
+
+
+def _vae(config: MLPVAEConfig) -> GenerativeModel:
+    # --help needs no Flax.
+    from gsu_jax.networks import mlp_vae
+
+    return mlp_vae(config)
 
 
 def run(arguments: Arguments) -> str:
