@@ -1,7 +1,6 @@
 """The command line of `experiments/arena.py`."""
 
 import random
-import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -16,22 +15,7 @@ from gsu_jax.study import DIFFUSION_SPACES, SPACES, ArenaResults
 EXPERIMENTS = tiny_study.ROOT / "experiments"
 
 
-@pytest.fixture
-def run(monkeypatch, tmp_path, capsys):
-    """Runs the script in an empty folder: exit status, standard output, standard error."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("GSU_JAX_TRACEBACK", raising=False)
-
-    def run(words):
-        monkeypatch.setattr(sys, "argv", ["arena.py", *words.split()])
-        status = 0
-        try:
-            runpy.run_path(str(EXPERIMENTS / "arena.py"), run_name="__main__")
-        except SystemExit as end:
-            status = end.code
-        return status, *capsys.readouterr()
-
-    return run
+SCRIPT = "arena.py"
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,6 @@
 """`gsu-jax layers`: the conflict of layers, and variants of surgery at equal retained loss."""
 
 import json
-import runpy
-import sys
 
 import numpy as np
 import pytest
@@ -13,24 +11,7 @@ from gsu_jax.cli.experiments._layer_tables import at_equal_cost, share_at
 from gsu_jax.models import MLPDiffusionConfig, MLPVAEConfig
 from gsu_jax.study import Recipe
 
-
-@pytest.fixture
-def run(monkeypatch, tmp_path, capsys):
-    """Runs the script in an empty folder: exit status, standard output, standard error."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("GSU_JAX_TRACEBACK", raising=False)
-
-    def run(words):
-        monkeypatch.setattr(sys, "argv", ["layers.py", *words.split()])
-        status = 0
-        try:
-            script = tiny_study.ROOT / "experiments" / "layers.py"
-            runpy.run_path(str(script), run_name="__main__")
-        except SystemExit as end:
-            status = end.code
-        return status, *capsys.readouterr()
-
-    return run
+SCRIPT = "layers.py"
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,9 @@
 """`gsu-jax single_image`: what is testable is known before unlearning, what is shown is true."""
 
 import json
-import runpy
-import sys
 
 import numpy as np
 import pytest
-import tiny_study
 from gaussian_scores import draw
 
 from gsu_jax.cli.experiments import _panel_models
@@ -21,24 +18,12 @@ from gsu_jax.cli.experiments._panel_tables import (
 SIZES = Sizes(random=6, memorized=4, canaries=2, noised=5)
 
 
-@pytest.fixture
-def run(monkeypatch, tmp_path, capsys):
-    """Runs the script in an empty folder: exit status, standard output, standard error."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("GSU_JAX_TRACEBACK", raising=False)
+SCRIPT = "single_image.py"
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch):
     monkeypatch.setenv("GSU_JAX_PROGRESS", "off")
-
-    def run(words):
-        monkeypatch.setattr(sys, "argv", ["single_image.py", *words.split()])
-        status = 0
-        try:
-            script = tiny_study.ROOT / "experiments" / "single_image.py"
-            runpy.run_path(str(script), run_name="__main__")
-        except SystemExit as end:
-            status = end.code
-        return status, *capsys.readouterr()
-
-    return run
 
 
 @pytest.fixture

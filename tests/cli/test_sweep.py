@@ -1,7 +1,6 @@
 """The command line of `experiments/sweep.py`."""
 
 import runpy
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,23 +12,7 @@ from gsu_jax.study import SweepResults
 EXPERIMENTS = tiny_study.ROOT / "experiments"
 
 
-@pytest.fixture
-def run(monkeypatch, tmp_path, capsys):
-    """Runs the script in an empty folder: exit status, standard output, standard error."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(EXPERIMENTS)
-    monkeypatch.delenv("GSU_JAX_TRACEBACK", raising=False)
-
-    def run(words):
-        monkeypatch.setattr(sys, "argv", ["sweep.py", *words.split()])
-        status = 0
-        try:
-            runpy.run_path(str(EXPERIMENTS / "sweep.py"), run_name="__main__")
-        except SystemExit as end:
-            status = end.code
-        return status, *capsys.readouterr()
-
-    return run
+SCRIPT = "sweep.py"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,28 @@
+import runpy
+import sys
+
+import pytest
+import tiny_study
+
+
+@pytest.fixture
+def run(request, monkeypatch, tmp_path, capsys):
+    """Runs the module's `SCRIPT` in an empty folder: exit status, standard output, standard error.
+
+    A module that tests another command has a `run` of its own.
+    """
+    script = tiny_study.ROOT / "experiments" / request.module.SCRIPT
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(script.parent)
+    monkeypatch.delenv("GSU_JAX_TRACEBACK", raising=False)
+
+    def run(words):
+        monkeypatch.setattr(sys, "argv", [script.name, *words.split()])
+        status = 0
+        try:
+            runpy.run_path(str(script), run_name="__main__")
+        except SystemExit as end:
+            status = end.code
+        return status, *capsys.readouterr()
+
+    return run
