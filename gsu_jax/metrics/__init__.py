@@ -27,7 +27,7 @@ from gsu_jax.metrics._frechet import GaussianFit, fit_gaussian, frechet_distance
 from gsu_jax.metrics._holm import holm
 from gsu_jax.metrics._image_residuals import RESIDUAL_METRICS, ImageResiduals, image_residuals
 from gsu_jax.metrics._inception_score import inception_score
-from gsu_jax.metrics._judging import judge_predictions
+from gsu_jax.metrics._judging import draw_samples, judge_predictions
 from gsu_jax.metrics._likelihood import negative_elbo
 from gsu_jax.metrics._paired import paired_test
 from gsu_jax.metrics._reference import Listed, Reference, listed_images, make_reference
@@ -72,6 +72,7 @@ __all__ = [
     "corrected_share",
     "coverage_density",
     "decoder_evidence",
+    "draw_samples",
     "equivalence_test",
     "evaluate",
     "evidence_means",

@@ -1,5 +1,6 @@
 """One row of the results table: what a judge sees in a model's samples, and the model's ELBO."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -9,7 +10,7 @@ import numpy as np
 from gsu_jax import checks
 from gsu_jax.metrics._agreement import check_model, warn_of_range
 from gsu_jax.metrics._evidence_metrics import EVIDENCE_METRICS, IMAGES, evidence_metrics
-from gsu_jax.metrics._judging import judge_samples
+from gsu_jax.metrics._judging import draw_samples, judge_samples
 from gsu_jax.metrics._likelihood import has_elbo, negative_elbo
 from gsu_jax.metrics._reference import Reference
 from gsu_jax.metrics._sample_metrics import CORRECTED_METRICS, metrics_of_predictions
@@ -42,6 +43,7 @@ def evaluate(
     samples: int = 10_000,
     batch_size: int = 1000,
     phi_images: int = IMAGES,
+    drawn: Iterable[jax.Array] | None = None,
 ) -> dict[str, float | bool | None]:
     """Measures one model: every metric in `METRICS`, and whether the model diverged.
 
@@ -82,6 +84,7 @@ def evaluate(
         samples: Images to draw, at least 2.
         batch_size: Images at a time.
         phi_images: Retained and forgotten images each for phi; 0 leaves phi out.
+        drawn: The samples, if `draw_samples` has drawn them already.
 
     Returns:
         `METRICS` and `diverged`, as plain Python numbers.
@@ -98,10 +101,10 @@ def evaluate(
         row["nelbo_gap"] = None
     if not _all_finite(params):
         return row | {"diverged": True}
-    sample_key, elbo_key = jax.random.split(key)
-    judged = judge_samples(
-        model, params, judge, judge_params, sample_key, samples, batch_size=batch_size
-    )
+    _, elbo_key = jax.random.split(key)
+    if drawn is None:
+        drawn = draw_samples(model, params, key, samples, batch_size=batch_size)
+    judged = judge_samples(judge, judge_params, drawn, samples)
     finite, predictions = judged.finite, judged.predictions
     if not finite:
         return row | {"diverged": True}

@@ -1,5 +1,6 @@
 """A judge's predictions on images and on a model's samples, in compiled batches."""
 
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -61,26 +62,43 @@ def judge_predictions(
     return _joined(jax.device_get(batches), len(images))
 
 
-def judge_samples(
-    model: GenerativeModel,
-    params: Any,
-    judge: Classifier,
-    judge_params: Any,
-    key: jax.Array,
-    samples: int,
-    *,
-    batch_size: int = 1000,
-) -> Judged:
-    """Draws `samples` images and judges them.
+def draw_samples(
+    model: GenerativeModel, params: Any, key: jax.Array, samples: int, *, batch_size: int = 1000
+) -> Iterator[jax.Array]:
+    """Yields the samples that `evaluate` draws with this key: batches `[batch_size, h, w, c]`.
 
-    The images stay on the device. One compilation serves each model, judge and batch size.
+    The last batch is full too; cut it to `samples`. A list of them serves several judges.
+
+    Args:
+        model: The generative model.
+        params: Its parameters.
+        key: A PRNG key, as given to `evaluate`.
+        samples: Images to draw.
+        batch_size: Images at a time.
+
+    Example:
+        >>> def sample(params, key, n):
+        ...     return params * jax.random.uniform(key, (n, 2, 2, 1))
+        >>> model = GenerativeModel(init=None, loss=None, sample=sample)
+        >>> batches = draw_samples(model, 1.0, jax.random.key(0), 5, batch_size=4)
+        >>> [len(batch) for batch in batches]
+        [4, 4]
+    """
+    key, _ = jax.random.split(key)  # the other one is that of the ELBO
+    size = min(batch_size, samples)
+    for start in range(0, samples, size):
+        yield _sample_batch(model, params, jax.random.fold_in(key, start), size)
+
+
+def judge_samples(
+    judge: Classifier, judge_params: Any, drawn: Iterable[jax.Array], samples: int
+) -> Judged:
+    """Judges the first `samples` images of `drawn`, batches of one size.
+
+    The images stay on the device. One compilation serves each judge and batch size.
     """
     # Nothing waits for the device until all batches are queued.
-    size = min(batch_size, samples)
-    batches = [
-        _sample_batch(model, params, judge, judge_params, jax.random.fold_in(key, start), size)
-        for start in range(0, samples, size)
-    ]
+    batches = [_judge_drawn(judge, judge_params, images) for images in drawn]
     finite, least, largest, predictions = zip(*jax.device_get(batches), strict=True)
     logits, features = _joined(predictions, samples)
     all_finite = all(finite) and np.isfinite(logits).all() and np.isfinite(features).all()
@@ -88,9 +106,13 @@ def judge_samples(
     return Judged(bool(all_finite), *bounds, Prediction(logits, features))
 
 
-@partial(jax.jit, static_argnames=("model", "judge", "size"))
-def _sample_batch(model, params, judge, judge_params, key, size):
-    images = scale_images(model.sample(params, key, size))
+@partial(jax.jit, static_argnames=("model", "size"))
+def _sample_batch(model, params, key, size):
+    return scale_images(model.sample(params, key, size))
+
+
+@partial(jax.jit, static_argnames="judge")
+def _judge_drawn(judge, judge_params, images):
     finite = jnp.isfinite(images).all()
     return finite, images.min(), images.max(), _predict(judge, judge_params, images)
 

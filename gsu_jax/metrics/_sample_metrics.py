@@ -1,5 +1,6 @@
 """What a judge sees in a model's samples, without the model's ELBO."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -12,7 +13,7 @@ from gsu_jax.metrics._coverage import coverage_density
 from gsu_jax.metrics._feature_ratio import feature_ratio, mean_probability
 from gsu_jax.metrics._frechet import fit_gaussian, frechet_distance
 from gsu_jax.metrics._inception_score import inception_score
-from gsu_jax.metrics._judging import judge_samples
+from gsu_jax.metrics._judging import draw_samples, judge_samples
 from gsu_jax.metrics._reference import Reference
 from gsu_jax.models import Classifier, GenerativeModel, Prediction
 
@@ -35,6 +36,7 @@ def sample_metrics(
     *,
     samples: int = 10_000,
     batch_size: int = 1000,
+    drawn: Iterable[jax.Array] | None = None,
 ) -> dict[str, float | None]:
     """What a judge sees in a model's samples: the metrics of `evaluate` that need no likelihood.
 
@@ -50,6 +52,7 @@ def sample_metrics(
         key: A PRNG key, as given to `evaluate`.
         samples: Images to draw, at least 2.
         batch_size: Images at a time.
+        drawn: The samples, if `draw_samples` has drawn them already.
 
     Returns:
         `fratio`, its bound, probability and corrected share, `inception_score`, `fid`,
@@ -62,10 +65,9 @@ def sample_metrics(
     checks.at_least(2, samples=samples)
     checks.random_key(key=key)
     check_model(model, params, reference)
-    sample_key, _ = jax.random.split(key)
-    judged = judge_samples(
-        model, params, judge, judge_params, sample_key, samples, batch_size=batch_size
-    )
+    if drawn is None:
+        drawn = draw_samples(model, params, key, samples, batch_size=batch_size)
+    judged = judge_samples(judge, judge_params, drawn, samples)
     return metrics_of_predictions(judged.predictions, reference) if judged.finite else {}
 
 

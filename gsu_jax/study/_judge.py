@@ -10,6 +10,7 @@ from gsu_jax.metrics import (
     SECOND_METRICS,
     Reference,
     corrected_fratio,
+    draw_samples,
     evaluate,
     make_reference,
     sample_metrics,
@@ -63,10 +64,26 @@ class Judge:
         }
 
     @on_first_process
-    def evaluate(self, model: GenerativeModel, params: Any, key: jax.Array, samples: int) -> dict:
-        """Returns the metrics of one model, without phi."""
+    def evaluate(
+        self,
+        model: GenerativeModel,
+        params: Any,
+        key: jax.Array,
+        samples: int,
+        second: "Judge | None" = None,
+    ) -> dict:
+        """Returns the metrics of one model, without phi, and those of a second judge if any.
+
+        Both see the same samples, drawn once.
+        """
         judge = self.classifier, self.params, self.reference
-        return evaluate(model, params, *judge, key, samples=samples, phi_images=0)
+        if second is None:
+            return evaluate(model, params, *judge, key, samples=samples, phi_images=0)
+        drawn = list(draw_samples(model, params, key, samples))
+        row = evaluate(model, params, *judge, key, samples=samples, phi_images=0, drawn=drawn)
+        return row | second._second_metrics(
+            model, params, key, samples, diverged=bool(row["diverged"]), drawn=drawn
+        )
 
     @on_first_process
     def judge_again(
@@ -76,10 +93,13 @@ class Judge:
 
         A model that the first judge found diverged has none.
         """
+        return self._second_metrics(model, params, key, samples, diverged=diverged, drawn=None)
+
+    def _second_metrics(self, model, params, key, samples, *, diverged, drawn):
         if diverged:
             return dict.fromkeys(SECOND_METRICS)
         judge = self.classifier, self.params, self.reference
-        seen = sample_metrics(model, params, *judge, key, samples=samples)
+        seen = sample_metrics(model, params, *judge, key, samples=samples, drawn=drawn)
         return {name: seen.get(metric) for name, metric in SECOND_METRICS.items()}
 
     @on_first_process

@@ -198,11 +198,9 @@ def _add_row(
     model, samples = study.setup.model, study.setup.config.samples
     done, history = model_of_row(study, method, seed, unlearn_row)
     key = named_key("evaluate", seed)
-    metrics = judge.evaluate(model, done.params, key, samples)
+    metrics = judge.evaluate(model, done.params, key, samples, second)
     if metrics["fid"] is not None:
         metrics |= measure_evidence(study, done.params, method.title, seed)
-    if second is not None:
-        metrics |= second.judge_again(model, done.params, key, samples, bool(metrics["diverged"]))
     metrics |= measure(study.metrics, model, done.params, seed)
     times = {name: getattr(done, name) for name in ("steps", "seconds", "compile_seconds")}
     row = {"method": method.title, "seed": seed} | metrics | times

@@ -12,6 +12,7 @@ from linear_gaussian import negative_elbo as closed_form
 from gsu_jax.metrics import (
     EVIDENCE_METRICS,
     METRICS,
+    draw_samples,
     evaluate,
     feature_ratio,
     judge_predictions,
@@ -145,6 +146,16 @@ def test_a_judge_sees_the_samples_of_evaluate_without_the_likelihood(reference, 
     assert found == {name: value for name, value in row.items() if name not in likelihoods}
     lost = PARAMS | {"bias": PARAMS["bias"] * np.nan}
     assert sample_metrics(MODEL, lost, JUDGE, JUDGE_PARAMS, reference, key, samples=9) == {}
+
+
+def test_samples_that_were_drawn_once_serve_several_judges(reference, row):
+    key = jax.random.key(3)
+    drawn = list(draw_samples(MODEL, PARAMS, key, 2000))
+    judge = JUDGE, JUDGE_PARAMS, reference, key
+    black = dataclasses.replace(MODEL, sample=lambda params, key, n: jnp.zeros((n, *SHAPE)))
+    assert evaluate(black, PARAMS, *judge, samples=2000, drawn=drawn) == row
+    seen = sample_metrics(black, PARAMS, *judge, samples=2000, drawn=drawn)
+    assert seen["fid"] == row["fid"]
 
 
 def test_fratio_is_corrected_by_the_errors_on_test_images(test_set, reference, row):
