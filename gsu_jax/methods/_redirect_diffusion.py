@@ -30,7 +30,8 @@ from gsu_jax.models.diffusion import add_noise, to_data
 from gsu_jax.surgery import add_retain_gradient, forget_retain_grads, project_conflicting
 
 HELD_OUT = 8  # one of so many retained images certifies the guide
-BANDWIDTHS = (0.15, 0.25, 0.4)  # of kernels; the best on held-out images is taken
+# Of kernels, in deviations of a coordinate; the best on held-out images is taken.
+BANDWIDTHS = (0.2, 0.35, 0.55, 0.9)
 LITTLE = 0.1  # a guide that gains a smaller share is reported
 
 
@@ -67,8 +68,8 @@ class RedirectDiffusion(Method):
     no sample should come. The loss has the minimizer of the training loss of retained images, so at
     the end the two do not conflict.
 
-    A small network, the guide, learns h from both sets and from the teacher's errors. Or kernels
-    around the images of both sets give h at once; the certificate chooses their width. On retained
+    Kernels around the images of both sets, the guide, give h at once; the certificate chooses their
+    width. Or a small network learns h from both sets and from the teacher's errors. On retained
     images that it has not seen, a certificate measures in each bin of gamma whether the guide
     lowers the denoising loss, and scales its correction; where it does not, x_r is x*. An exact
     guide lowers it by -log(1 - pi) nats in all, with pi the share of the forgotten images; the
@@ -84,7 +85,7 @@ class RedirectDiffusion(Method):
         learning_rate: at the start; it falls to 0 along a cosine.
         batch_size, retain_batch_size, label: as in `Method`.
         window: the least and the largest gamma that the guide sees.
-        guide: a trained "network", or "kernel".
+        guide: "kernel", or a trained "network".
         guide_steps: of the training of the network.
         guide_width: units of each of its two hidden layers.
         guide_coordinates: principal coordinates of an image that it sees.
@@ -125,7 +126,7 @@ class RedirectDiffusion(Method):
     retain_weight: float = 0.1
     least_steps: int = 100
     when: Literal["always", "conflict"] = "conflict"
-    guide: Literal["network", "kernel"] = "network"
+    guide: Literal["kernel", "network"] = "kernel"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "window", check_window(self.window))
@@ -172,10 +173,8 @@ class RedirectDiffusion(Method):
         self, forget, retain, odds, key, certified_by: Callable[[Guide], Certificate]
     ) -> tuple[KernelGuide, Certificate]:
         """Returns the kernels of the width that gains most, and their certificate."""
-        widths = jnp.asarray(BANDWIDTHS)
-        guide = kernel_guide(
-            forget, retain, odds, key, bandwidth=widths[0], seen=self.guide_coordinates
-        )
+        guide = kernel_guide(forget, retain, odds, key, bandwidth=1.0, seen=self.guide_coordinates)
+        widths = jnp.asarray(BANDWIDTHS) * jnp.sqrt(jnp.square(guide.retain).mean())
         found = jax.lax.map(lambda tau: certified_by(guide._replace(bandwidth=tau)), widths)
         best = jnp.argmax(jax.vmap(lambda certificate: certificate.gain)(found))
         return guide._replace(bandwidth=widths[best]), jax.tree.map(lambda x: x[best], found)
