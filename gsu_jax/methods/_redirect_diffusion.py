@@ -220,8 +220,8 @@ class RedirectDiffusion(Method):
         return (
             "on retained images that it has not seen, the guide gains "
             f"{float(certified[-1]):.0%} of what an exact one would, so the target is the trained "
-            "model: what changes comes from the retain gradient. Give another window= or more "
-            "guide_steps, or forget more images at once"
+            "model: what changes comes from the retain gradient. Give another window= "
+            "or forget more images at once"
         )
 
     def default_batch_size(self, images: int, epochs: int) -> int:
