@@ -9,7 +9,7 @@ import tiny_study
 
 pytestmark = pytest.mark.slow
 
-ROWS = ("before", "retrain", "gradient_surgery")
+ROWS = ("before", "retrain", "gradient_surgery", "redirect_diffusion")
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +46,15 @@ def test_bound_of_the_forgotten_digit_rises_by_retraining_alone(digits):
         for name in ("before", "retrain")
     )
     assert retrained > before + 10.0
+
+
+def test_redirect_draws_the_digit_as_rarely_as_a_retrained_model_and_keeps_the_bound(digits):
+    results, _ = digits
+    assert mean(results, "redirect_diffusion", "fratio") < 0.015
+    bound, retrained = (
+        mean(results, name, "nelbo_retain") for name in ("redirect_diffusion", "retrain")
+    )
+    assert bound < 1.02 * retrained
 
 
 def test_bits_per_dimension_are_printed(digits):

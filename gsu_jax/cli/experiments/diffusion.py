@@ -56,12 +56,11 @@ DIGITS = StudyConfig(
 )  # fmt: skip
 
 # The library's, surgery whose forget loss sees the noise that settles the class alone, and redirect
-# with a larger margin (chosen on MNIST {1, 3, 8}, forget 8), with more and larger steps (digits,
-# forget 3), and with a trained guide. `main` leaves out those that need an encoder.
+# with more and larger steps (chosen on digits, forget 3) and with a trained guide. `main` leaves out
+# those that need an encoder.
 METHODS = (
     *(method() for method in LIBRARY.values()),
     GradientSurgery(label="gradient_surgery-window", window=(-2.0, 4.0)),
-    RedirectDiffusion(label="redirect_diffusion-margin3", margin=3.0),
     RedirectDiffusion(
         label="redirect_diffusion-long",
         margin=1.0,
