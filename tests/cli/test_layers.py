@@ -2,13 +2,15 @@
 
 import json
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny_study
 
 from gsu_jax.cli.experiments import _layer_models, diffusion, layers
 from gsu_jax.cli.experiments._layer_tables import at_equal_cost, share_at
-from gsu_jax.models import MLPDiffusionConfig, MLPVAEConfig
+from gsu_jax.data import load
+from gsu_jax.models import GenerativeModel, MLPDiffusionConfig, MLPVAEConfig
 from gsu_jax.study import Recipe
 
 SCRIPT = "layers.py"
@@ -53,6 +55,23 @@ def test_variants_are_compared_seed_by_seed_relative_to_their_own_model_before()
     assert share.tolist() == [0.05, 0.15]
     assert reached
     assert not at_equal_cost([before, other], 0.03)["global"][1]
+
+
+def test_judge_sees_the_shares_of_test_images_and_the_bound_is_theirs():
+    source = load("digits")
+    images, labels = jnp.asarray(source.test.images), source.test.attributes["label"]
+    model = GenerativeModel(
+        init=None,
+        loss=lambda params, images, key: params * images.mean(),
+        sample=lambda params, key, n: images[:n],
+    )
+    made = _layer_models.Trained("test images", model, jnp.array([1.0, 2.0]))
+    found = _layer_models.measurer(made, source, "8", len(images))(made.params)
+    share = (labels == 8).mean()
+    assert np.abs(found.share - share).max() < 0.01
+    kept, forgotten = (float(images[own].mean()) for own in (labels != 8, labels == 8))
+    np.testing.assert_allclose(found.retained, [kept, 2 * kept], rtol=1e-5)
+    np.testing.assert_allclose(found.forgotten, [forgotten, 2 * forgotten], rtol=1e-5)
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gsu_jax.cli.experiments import diffusion
-from gsu_jax.data import ForgetRetainSets, Source, concatenate, parse_request
+from gsu_jax.data import ForgetRetainSets, Source, concatenate, parse_request, scale_images
 from gsu_jax.models import ConvVAEConfig, GenerativeModel, MLPVAEConfig
 from gsu_jax.runtime import stage
 from gsu_jax.study import Recipe
@@ -100,10 +100,10 @@ def measurer(made: Trained, source: Source, digit: str, samples: int) -> Callabl
     from sklearn.svm import SVC
 
     train, test = source.train, source.test
-    judge = SVC().fit(_flat(train.images) / 255, train.attributes["label"])
+    judge = SVC().fit(_flat(scale_images(train.images)), train.attributes["label"])
     keys = jax.random.split(jax.random.key(7), BOUND_DRAWS + 1)
     ours = test.attributes["label"] == int(digit)
-    kept, forgotten = (jnp.asarray(test.images[own]) / 255 for own in (~ours, ours))
+    kept, forgotten = (scale_images(jnp.asarray(test.images[own])) for own in (~ours, ours))
 
     def bound(params: Any, images: jax.Array) -> jax.Array:
         def once(key: jax.Array) -> jax.Array:

@@ -55,9 +55,9 @@ DIGITS = StudyConfig(
     second_judging=Recipe(epochs=40, batch_size=64, learning_rate=3e-3, one_cycle=True),
 )  # fmt: skip
 
-# The library's, surgery whose forget loss sees the noise that settles the class alone, and redirect
-# with more and larger steps (chosen on digits, forget 3) and with a trained guide. `main` leaves out
-# those that need an encoder.
+# The library's; surgery whose forget loss sees the noise that settles the class alone; redirect
+# with more and larger steps (chosen on digits, forget 3), and with a trained guide. `main` leaves
+# out those that need an encoder.
 METHODS = (
     *(method() for method in LIBRARY.values()),
     GradientSurgery(label="gradient_surgery-window", window=(-2.0, 4.0)),
