@@ -16,6 +16,7 @@ whole; 2 after a mistake, which changes nothing.
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -37,9 +38,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().read(arguments)
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     try:
-        return options.run(options)
+        code = options.run(options)
+        sys.stdout.flush()  # at the end of the process a full disk would be a traceback
+        return code
     except (ValueError, OSError, TypeError, MemoryError) as error:
-        return report_mistake(printable(" ".join(str(error).split())))
+        said = printable(" ".join(str(error).split()))
+    return report_mistake(_output_fault() or said)
+
+
+def _output_fault() -> str:
+    """Returns why standard output takes no more, and drops what it did not take; or ""."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return f"standard output: {error.strerror}; what the command did stands, see `ledger show`"
+    return ""
 
 
 def _parser() -> Parser:
@@ -65,6 +79,12 @@ def _parser() -> Parser:
         command.add_argument("--folder", default="removals", metavar="DIR", help="of all requests")
         command.add_argument("--ledger", metavar="LEDGER", help="if not DIR/ledger.sqlite")
         command.add_argument("--keys", metavar="DIR", help="if not DIR/keys")
+        if name != "report":  # which writes no event
+            command.add_argument(
+                "--although-clock-set-back",
+                action="store_true",
+                help="the clock is right, and the last event of the ledger is from one ahead of it",
+            )
         command.set_defaults(run=_step(name))
         return command
 

@@ -229,6 +229,7 @@ def close(case: Case, *, refused: str = "") -> Event:
     operator = case.key("operator")
     if case.stage in ENDS:
         return case.last(case.stage)
+    case.check_clock()
     if refused:
         if not case.stage:
             raise ValueError(f"request {case.number} was never received")
