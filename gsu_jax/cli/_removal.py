@@ -42,18 +42,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()  # at the end of the process a full disk would be a traceback
         return code
     except (ValueError, OSError, TypeError, MemoryError) as error:
-        said = printable(" ".join(str(error).split()))
-    return report_mistake(_output_fault() or said)
-
-
-def _output_fault() -> str:
-    """Returns why standard output takes no more, and drops what it did not take; or ""."""
-    try:
-        sys.stdout.flush()
-    except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return f"standard output: {error.strerror}; what the command did stands, see `ledger show`"
-    return ""
+        said = " ".join(str(error).split())
+        if isinstance(error, OSError) and error.errno and not error.filename:  # of `print`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            said = f"standard output: {error.strerror}; what the command did stands"
+        return report_mistake(printable(said))
 
 
 def _parser() -> Parser:

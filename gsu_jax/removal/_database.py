@@ -102,7 +102,8 @@ class Database:
         """
         if self.file is not None and not self.file.is_file():
             raise LedgerError(
-                f"there is no ledger {self.name}; Ledger(location, project) begins one"
+                f"there is no ledger {self.name}; check the path: gsu-jax removal plan or "
+                "Ledger(location, project) begins one"
             )
         with self._explained(), self._engine.connect() as connection:
             yield connection

@@ -83,7 +83,7 @@ def save(path: str | os.PathLike, tree: Any, *, metadata: dict | None = None) ->
     except OSError as error:
         raise _cannot_write(path, error) from error
     if strangers := strangers - {MANIFEST}:
-        raise ValueError(f"{path} is no checkpoint: it holds {min(strangers)!r}; choose another")
+        raise ValueError(f"{path} is no checkpoint: it holds {min(strangers)!r}; move it away")
     data = None
     try:
         data = Path(tempfile.mkdtemp(prefix="data-", dir=path))

@@ -186,9 +186,7 @@ class Case:
     @property
     def published(self) -> Path:
         """Where the new checkpoint is, or will be: beside the old one."""
-        attempt = 1 + sum(event.type == "undone" for event in self.events)
-        if self.stage == "undone":
-            attempt -= 1
+        attempt = sum(event.type == "undone" for event in self.events) + (self.stage != "undone")
         name = f"{self.base.name}-{self.number}" + (f"-{attempt}" if attempt > 1 else "")
         return self.base.with_name(name)
 
@@ -211,7 +209,8 @@ class Case:
 
     def other(self, number: str) -> "Case":
         """Another case of the same folder."""
-        return Case(self.home, number, ledger=self.location, keys=self.keys, **self.agreed)
+        shared = {"ledger": self.location, "keys": self.keys, "project": self.project}
+        return Case(self.home, number, **shared, **self.agreed)
 
     def behind(self, weights: str, before: int | None = None) -> list["Case"]:
         """The cases that led to a checkpoint, the oldest first; of runs `before` an event alone."""
