@@ -45,9 +45,7 @@ def verify(home):
     """What `verify` leaves in the ledger, without its minute."""
     case = Case(home, NUMBER)
     lines = verification({"V2 share": "PASSED"}, configuration="c" * 64)
-    case.ledger.append(
-        "verified", NUMBER, case.key("verifier"), lines, checkpoint=case.checkpoint
-    )
+    case.ledger.append("verified", NUMBER, case.key("verifier"), lines, checkpoint=case.checkpoint)
 
 
 def main(folder, mount):

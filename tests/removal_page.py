@@ -1,4 +1,4 @@
-"""docs/experiments/removal_faults.md as the tests read it: what a bad input says, and which test."""
+"""docs/experiments/removal_faults.md as the tests read it: what each bad input says."""
 
 import re
 

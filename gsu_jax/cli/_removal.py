@@ -11,7 +11,8 @@ gsu-jax removal purge NUMBER, close NUMBER      what shows the images goes; the 
 gsu-jax removal ledger verify|show LEDGER       the record
 
 Exit codes: 0; 1 after a budget that was exceeded, a line that FAILED, or a ledger that is not
-whole; 2 after a mistake, which changes nothing.
+whole; 2 after a mistake, which changes nothing, or a fault such as a full disk, after which the
+same command goes on.
 """
 
 import argparse

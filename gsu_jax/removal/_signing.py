@@ -84,7 +84,10 @@ def load_key(folder: str | os.PathLike, role: str) -> RoleKey:
     choice(ROLES, role=role)
     path = Path(folder) / f"{role}.key"
     if not path.is_file():
-        raise FileNotFoundError(f"there is no {path}; gsu-jax removal ledger init-keys makes one")
+        raise FileNotFoundError(
+            f"there is no {path}; give --keys the folder that has it, or make keys: gsu-jax "
+            f"removal ledger init-keys {folder}"
+        )
     try:
         signer = CryptoSigner(serialization.load_pem_private_key(path.read_bytes(), None))
     except (ValueError, TypeError) as error:

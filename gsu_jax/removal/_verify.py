@@ -14,6 +14,7 @@ from gsu_jax.removal._events import (
     Event,
     History,
     chain_hash,
+    check_digest,
     check_predicate,
     first_prev,
 )
@@ -41,7 +42,7 @@ def verify(
 
     Raises:
         LedgerError: The ledger cannot be read at all.
-        ValueError: A role is unknown or has no key.
+        ValueError: A role is unknown or has no key, or `head` is no whole hash.
 
     Example:
         >>> import tempfile
@@ -55,6 +56,8 @@ def verify(
         >>> verify(ledger, load_public_keys(folder), project="voices")
         ["the ledger belongs to project 'faces', not to 'voices'"]
     """
+    if head is not None:
+        check_digest(head=head)
     for role in public_keys:
         choice(ROLES, role=role)
     for role in ROLES:

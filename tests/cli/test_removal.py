@@ -108,6 +108,7 @@ MISTAKES = [
     (["ledger", "verify", "removals.sqlite", "--keys", "nowhere"], ["operator.pub"]),
     (["ledger", "verify", "keys/operator.pub", "--keys", "keys"], ["not a database"]),
     (["ledger", "verify", "mysql://u:word@host/db", "--keys", "keys"], ["mysql://u:***@"]),
+    (["ledger", "verify", "removals.sqlite", "--keys", "keys", "--head", "0f3a"], ["head", "64"]),
     (["ledger", "show", "nowhere.sqlite"], ["no ledger nowhere.sqlite"]),
     (["ledger", "show", "removals.sqlite", "--request", "7"], ["--request 7"]),
     (["ledger", "show", "removals.sqlite", "--jsn"], ["--jsn"]),

@@ -1,4 +1,4 @@
-"""A clock that was set back: nothing happens until somebody says so, and no deadline is met by it."""
+"""A clock that was set back: no step until somebody says so, and no deadline is met by it."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -76,7 +76,6 @@ def test_step_on_a_full_disk_is_one_line_and_goes_on(
     desks, quick, say, tmp_path, monkeypatch, name
 ):
     before, words = STEPS[name]
-    writes = [1]
     for moment in range(1, 30):
         desk = desks[before].copy(tmp_path / str(moment))
         files = desk.snapshot()

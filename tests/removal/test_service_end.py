@@ -83,7 +83,7 @@ def test_purge_of_the_old_checkpoint_waits_for_the_release(verified):
     assert whole.base.is_dir()
     assert "old checkpoint" in purge(verified.case(), original=True)
     assert not verified.base.exists()
-    with pytest.raises(CheckpointError):
+    with pytest.raises(CheckpointError, match=r"cannot be undone: .*weights was purged"):
         undo(verified.case())
 
 
