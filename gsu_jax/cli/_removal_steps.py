@@ -195,8 +195,11 @@ def series_step(options: argparse.Namespace) -> int:
 
 def purge_step(options: argparse.Namespace) -> int:
     """Prints what went."""
-    items = purge(_case(options, options.number), original=options.original)
+    case = _case(options, options.number)
+    items = purge(case, original=options.original)
     print(f"purged: {', '.join(items)}" if items else "nothing was left to purge")
+    if items and case.stage in ("ran", "verified"):
+        print(f"request {case.number} cannot be verified any more, unless it is undone and planned")
     return 0
 
 

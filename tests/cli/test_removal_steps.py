@@ -210,6 +210,10 @@ def other_list(desk):
     path.write_text(json.dumps(private | {"positions": [3, 14]}))
 
 
+def broken_pointer(desk):
+    (desk.home / "current.json").write_text("{")
+
+
 def lost_secret(desk):
     (desk.home / "secrets" / f"{NUMBER}.secret").unlink()
 
@@ -259,6 +263,7 @@ RAN = {
     "union of one": (nothing, ("series", NUMBER, "--union"), "the only one of its series"),
     "planned again": (nothing, ("plan", "request.toml"), "its last step is 'ran'"),
     "not verified": (nothing, ("release", NUMBER), "must be 'verified'"),
+    "broken pointer": (broken_pointer, ("undo", NUMBER), "release the last request once more"),
 }
 
 

@@ -233,10 +233,13 @@ def close(case: Case, *, refused: str = "") -> Event:
         The event, whose hash is the receipt.
 
     Raises:
-        ValueError: The request is neither released nor undone, or an open union has its images too.
+        ValueError: The request is neither released nor undone, an open union has its images too, or
+            a closed request is to be refused.
     """
     operator = case.key("operator")
     if case.stage in ENDS:
+        if refused and case.stage != "refused":
+            raise ValueError(f"request {case.number} is closed: it cannot be refused any more")
         return case.last(case.stage)
     case.check_clock()
     if refused:
