@@ -143,7 +143,7 @@ class Ledger:
             if keys is not None:
                 keys.destroy(request)
                 predicate["commitmentKey"] = "destroyed"
-            link = {
+            link: dict[str, Any] = {
                 "project": self.project,
                 "request": request,
                 "seq": last.seq + 1 if last else 1,
@@ -176,7 +176,7 @@ class Ledger:
         if last is None:
             return now
         self._is_set_back(last, now)
-        return max(_time_of(last, self.name), now)
+        return max(self._time_of(last), now)
 
     def events(self, request: str | None = None) -> list[Event]:
         """Returns the events as they are stored, of one request or of all.
@@ -231,14 +231,14 @@ class Ledger:
         now, said = self._clock(), {}
         if last is not None and self._is_set_back(last, now):
             said = {"clock": SET_BACK}
-        elif last is not None and (before := _time_of(last, self.name)) > now:
+        elif last is not None and (before := self._time_of(last)) > now:
             time.sleep((before - now).total_seconds())
             now = max(before, self._clock())
         return now.astimezone(UTC).isoformat(timespec="microseconds"), said
 
     def _is_set_back(self, last: Any, now: datetime) -> bool:
         """Whether the clock is before the last event, or LedgerError if it must not be."""
-        is_set_back = _time_of(last, self.name) - now > PATIENCE
+        is_set_back = self._time_of(last) - now > PATIENCE
         if is_set_back and not self._although_clock_set_back:
             raise LedgerError(
                 f"ledger {self.name}: the clock says {now.isoformat()}, which is before event "
@@ -247,12 +247,11 @@ class Ledger:
             )
         return is_set_back
 
-
-def _time_of(event: Any, ledger: str) -> datetime:
-    try:
-        return datetime.fromisoformat(event.time)
-    except ValueError as error:
-        raise LedgerError(
-            f"ledger {ledger}: event {event.seq} was changed: it has the time {event.time!r}; "
-            "gsu-jax removal ledger verify names every change"
-        ) from error
+    def _time_of(self, event: Any) -> datetime:
+        try:
+            return datetime.fromisoformat(event.time)
+        except ValueError as error:
+            raise LedgerError(
+                f"ledger {self.name}: event {event.seq} was changed: it has the time "
+                f"{event.time!r}; gsu-jax removal ledger verify names every change"
+            ) from error

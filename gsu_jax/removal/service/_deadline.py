@@ -20,7 +20,7 @@ def deadline_of(case: Case) -> str:
     """
     events = case.events
     received = next((event for event in events if event.type == "received"), None)
-    day = received and received.predicate.get("deadline")
+    day = "" if received is None else received.predicate.get("deadline", "")
     if received is None or not day:
         return ""
     end, all_events = _answer(case, events), case.ledger.events()
