@@ -7,9 +7,17 @@ from pathlib import Path
 import desk_models
 
 from gsu_jax.data import load
-from gsu_jax.removal import init_keys, load_public_keys, read_request, verify
+from gsu_jax.removal import (
+    init_keys,
+    load_public_keys,
+    read_request,
+    verification,
+    verify,
+    weights_digest,
+)
 from gsu_jax.removal.service import Case, plan
-from gsu_jax.storage import save
+from gsu_jax.removal.service._case import load_params
+from gsu_jax.storage import exists, save
 
 NUMBER = "2026-014"
 GIVEN = {
@@ -73,6 +81,11 @@ class Desk:
             if path.is_file() and path.name != ".lock"
         }
 
+    @property
+    def paths(self) -> list[str]:
+        """Every file and folder; locks are none."""
+        return sorted(str(path) for path in self.folder.rglob("*") if path.name != ".lock")
+
     def copy(self, folder: Path) -> "Desk":
         """Another desk with the same files; the paths in `case.json` lead to its own checkpoint."""
         shutil.copytree(self.folder, folder, dirs_exist_ok=True)
@@ -82,6 +95,27 @@ class Desk:
         for path in other.home.glob("cases/*/case.json"):
             path.write_text(path.read_text().replace(str(self.folder), str(folder)))
         return other
+
+
+def check_desk(desk):
+    """What holds at every moment, killed or not."""
+    assert desk.is_whole
+    assert weights_digest(load_params(desk.base, desk.case().model)) == weights_digest(weights())
+    new = desk.folder / f"weights-{NUMBER}"
+    if exists(new):
+        params = load_params(new, desk.case().model)  # whole, or this raises
+        if "ran" in desk.types:
+            assert weights_digest(params) == desk.case().checkpoint
+
+
+def sign_verdict(desk):
+    """What `verify` leaves behind, without its minute."""
+    case = desk.case()
+    (case.folder / "models").mkdir()
+    (case.folder / "models" / "judge").write_text("weights")
+    lines = verification({"V2 share": "PASSED"}, configuration="c" * 64)
+    key, checkpoint = case.key("verifier"), case.checkpoint
+    case.ledger.append("verified", NUMBER, key, lines, checkpoint=checkpoint)
 
 
 def damage(checkpoint):

@@ -11,11 +11,13 @@ gsu-jax removal purge NUMBER, close NUMBER      what shows the images goes; the 
 gsu-jax removal ledger verify|show LEDGER       the record
 
 Exit codes: 0; 1 after a budget that was exceeded, a line that FAILED, or a ledger that is not
-whole; 2 after a mistake, which changes nothing.
+whole; 2 after a mistake, which changes nothing, or a fault such as a full disk, after which the
+same command goes on.
 """
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -37,9 +39,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().read(arguments)
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     try:
-        return options.run(options)
+        code = options.run(options)
+        sys.stdout.flush()  # at the end of the process a full disk would be a traceback
+        return code
     except (ValueError, OSError, TypeError, MemoryError) as error:
-        return report_mistake(printable(" ".join(str(error).split())))
+        said = " ".join(str(error).split())
+        if isinstance(error, OSError) and error.errno and not error.filename:  # of `print`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            said = f"standard output: {error.strerror}; what the command did stands"
+        return report_mistake(printable(said))
 
 
 def _parser() -> Parser:
@@ -65,6 +73,12 @@ def _parser() -> Parser:
         command.add_argument("--folder", default="removals", metavar="DIR", help="of all requests")
         command.add_argument("--ledger", metavar="LEDGER", help="if not DIR/ledger.sqlite")
         command.add_argument("--keys", metavar="DIR", help="if not DIR/keys")
+        if name != "report":  # which writes no event
+            command.add_argument(
+                "--although-clock-set-back",
+                action="store_true",
+                help="the clock is right, and the last event of the ledger is from one ahead of it",
+            )
         command.set_defaults(run=_step(name))
         return command
 

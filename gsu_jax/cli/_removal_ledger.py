@@ -4,7 +4,15 @@ import argparse
 import json
 
 from gsu_jax.cli._mistakes import Parser, report_mistake
-from gsu_jax.removal import EVENTS, Event, Ledger, init_keys, load_public_keys, verify
+from gsu_jax.removal import (
+    EVENTS,
+    Event,
+    Ledger,
+    clock_notes,
+    init_keys,
+    load_public_keys,
+    verify,
+)
 
 
 def add_ledger(groups: argparse._SubParsersAction) -> None:
@@ -50,6 +58,8 @@ def _verify(options: argparse.Namespace) -> int:
         f"{ledger.project}\n"
         f"head: {ledger.head}"
     )
+    for sentence in clock_notes(ledger):
+        print(f"note: {sentence}")
     return 0
 
 

@@ -13,6 +13,7 @@ from gsu_jax.removal.service import (
     Plan,
     Quote,
     close,
+    deadline_of,
     newest,
     plan,
     purge,
@@ -26,8 +27,14 @@ from gsu_jax.removal.service import (
 )
 
 
-def _case(options: argparse.Namespace, number: str, project: str | None = None) -> Case:
-    return Case(options.folder, number, ledger=options.ledger, keys=options.keys, project=project)
+def _case(options: argparse.Namespace, number: str) -> Case:
+    return Case(
+        options.folder,
+        number,
+        ledger=options.ledger,
+        keys=options.keys,
+        although_clock_set_back=getattr(options, "although_clock_set_back", False),
+    )
 
 
 def plan_step(options: argparse.Namespace) -> int:
@@ -35,9 +42,10 @@ def plan_step(options: argparse.Namespace) -> int:
     request = read_request(options.file)
     case = None
     if not options.dry_run:
-        fresh = options.ledger is None and not Path(options.folder, "ledger.sqlite").exists()
-        name = request.model.partition(":")[2]
-        case = _case(options, request.request, options.project or (name if fresh else None))
+        case = _case(options, request.request)
+        case.project = options.project
+        if options.ledger is None and not options.project and not case.is_begun:
+            case.project = request.model.partition(":")[2]
     keep_programs()
     found = plan(request, case, modules=Path(options.file).parent, seed=options.seed)
     print("\n".join(_plan_lines(found)))
@@ -159,7 +167,14 @@ def release_step(options: argparse.Namespace) -> int:
     case = _case(options, options.number)
     path = release(case, although_failed=options.although_failed)
     print(f"current: {path}, in {case.home / 'current.json'}")
+    _print_deadline(case)
     return 0
+
+
+def _print_deadline(case: Case) -> None:
+    said = deadline_of(case)
+    if said:
+        print(f"deadline {said}")
 
 
 def undo_step(options: argparse.Namespace) -> int:
@@ -180,8 +195,11 @@ def series_step(options: argparse.Namespace) -> int:
 
 def purge_step(options: argparse.Namespace) -> int:
     """Prints what went."""
-    items = purge(_case(options, options.number), original=options.original)
+    case = _case(options, options.number)
+    items = purge(case, original=options.original)
     print(f"purged: {', '.join(items)}" if items else "nothing was left to purge")
+    if items and case.stage in ("ran", "verified"):
+        print(f"request {case.number} cannot be verified any more, unless it is undone and planned")
     return 0
 
 
@@ -190,5 +208,6 @@ def close_step(options: argparse.Namespace) -> int:
     case = _case(options, options.number)
     event = close(case, refused=options.refuse)
     print(f"{event.type}: the key of the request is destroyed\nreceipt: {event.hash}")
+    _print_deadline(case)
     print("remove the request file and the folder of images yourself: they are not kept here")
     return 0

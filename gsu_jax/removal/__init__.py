@@ -33,7 +33,7 @@ from gsu_jax.removal._signing import (
     load_public_keys,
 )
 from gsu_jax.removal._statements import provenance, removal_record, verification
-from gsu_jax.removal._verify import verify
+from gsu_jax.removal._verify import clock_notes, verify
 
 __all__ = [
     "EVENTS",
@@ -47,6 +47,7 @@ __all__ = [
     "RequestKeys",
     "RoleKey",
     "Training",
+    "clock_notes",
     "digest",
     "init_keys",
     "load_key",

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from gsu_jax.removal._events import canonical, check_type
-from gsu_jax.removal._signing import write_private
+from gsu_jax.storage import write_whole
 
 
 class CommitmentKey:
@@ -83,7 +83,7 @@ class RequestKeys:
         """
         path = self._path(request)
         try:
-            write_private(path, secrets.token_bytes(32))
+            write_whole(path, secrets.token_bytes(32), private=True, new=True)
         except FileExistsError as error:
             raise FileExistsError(f"request {request} has a key, {path}") from error
         return self.load(request)
@@ -103,15 +103,25 @@ class RequestKeys:
         return CommitmentKey(path.read_bytes())
 
     def destroy(self, request: str) -> bool:
-        """Overwrites and removes the secret of a request; returns whether there was one."""
+        """Overwrites and removes the secret of a request; returns whether there was one.
+
+        Raises:
+            OSError: It cannot be overwritten.
+        """
         path = self._path(request)
         if not path.is_file():
             return False
-        with path.open("r+b") as file:
-            file.write(secrets.token_bytes(32))
-            file.flush()
-            os.fsync(file.fileno())
-        path.unlink()
+        try:
+            with path.open("r+b") as file:
+                file.write(secrets.token_bytes(32))
+                file.flush()
+                os.fsync(file.fileno())
+            path.unlink()
+        except OSError as error:
+            raise OSError(
+                f"cannot destroy {path}: {error.strerror or error}; check free space and "
+                "permissions, and give the command again"
+            ) from error
         return True
 
     def _path(self, request: str) -> Path:

@@ -102,7 +102,8 @@ class Database:
         """
         if self.file is not None and not self.file.is_file():
             raise LedgerError(
-                f"there is no ledger {self.name}; Ledger(location, project) begins one"
+                f"there is no ledger {self.name}; check the path: gsu-jax removal plan or "
+                "Ledger(location, project) begins one"
             )
         with self._explained(), self._engine.connect() as connection:
             yield connection
@@ -118,6 +119,13 @@ class Database:
             lock = f"SELECT pg_advisory_xact_lock({LOCK})"
             connection.exec_driver_sql("BEGIN IMMEDIATE" if self.is_sqlite else lock)
             yield connection
+
+    def is_begun(self) -> bool:
+        """Whether there is a ledger: a file that a kill or a full disk left empty is none."""
+        if self.file is not None and not self.file.is_file():
+            return False
+        with self._explained(), self._engine.connect() as connection:
+            return sql.inspect(connection).has_table(TABLES[0])
 
     def begin(self, project: str) -> str:
         """Makes the tables if there are none, and returns the project that they belong to."""
@@ -155,8 +163,16 @@ class Database:
             yield
         except (SQLAlchemyError, OSError, UnicodeError) as error:
             cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
-            said = str(cause).strip().splitlines()
-            raise LedgerError(f"ledger {self.name}: {said[0] if said else error!r}") from error
+            said = (str(cause).strip() or repr(error)).splitlines()[0]
+            raise LedgerError(f"ledger {self.name}: {said}{_advice(cause)}") from error
+
+
+def _advice(error: BaseException) -> str:
+    """What to do about a ledger that cannot be written; empty if the error says it all."""
+    name = getattr(error, "sqlite_errorname", "OSERROR" if isinstance(error, OSError) else "")
+    if name.startswith(("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_CANTOPEN", "OSERROR")):
+        return "; check free space and permissions: the events that it has stay as they are"
+    return "; another command writes to it: try again" if name.startswith("SQLITE_BUSY") else ""
 
 
 def _prepare_sqlite(connection: Any, _: Any) -> None:

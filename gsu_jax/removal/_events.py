@@ -22,6 +22,7 @@ RECORD = f"{OWN}/removal-record/v1"
 PROVENANCE = "https://slsa.dev/provenance/v1"
 TEST_RESULT = "https://in-toto.io/attestation/test-result/v0.1"
 LINK = "gsu_jax_event"  # the place in the chain, in every predicate
+SET_BACK = "set back"  # what its "clock" says of an event that is earlier than the one before
 
 REQUEST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -106,6 +107,11 @@ class Event(NamedTuple):
         """What the event says, without its place in the chain."""
         said = self.statement["predicate"]
         return {name: value for name, value in said.items() if name != LINK}
+
+    @property
+    def is_after_set_back(self) -> bool:
+        """Whether it says that the clock was set back before it."""
+        return self.statement["predicate"][LINK].get("clock") == SET_BACK
 
 
 class History(NamedTuple):

@@ -45,8 +45,8 @@ def write_exclusions(path: str | os.PathLike, exclusions: Exclusions, key: RoleK
         },
         key.signer,
     )
-    write_whole(path, envelope)
-    Path(path).chmod(0o600)  # with the salt, who has an image can tell whether it was removed
+    # With the salt, who has an image can tell whether it was removed.
+    write_whole(path, envelope, private=True)
 
 
 def read_exclusions(path: str | os.PathLike, public_keys: PublicKeys) -> Exclusions:

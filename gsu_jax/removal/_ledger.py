@@ -13,6 +13,7 @@ from gsu_jax.removal._commitments import RequestKeys
 from gsu_jax.removal._database import Database, LedgerError, events
 from gsu_jax.removal._events import (
     ENDS,
+    SET_BACK,
     Event,
     History,
     canonical,
@@ -28,6 +29,7 @@ from gsu_jax.removal._statements import statement
 PROJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,63}")
 OF_A_CHECKPOINT = ("ran", "verified", "remeasured", "released", "undone")
 PATIENCE = timedelta(seconds=5)  # clocks of two operators differ by less
+LAST = sql.select(events).order_by(events.c.seq.desc()).limit(1)
 
 
 def utc_now() -> datetime:
@@ -46,6 +48,8 @@ class Ledger:
         location: A file (SQLite), or `postgresql://...` for several machines.
         project: Begins a ledger of this project if there is none; None to open one that is there.
         clock: Returns the time, with its zone.
+        although_clock_set_back: Appends events although the clock is before the last one; they say
+            so.
 
     Raises:
         LedgerError: There is no ledger, it belongs to another project, or it cannot be opened.
@@ -76,13 +80,14 @@ class Ledger:
         project: str | None = None,
         *,
         clock: Callable[[], datetime] = utc_now,
+        although_clock_set_back: bool = False,
     ):
         if project is not None and not PROJECT.fullmatch(project):
             raise ValueError(
                 f"project must be a name of at most 64 letters, digits and ._/-, got {project!r}"
             )
         self._database = Database(location)
-        self._clock = clock
+        self._clock, self._although_clock_set_back = clock, although_clock_set_back
         self.name = self._database.name
         self.project = self._database.begin(project) if project else self._database.project()
         if project is not None and self.project != project:
@@ -127,26 +132,25 @@ class Ledger:
         predicate = dict(predicate or {})
         self._check(type, request, key, predicate, checkpoint, keys)
         with self._database.writing() as connection:
-            last = connection.execute(
-                sql.select(events).order_by(events.c.seq.desc()).limit(1)
-            ).first()
+            last = connection.execute(LAST).first()
             types = connection.scalars(
                 sql.select(events.c.type).where(events.c.request == request)
             ).all()
             refusal = History(request, types).refusal(type)
             if refusal:
                 raise ValueError(refusal)
+            now, clock = self._time_after(last)
             if keys is not None:
                 keys.destroy(request)
                 predicate["commitmentKey"] = "destroyed"
-            link = {
+            link: dict[str, Any] = {
                 "project": self.project,
                 "request": request,
                 "seq": last.seq + 1 if last else 1,
                 "prev": last.hash if last else first_prev(self.project),
-                "time": self._time_after(last),
+                "time": now,
                 "type": type,
-            }
+            } | clock
             envelope = sign(statement(link, predicate, checkpoint), key.signer)
             event = Event(
                 seq=link["seq"],
@@ -159,6 +163,20 @@ class Ledger:
             )
             connection.execute(events.insert().values(**event._asdict()))
         return event
+
+    def check_clock(self) -> datetime:
+        """Returns the later of the clock and the time of the last event.
+
+        Raises:
+            LedgerError: The clock is before the last event, so that `append` would refuse.
+        """
+        with self._database.reading() as connection:
+            last = connection.execute(LAST).first()
+        now = self._clock()
+        if last is None:
+            return now
+        self._is_set_back(last, now)
+        return max(self._time_of(last), now)
 
     def events(self, request: str | None = None) -> list[Event]:
         """Returns the events as they are stored, of one request or of all.
@@ -205,23 +223,35 @@ class Ledger:
             needs = "destroys the secret of the request" if keys is None else "destroys no secret"
             raise TypeError(f"keys: {type} {needs}, got keys={keys!r}")
 
-    def _time_after(self, last: Any) -> str:
-        """Returns the time; waits if another operator's clock is a little ahead of this one."""
-        now = self._clock()
-        if last is not None:
-            try:
-                before = datetime.fromisoformat(last.time)
-            except ValueError as error:
-                raise LedgerError(
-                    f"ledger {self.name}: event {last.seq} was changed: it has the time "
-                    f"{last.time!r}; gsu-jax removal ledger verify names every change"
-                ) from error
-            if before - now > PATIENCE:
-                raise LedgerError(
-                    f"ledger {self.name}: the clock says {now.isoformat()}, which is before event "
-                    f"{last.seq} of {last.time}; set the clock right"
-                )
-            if before > now:
-                time.sleep((before - now).total_seconds())
-                now = max(before, self._clock())
-        return now.astimezone(UTC).isoformat(timespec="microseconds")
+    def _time_after(self, last: Any) -> tuple[str, dict[str, str]]:
+        """Returns the time, and what an event says of a clock that was set back.
+
+        Waits if another operator's clock is a little ahead of this one.
+        """
+        now, said = self._clock(), {}
+        if last is not None and self._is_set_back(last, now):
+            said = {"clock": SET_BACK}
+        elif last is not None and (before := self._time_of(last)) > now:
+            time.sleep((before - now).total_seconds())
+            now = max(before, self._clock())
+        return now.astimezone(UTC).isoformat(timespec="microseconds"), said
+
+    def _is_set_back(self, last: Any, now: datetime) -> bool:
+        """Whether the clock is before the last event, or LedgerError if it must not be."""
+        is_set_back = self._time_of(last) - now > PATIENCE
+        if is_set_back and not self._although_clock_set_back:
+            raise LedgerError(
+                f"ledger {self.name}: the clock says {now.isoformat()}, which is before event "
+                f"{last.seq} of {last.time}; set the clock right. If that event is from a clock "
+                "that was ahead, add --although-clock-set-back, which the ledger will show"
+            )
+        return is_set_back
+
+    def _time_of(self, event: Any) -> datetime:
+        try:
+            return datetime.fromisoformat(event.time)
+        except ValueError as error:
+            raise LedgerError(
+                f"ledger {self.name}: event {event.seq} was changed: it has the time "
+                f"{event.time!r}; gsu-jax removal ledger verify names every change"
+            ) from error

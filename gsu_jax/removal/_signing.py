@@ -56,25 +56,22 @@ def init_keys(folder: str | os.PathLike) -> list[Path]:
     there = [path for path in paths if path.exists()]
     if there:
         raise FileExistsError(f"{there[0]} exists; choose another folder, or keep that key")
-    for private, public in zip(paths[::2], paths[1::2], strict=True):
-        signer = CryptoSigner.generate_ed25519()
-        write_private(private, signer.private_bytes)
-        key = serialization.load_pem_private_key(signer.private_bytes, None).public_key()
-        pem = key.public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
-        write_whole(public, pem)
+    written: list[Path] = []
+    try:
+        for private, public in zip(paths[::2], paths[1::2], strict=True):
+            signer = CryptoSigner.generate_ed25519()
+            key = serialization.load_pem_private_key(signer.private_bytes, None).public_key()
+            pem = key.public_bytes(
+                serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+            )
+            for path, content in ((private, signer.private_bytes), (public, pem)):
+                write_whole(path, content, private=path == private, new=True)
+                written.append(path)
+    except BaseException:  # half a set of keys would be in the way of the next call
+        for path in written:
+            path.unlink(missing_ok=True)
+        raise
     return paths
-
-
-def write_private(path: Path, content: bytes) -> None:
-    """Writes a new file that its owner alone may read, and waits until it is on disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def load_key(folder: str | os.PathLike, role: str) -> RoleKey:
@@ -87,7 +84,10 @@ def load_key(folder: str | os.PathLike, role: str) -> RoleKey:
     choice(ROLES, role=role)
     path = Path(folder) / f"{role}.key"
     if not path.is_file():
-        raise FileNotFoundError(f"there is no {path}; gsu-jax removal ledger init-keys makes one")
+        raise FileNotFoundError(
+            f"there is no {path}; give --keys the folder that has it, or make keys: gsu-jax "
+            f"removal ledger init-keys {folder}"
+        )
     try:
         signer = CryptoSigner(serialization.load_pem_private_key(path.read_bytes(), None))
     except (ValueError, TypeError) as error:

@@ -3,6 +3,7 @@
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 
 from gsu_jax.checks import choice
 from gsu_jax.removal._database import LedgerError
@@ -13,10 +14,11 @@ from gsu_jax.removal._events import (
     Event,
     History,
     chain_hash,
+    check_digest,
     check_predicate,
     first_prev,
 )
-from gsu_jax.removal._ledger import Ledger
+from gsu_jax.removal._ledger import PATIENCE, Ledger
 from gsu_jax.removal._signing import PublicKeys, open_envelope
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00")
@@ -40,7 +42,7 @@ def verify(
 
     Raises:
         LedgerError: The ledger cannot be read at all.
-        ValueError: A role is unknown or has no key.
+        ValueError: A role is unknown or has no key, or `head` is no whole hash.
 
     Example:
         >>> import tempfile
@@ -54,6 +56,8 @@ def verify(
         >>> verify(ledger, load_public_keys(folder), project="voices")
         ["the ledger belongs to project 'faces', not to 'voices'"]
     """
+    if head is not None:
+        check_digest(head=head)
     for role in public_keys:
         choice(ROLES, role=role)
     for role in ROLES:
@@ -75,6 +79,42 @@ def verify(
     return found
 
 
+def clock_notes(ledger: Ledger, *, now: datetime | None = None) -> list[str]:
+    """Returns where the times of a ledger cannot be trusted, a sentence each; it may be whole.
+
+    Each event that was appended although the clock was set back says so. Between it and the event
+    before, nobody can tell from the ledger how much time passed.
+
+    Args:
+        ledger: A ledger that `verify` found whole.
+        now: The time, which should be after the last event; by default by the clock.
+
+    Example:
+        >>> import tempfile
+        >>> from datetime import UTC, datetime, timedelta
+        >>> from gsu_jax.removal import Ledger, init_keys, load_key
+        >>> folder, noon = tempfile.mkdtemp(), datetime(2026, 11, 30, 12, tzinfo=UTC)
+        >>> _ = init_keys(folder)
+        >>> ledger = Ledger(f"{folder}/removals.sqlite", "faces", clock=lambda: noon)
+        >>> event = ledger.append("received", "2026-014", load_key(folder, "operator"))
+        >>> clock_notes(ledger, now=noon - timedelta(days=1))
+        ['event 1 of 2026-11-30T12:00:00 is after 2026-11-29T12:00:00, the time of this clock']
+    """
+    found, before = [], None
+    for event in ledger.events():
+        if before is not None and event.is_after_set_back:
+            found.append(
+                f"event {event.seq} of {event.time[:19]} follows event {before.seq} of "
+                f"{before.time[:19]}: its writer said that the clock was set back"
+            )
+        before = event
+    now = (now or datetime.now(UTC)).astimezone(UTC)
+    if before is not None and datetime.fromisoformat(before.time) - now > PATIENCE:
+        clock = f"{now.isoformat()[:19]}, the time of this clock"
+        found.append(f"event {before.seq} of {before.time[:19]} is after {clock}")
+    return found
+
+
 def _faults(events: Sequence[Event], public_keys: PublicKeys, project: str) -> Iterable[str]:
     # After a fault any hash may come before the next row, so that one fault is named once.
     last_hash, last_seq, last_time = first_prev(project), 0, ""
@@ -90,7 +130,7 @@ def _faults(events: Sequence[Event], public_keys: PublicKeys, project: str) -> I
         fault = _fault(event, public_keys, project)
         if not fault and last_hash not in (None, event.prev):
             fault = f"it does not follow event {last_seq}: its prev is not the hash of that event"
-        if not fault and event.time < last_time:
+        if not fault and event.time < last_time and not event.is_after_set_back:
             fault = (
                 f"its time {event.time} is before {last_time} of event {last_seq}: the clock was "
                 "set back"

@@ -5,7 +5,9 @@ import tempfile
 from pathlib import Path
 
 
-def write_whole(path: str | os.PathLike, content: bytes | str) -> None:
+def write_whole(
+    path: str | os.PathLike, content: bytes | str, *, private: bool = False, new: bool = False
+) -> None:
     """Replaces the file `path` by `content` in one step.
 
     The content goes to a draft beside `path`, reaches the disk, and takes the place of `path`.
@@ -13,8 +15,11 @@ def write_whole(path: str | os.PathLike, content: bytes | str) -> None:
     Args:
         path: the file to write; missing parent folders are made.
         content: bytes, or text that is written as UTF-8.
+        private: whether its owner alone may read it, from the first byte on.
+        new: whether there must be no earlier file.
 
     Raises:
+        FileExistsError: there is an earlier file, and `new` is given.
         OSError: `path` cannot be written; the earlier file is unchanged.
 
     Example:
@@ -34,12 +39,18 @@ def write_whole(path: str | os.PathLike, content: bytes | str) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(draft, 0o644)
-        os.replace(draft, path)
+        if not private:  # mkstemp makes files that are
+            os.chmod(draft, 0o644)
+        if new:
+            os.link(draft, path)  # fails if `path` exists, which a replacement does not
+            os.unlink(draft)
+        else:
+            os.replace(draft, path)
     except BaseException as error:
         if draft is not None:
             Path(draft).unlink(missing_ok=True)
-        if isinstance(error, OSError):
+        is_taken = new and isinstance(error, FileExistsError) and path.exists()
+        if isinstance(error, OSError) and not is_taken:
             raise OSError(
                 f"cannot write {path}: {error.strerror or error}; check free space and "
                 "permissions, or choose another folder"

@@ -13,6 +13,7 @@ process that calls `save` or `load` does not wait for the others.
 """
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable
@@ -82,7 +83,7 @@ def save(path: str | os.PathLike, tree: Any, *, metadata: dict | None = None) ->
     except OSError as error:
         raise _cannot_write(path, error) from error
     if strangers := strangers - {MANIFEST}:
-        raise ValueError(f"{path} is no checkpoint: it holds {min(strangers)!r}; choose another")
+        raise ValueError(f"{path} is no checkpoint: it holds {min(strangers)!r}; move it away")
     data = None
     try:
         data = Path(tempfile.mkdtemp(prefix="data-", dir=path))
@@ -247,8 +248,13 @@ def _remove_all(entries: Iterable[Path]) -> None:
 
 
 def _cannot_write(path: Path, error: Exception) -> OSError:
+    cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
+    # TensorStore says at the very end of a long line why the system refused.
+    code = re.search(r"os_error_code='(\d+)'", str(error))
+    why = os.strerror(int(code[1])) if code else getattr(cause, "strerror", None)
+    why = why or _first_line(cause)
     return OSError(
-        f"cannot write checkpoint {path}: {_first_line(error)}; check free space and permissions "
+        f"cannot write checkpoint {path}: {why}; check free space and permissions "
         "or choose another folder; an earlier checkpoint there is unchanged"
     )
 

@@ -1,7 +1,9 @@
 """Arrays written and read with orbax by one process on its own."""
 
 import contextlib
+import functools
 import logging
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +31,26 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
+@contextlib.contextmanager
+def _without_late_writers() -> Iterator[None]:
+    """Hides what TensorStore prints of writers that end after a save has failed, on a full disk.
+
+    They find asyncio's loop closed, and say so in a traceback, also a moment after this block: so
+    the hook stays where a save failed.
+    """
+    hook = sys.excepthook
+    if getattr(hook, "func", None) is not _print_unless_late:
+        sys.excepthook = functools.partial(_print_unless_late, hook)
+    yield
+    sys.excepthook = hook
+
+
+def _print_unless_late(hook: Any, kind: type, error: BaseException, trace: Any) -> None:
+    if not (isinstance(error, RuntimeError) and str(error) == "Event loop is closed"):
+        hook(kind, error, trace)
+
+
+@_without_late_writers()
 @_quiet()
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """Writes the arrays that have elements: orbax cannot store empty ones."""

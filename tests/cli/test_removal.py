@@ -9,6 +9,7 @@ import sys
 import pytest
 import tiny_study
 from removal_events import PREDICATES, Office
+from removal_page import check_message, messages
 
 from gsu_jax.cli import _removal
 
@@ -97,26 +98,27 @@ def test_statements_are_shown_as_json(run, office):
     assert statements == [event.statement for event in office.ledger.events()]
 
 
-@pytest.mark.parametrize(
-    ("words", "parts"),
-    [
-        ([], ["ledger"]),
-        (["ledger"], ["verify|show|init-keys"]),
-        (["legder"], ["'legder'"]),
-        (["ledger", "verfy"], ["'verfy'", "verify"]),
-        (["ledger", "verify", "removals.sqlite"], ["--keys"]),
-        (["ledger", "verify", "nowhere.sqlite", "--keys", "keys"], ["nowhere.sqlite"]),
-        (["ledger", "verify", "removals.sqlite", "--keys", "nowhere"], ["operator.pub"]),
-        (["ledger", "verify", "keys/operator.pub", "--keys", "keys"], ["not a database"]),
-        (["ledger", "verify", "mysql://u:word@host/db", "--keys", "keys"], ["mysql://u:***@"]),
-        (["ledger", "show", "nowhere.sqlite"], ["no ledger nowhere.sqlite"]),
-        (["ledger", "show", "removals.sqlite", "--request", "7"], ["--request 7"]),
-        (["ledger", "show", "removals.sqlite", "--jsn"], ["--jsn"]),
-        (["ledger", "init-keys"], ["DIR"]),
-        (["ledger", "init-keys", "keys"], ["keys/operator.key", "exists"]),
-        (["ledger", "init-keys", "removals.sqlite/keys"], ["removals.sqlite"]),
-    ],
-)
+MISTAKES = [
+    ([], ["ledger"]),
+    (["ledger"], ["verify|show|init-keys"]),
+    (["legder"], ["'legder'"]),
+    (["ledger", "verfy"], ["'verfy'", "verify"]),
+    (["ledger", "verify", "removals.sqlite"], ["--keys"]),
+    (["ledger", "verify", "nowhere.sqlite", "--keys", "keys"], ["nowhere.sqlite"]),
+    (["ledger", "verify", "removals.sqlite", "--keys", "nowhere"], ["operator.pub"]),
+    (["ledger", "verify", "keys/operator.pub", "--keys", "keys"], ["not a database"]),
+    (["ledger", "verify", "mysql://u:word@host/db", "--keys", "keys"], ["mysql://u:***@"]),
+    (["ledger", "verify", "removals.sqlite", "--keys", "keys", "--head", "0f3a"], ["head", "64"]),
+    (["ledger", "show", "nowhere.sqlite"], ["no ledger nowhere.sqlite"]),
+    (["ledger", "show", "removals.sqlite", "--request", "7"], ["--request 7"]),
+    (["ledger", "show", "removals.sqlite", "--jsn"], ["--jsn"]),
+    (["ledger", "init-keys"], ["DIR"]),
+    (["ledger", "init-keys", "keys"], ["keys/operator.key", "exists"]),
+    (["ledger", "init-keys", "removals.sqlite/keys"], ["removals.sqlite"]),
+]
+
+
+@pytest.mark.parametrize(("words", "parts"), MISTAKES)
 def test_mistake_ends_in_one_line_and_status_2(run, office, monkeypatch, words, parts):
     monkeypatch.chdir(office.folder)
     before = sorted(office.folder.rglob("*"))
@@ -128,6 +130,16 @@ def test_mistake_ends_in_one_line_and_status_2(run, office, monkeypatch, words, 
     for part in parts:
         assert part in errors
     assert sorted(office.folder.rglob("*")) == before
+    check_message("Bad commands of the ledger", _shown(words), errors, office.folder)
+
+
+def _shown(words):
+    return " ".join(words) or "(nothing)"
+
+
+def test_page_has_each_mistake_with_the_ledger_and_no_other():
+    shown = messages("Bad commands of the ledger")
+    assert shown.keys() == {_shown(words) for words, _ in MISTAKES}
 
 
 def test_command_is_one_of_gsu_jax(office):

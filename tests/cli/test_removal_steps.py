@@ -2,12 +2,15 @@
 
 import json
 import shutil
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
 from removal_desk import NUMBER, Desk, weights
+from removal_page import check_message, messages
 
 from gsu_jax.cli import _removal
+from gsu_jax.removal import Ledger, load_key
 from gsu_jax.removal.service import run
 from gsu_jax.storage import remove, save
 
@@ -129,18 +132,19 @@ def test_mistake_in_a_request_is_one_line_and_changes_nothing(say, tmp_path, mis
     (desk.folder / "handed_in").mkdir()
     changed, said = PLANS[mistake]
     desk.write(**changed)
-    check(say, desk, ("plan", desk.file), said)
+    check(say, desk, mistake, ("plan", desk.file), said)
 
 
-def check(say, desk, words, said):
+def check(say, desk, mistake, words, said):
     """One line on standard error, status 2, and every file as before."""
-    before = desk.snapshot()
+    before, paths = desk.snapshot(), desk.paths
     status, printed, errors = say(*words, "--folder", desk.home)
     assert (status, printed) == (2, "")
     assert errors.startswith("error: ")
     assert errors.count("\n") == 1
     assert said in errors
-    assert desk.snapshot() == before
+    assert (desk.snapshot(), desk.paths) == (before, paths)
+    check_message("Bad commands", mistake, errors, desk.folder)
 
 
 def no_keys(desk):
@@ -190,6 +194,26 @@ def spoiled_facts(desk):
     desk.case().facts_path.write_text("{")
 
 
+def empty_ledger(desk):
+    (desk.home / "ledger.sqlite").write_bytes(b"")
+
+
+def clock_ahead(desk):
+    ahead = datetime.now(UTC) + timedelta(days=1)
+    ledger = Ledger(desk.home / "ledger.sqlite", clock=lambda: ahead)
+    ledger.append("received", "2026-999", load_key(desk.home / "keys", "operator"))
+
+
+def other_list(desk):
+    path = desk.home / "cases" / NUMBER / "private.json"
+    private = json.loads(path.read_text())
+    path.write_text(json.dumps(private | {"positions": [3, 14]}))
+
+
+def broken_pointer(desk):
+    (desk.home / "current.json").write_text("{")
+
+
 def lost_secret(desk):
     (desk.home / "secrets" / f"{NUMBER}.secret").unlink()
 
@@ -207,8 +231,12 @@ PLANNED = {  # what was done to a planned request -> the command, and what its l
     "data changed": (changed_data, ("run", NUMBER), "has changed since"),
     "damaged ledger": (spoiled_ledger, ("run", NUMBER), "ledger"),
     "no ledger": (no_ledger, ("run", NUMBER), "there is no ledger"),
+    "empty ledger": (empty_ledger, ("run", NUMBER), "has no table of events"),
+    "clock set back": (clock_ahead, ("run", NUMBER), "set the clock right"),
     "damaged case": (spoiled_facts, ("run", NUMBER), "plan the request again"),
+    "list changed": (other_list, ("run", NUMBER), "does not list the images of the ledger"),
     "secret lost": (lost_secret, ("plan", "request.toml"), "the secret of request"),
+    "secret lost before the run": (lost_secret, ("run", NUMBER), "has no key"),
     "never planned": (nothing, ("run", "2026-099"), "is not planned"),
     "no number": (nothing, ("run", "../x"), "request must be a number"),
     "verified too soon": (nothing, ("verify", NUMBER), "must be 'ran'"),
@@ -235,6 +263,7 @@ RAN = {
     "union of one": (nothing, ("series", NUMBER, "--union"), "the only one of its series"),
     "planned again": (nothing, ("plan", "request.toml"), "its last step is 'ran'"),
     "not verified": (nothing, ("release", NUMBER), "must be 'verified'"),
+    "broken pointer": (broken_pointer, ("undo", NUMBER), "release the last request once more"),
 }
 
 
@@ -249,8 +278,10 @@ def test_mistake_after_a_step_is_one_line_and_changes_nothing(
     spoil_it, words, said = {"planned": PLANNED, "ran": RAN}[after][mistake]
     spoil_it(desk)
     monkeypatch.chdir(desk.folder)
-    check(say, desk, words, said)
+    check(say, desk, mistake, words, said)
 
 
-def test_there_are_forty_mistakes():
-    assert len(PLANS) + len(PLANNED) + len(RAN) >= 40
+def test_page_has_each_mistake_of_these_tests_and_no_other():
+    mistakes = [*PLANS, *PLANNED, *RAN]
+    assert len(set(mistakes)) == len(mistakes) >= 40
+    assert messages("Bad commands").keys() == set(mistakes)

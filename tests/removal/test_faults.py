@@ -1,6 +1,7 @@
 """Writers that are killed, and writers at once: what was acknowledged is in the ledger."""
 
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 from removal_events import Office, check_nothing_lost, memory_folder, run_writers
+from removal_page import table
+from tiny_study import ROOT
 
 from gsu_jax.removal import Ledger, LedgerError, _database, verify
 
@@ -69,6 +72,15 @@ def test_event_of_a_full_disk_is_refused_and_the_chain_stays_whole(office, monke
     with pytest.raises(LedgerError, match="full"):  # a page has room for some
         _ = [ledger.append("received", str(n), office.operator) for n in range(100)]
     assert verify(office.ledger, office.public_keys) == []
+
+
+def test_page_of_faults_names_tests_that_are_there():
+    named = [test for row in table("Faults") for test in re.findall(r"`(\w+)`", row[-1])]
+    files = [*ROOT.glob("tests/removal/test_*.py"), *ROOT.glob("tests/storage/test_*.py")]
+    files.append(ROOT / "tests" / "cli" / "test_removal_steps.py")
+    there = set(re.findall(r"^def (test_\w+)", "".join(f.read_text() for f in files), re.M))
+    assert len(named) >= 30
+    assert set(named) - there == set()
 
 
 def test_ledger_that_may_not_be_written_is_still_verified(office):

@@ -5,6 +5,7 @@ import datetime
 import numpy as np
 import pytest
 from PIL import Image
+from removal_page import check_message, messages
 
 from gsu_jax.data import (
     ForgetAttribute,
@@ -148,6 +149,17 @@ def test_bad_input_is_named_in_one_sentence(write, changed, parts):
     for part in parts:
         assert part in str(error.value)
     assert "\n" not in str(error.value)
+    check_message("Bad request files", _shown(changed), str(error.value), path.parent)
+
+
+def _shown(changed):
+    """What a file of the tests has in another way, as the page shows it."""
+    keys = [f"no {n}" if v is None else f"{n} = {v}" for n, v in changed.items()]
+    return ", ".join(keys)
+
+
+def test_page_has_each_bad_request_file_of_these_tests_and_no_other():
+    assert messages("Bad request files").keys() == {_shown(changed) for changed, _ in BAD}
 
 
 def test_file_that_is_missing_or_no_text_is_named(tmp_path):

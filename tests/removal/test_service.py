@@ -1,6 +1,7 @@
 """A request from its plan to its receipt: what is written, what stays, what is refused."""
 
 import json
+from types import SimpleNamespace
 
 import desk_models
 import numpy as np
@@ -8,10 +9,12 @@ import pytest
 from orbax.checkpoint import v1
 from removal_desk import NUMBER, damage, weights
 
+from gsu_jax.audit import Verdict
 from gsu_jax.removal import digest, read_request, weights_digest
 from gsu_jax.removal.service import Case, plan, release, replay, report, run, undo
 from gsu_jax.removal.service import verify_case as verify
 from gsu_jax.removal.service._plan import choose
+from gsu_jax.removal.service._tier0 import lineage
 from gsu_jax.storage import CheckpointError, remove, save
 
 
@@ -108,6 +111,15 @@ def test_other_weights_in_the_place_of_a_checkpoint_are_refused(verified):
     save(case.base, {name: leaf + 1 for name, leaf in weights().items()})
     with pytest.raises(CheckpointError, match="is not the one that was deployed"):
         undo(case)
+
+
+def test_changed_list_of_images_fails_the_lineage(ran):
+    path = ran.home / "cases" / NUMBER / "private.json"
+    assert lineage(SimpleNamespace(case=ran.case()))[0].verdict == Verdict.PASSED
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"positions": [3]}))
+    line, said = lineage(SimpleNamespace(case=ran.case()))
+    assert line.verdict == Verdict.FAILED
+    assert said == "not those of the ledger: list"
 
 
 def test_report_leaves_the_forgotten_pictures_out_by_default(verified):

@@ -83,7 +83,7 @@ def test_purge_of_the_old_checkpoint_waits_for_the_release(verified):
     assert whole.base.is_dir()
     assert "old checkpoint" in purge(verified.case(), original=True)
     assert not verified.base.exists()
-    with pytest.raises(CheckpointError):
+    with pytest.raises(CheckpointError, match=r"cannot be undone: .*weights was purged"):
         undo(verified.case())
 
 
@@ -98,6 +98,8 @@ def test_close_purges_destroys_the_key_and_ends_the_request(verified):
     assert not list((verified.home / "secrets").iterdir())
     assert verified.is_whole
     assert close(verified.case()) == event
+    with pytest.raises(ValueError, match="is closed: it cannot be refused any more"):
+        close(verified.case(), refused="it was a mistake")
     for step in (run, verify, release, undo, purge):
         with pytest.raises(ValueError, match="closed: nothing may follow"):
             step(verified.case())

@@ -10,12 +10,7 @@ import time
 import pytest
 import tiny_study
 from desk_program import moments, steps
-from removal_desk import NUMBER, Desk, weights
-
-from gsu_jax.removal import verification, weights_digest
-from gsu_jax.removal.service import release, run
-from gsu_jax.removal.service._case import load_params
-from gsu_jax.storage import exists
+from removal_desk import check_desk
 
 END = ["received", "identified", "planned", "ran", "verified", "released", "purged", "closed"]
 
@@ -43,43 +38,6 @@ def cut_at(moment, step):
     return False
 
 
-def check(desk):
-    """What holds at every moment."""
-    assert desk.is_whole
-    assert weights_digest(load_params(desk.base, desk.case().model)) == weights_digest(weights())
-    new = desk.folder / f"weights-{NUMBER}"
-    if exists(new):
-        params = load_params(new, desk.case().model)  # whole, or this raises
-        if "ran" in desk.types:
-            assert weights_digest(params) == desk.case().checkpoint
-
-
-def verdict(desk):
-    """What `verify` leaves behind, without its minute."""
-    case = desk.case()
-    (case.folder / "models").mkdir()
-    (case.folder / "models" / "judge").write_text("weights")
-    lines = verification({"V2 share": "PASSED"}, configuration="c" * 64)
-    key, checkpoint = case.key("verifier"), case.checkpoint
-    case.ledger.append("verified", NUMBER, key, lines, checkpoint=checkpoint)
-
-
-@pytest.fixture(scope="module")
-def desks(tmp_path_factory):
-    """A desk before each step: only the step itself is left to do."""
-    found, desk = {}, Desk(tmp_path_factory.mktemp("faults"))
-    for name, step in {
-        "plan": lambda: desk.plan(),
-        "run": lambda: run(desk.case()),
-        "verify": lambda: verdict(desk),
-        "release": lambda: release(desk.case(), although_failed=True),
-        "close": lambda: None,
-    }.items():
-        found[name] = desk.copy(tmp_path_factory.mktemp(name) / "desk")
-        step()
-    return found
-
-
 # A coroutine of orbax that is cut is never awaited.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("name", ["plan", "run", "release", "close"])
@@ -89,9 +47,9 @@ def test_step_that_is_cut_at_any_moment_is_repeated(desks, tmp_path, name):
         if not cut_at(moment, steps(desk.folder)[name]):
             break
         if name != "plan":  # before it there is no ledger
-            check(desk)
+            check_desk(desk)
         steps(desk.folder)[name]()
-        check(desk)
+        check_desk(desk)
         expected = END[: {"plan": 3, "run": 4, "release": 6, "close": 8}[name]]
         assert sorted(desk.types, key=END.index) == expected
         assert desk.types[-1] == expected[-1]
@@ -119,9 +77,9 @@ def test_killed_process_is_followed_by_another(desks, tmp_path, name, moment):
     killed = process(desk.folder, moment, name)
     killed.communicate()
     assert killed.returncode == -signal.SIGKILL
-    check(desk)
+    check_desk(desk)
     steps(desk.folder)[name]()
-    check(desk)
+    check_desk(desk)
     assert desk.types[-1] == {"run": "ran", "close": "closed"}[name]
 
 
@@ -146,7 +104,7 @@ def test_fifty_kills_at_random_moments_lose_nothing(desks, tmp_path):
                 assert desk.types[: len(acknowledged)] == acknowledged
                 acknowledged = desk.types
             if "planned" in acknowledged:
-                check(desk)
+                check_desk(desk)
             if child.returncode == 0:
                 seconds, stage = time.monotonic() - started, stage + 1
             else:

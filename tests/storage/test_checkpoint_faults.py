@@ -108,7 +108,7 @@ def test_full_disk_keeps_the_earlier_checkpoint(tmp_path, capfd):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limits[1]))
     try:
-        with pytest.raises(OSError, match=str(tmp_path / "c")):
+        with pytest.raises(OSError, match=rf"checkpoint {tmp_path}/c: File too large; check free"):
             storage.save(tmp_path / "c", big)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -116,6 +116,31 @@ def test_full_disk_keeps_the_earlier_checkpoint(tmp_path, capfd):
     assert capfd.readouterr() == ("", "")
     assert storage.load(tmp_path / "c", {"x": 0}) == {"x": 1}
     assert len(list((tmp_path / "c").iterdir())) == 2
+
+
+def test_writers_that_end_after_a_failed_save_print_nothing(tmp_path, monkeypatch, capfd):
+    # Like those of TensorStore on a full disk, which find the loop closed at any moment.
+    late = RuntimeError("Event loop is closed")
+    hook = sys.excepthook
+
+    class Orbax:
+        @staticmethod
+        def save(*_, **__):
+            sys.excepthook(RuntimeError, late, None)
+            raise OSError("No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "excepthook", hook)  # put back at the end
+        patch.setattr(_orbax_io, "_orbax", lambda: Orbax)
+        for _ in range(2):
+            with pytest.raises(OSError, match="No space left"):
+                storage.save(tmp_path / "c", {"x": np.ones(3)})
+            sys.excepthook(RuntimeError, late, None)
+        assert capfd.readouterr() == ("", "")
+        sys.excepthook(RuntimeError, RuntimeError("mine"), None)
+        assert "mine" in capfd.readouterr().err
+    storage.save(tmp_path / "c", {"x": np.ones(3)})
+    assert sys.excepthook is hook
 
 
 def test_kill_before_each_file_operation_leaves_a_whole_checkpoint(

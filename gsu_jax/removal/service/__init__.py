@@ -14,6 +14,7 @@ commands.
 """
 
 from gsu_jax.removal.service._case import Case
+from gsu_jax.removal.service._deadline import deadline_of
 from gsu_jax.removal.service._end import close, purge, release, undo
 from gsu_jax.removal.service._models import train_model
 from gsu_jax.removal.service._plan import Plan, plan
@@ -31,6 +32,7 @@ __all__ = [
     "Series",
     "Verification",
     "close",
+    "deadline_of",
     "left_of",
     "newest",
     "plan",

@@ -2,7 +2,8 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -12,17 +13,20 @@ import numpy as np
 from gsu_jax.data import Source, SourceSplit, Split, load
 from gsu_jax.models import GenerativeModel, Params
 from gsu_jax.removal._commitments import RequestKeys
+from gsu_jax.removal._database import Database
 from gsu_jax.removal._digest import weights_digest
 from gsu_jax.removal._events import ENDS, Event, check_type
 from gsu_jax.removal._ledger import Ledger
 from gsu_jax.removal._request_file import Training
 from gsu_jax.removal._signing import RoleKey, load_key, load_public_keys
+from gsu_jax.removal.service._behind import FACTS, cases_behind
 from gsu_jax.removal.service._files import Record, read_json, write_json
+from gsu_jax.removal.service._hold import hold
 from gsu_jax.removal.service._imports import load_model, load_params
 from gsu_jax.removal.service._left_out import find_left_out, leave_out
-from gsu_jax.storage import CheckpointError, exclusive
+from gsu_jax.storage import CheckpointError
 
-FACTS, PRIVATE, CURRENT = "case.json", "private.json", "current.json"
+PRIVATE, CURRENT = "private.json", "current.json"
 STAGES = ("received", "identified", "planned", "ran", "verified", "released", "undone", *ENDS)
 
 
@@ -51,6 +55,7 @@ class Case:
         ledger: Where the ledger is, if not in the folder.
         keys: The folder of the keys, if not in the folder.
         project: Begins the ledger of this project with the first event, if there is none.
+        although_clock_set_back: Takes steps although the clock is before the last event.
 
     Raises:
         ValueError: The number is no number of a request.
@@ -73,6 +78,7 @@ class Case:
         ledger: str | os.PathLike | None = None,
         keys: str | os.PathLike | None = None,
         project: str | None = None,
+        although_clock_set_back: bool = False,
     ):
         check_type("received", number)
         self.home, self.number = Path(folder), number
@@ -80,11 +86,21 @@ class Case:
         self.location, self.project = ledger or self.home / "ledger.sqlite", project
         self.keys = Path(keys or self.home / "keys")
         self.secrets = RequestKeys(self.home / "secrets")
+        self.agreed = {"although_clock_set_back": although_clock_set_back}
 
     @cached_property
     def ledger(self) -> Ledger:
         """The ledger of the request."""
-        return Ledger(self.location, self.project)
+        return Ledger(self.location, self.project, **self.agreed)
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether there is a ledger."""
+        return "ledger" in self.__dict__ or Database(self.location).is_begun()
+
+    def check_clock(self) -> datetime:
+        """Returns the later of the clock and the last event; LedgerError if it was set back."""
+        return self.ledger.check_clock() if self.is_begun else datetime.now(UTC)
 
     def key(self, role: str) -> RoleKey:
         """Returns the private key of a role."""
@@ -93,8 +109,7 @@ class Case:
     @property
     def events(self) -> list[Event]:
         """The events of the request; none if the ledger is still to be begun."""
-        is_file = "://" not in os.fspath(self.location)
-        if self.project and is_file and not Path(self.location).exists():
+        if self.project and not self.is_begun:
             return []
         return self.ledger.events(self.number)
 
@@ -124,25 +139,27 @@ class Case:
         if stage in ENDS:
             raise ValueError(f"request {self.number} is {stage}: nothing may follow")
         if not stage or not self.facts_path.is_file():
-            raise ValueError(
-                f"request {self.number} is not planned in {self.home}; gsu-jax removal plan "
-                "REQUEST.toml comes first"
-            )
+            raise ValueError(self._is_not_planned)
         if stage not in stages:
             last = f"the last step of request {self.number} is {stage!r}"
             raise ValueError(f"{last}; to {to} it must be {' or '.join(map(repr, stages))}")
         return stage
 
+    @property
+    def _is_not_planned(self) -> str:
+        where = f"request {self.number} is not planned in {self.home}"
+        return f"{where}; gsu-jax removal plan REQUEST.toml comes first"
+
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Holds the case against other commands."""
-        with ExitStack() as held:
-            try:
-                held.enter_context(exclusive(self.folder))
-            except ValueError as error:
-                raise ValueError(
-                    f"request {self.number} is in use by another command; wait for it"
-                ) from error
+    def locked(self, *, new: bool = False) -> Iterator[None]:
+        """Holds the case against other commands, once the clock is found right.
+
+        A `new` case has no folder yet. `hold` and `check_clock` say what is raised.
+        """
+        self.check_clock()
+        if not new and not self.folder.is_dir():
+            raise ValueError(self._is_not_planned)
+        with hold(self.folder):
             yield
 
     # Files
@@ -169,9 +186,7 @@ class Case:
     @property
     def published(self) -> Path:
         """Where the new checkpoint is, or will be: beside the old one."""
-        attempt = 1 + sum(event.type == "undone" for event in self.events)
-        if self.stage == "undone":
-            attempt -= 1
+        attempt = sum(event.type == "undone" for event in self.events) + (self.stage != "undone")
         name = f"{self.base.name}-{self.number}" + (f"-{attempt}" if attempt > 1 else "")
         return self.base.with_name(name)
 
@@ -194,27 +209,12 @@ class Case:
 
     def other(self, number: str) -> "Case":
         """Another case of the same folder."""
-        return Case(self.home, number, ledger=self.location, keys=self.keys)
+        shared = {"ledger": self.location, "keys": self.keys, "project": self.project}
+        return Case(self.home, number, **shared, **self.agreed)
 
     def behind(self, weights: str, before: int | None = None) -> list["Case"]:
-        """The cases that led to a checkpoint, the oldest first.
-
-        Args:
-            weights: Its SHA-256.
-            before: Counts runs before this event alone.
-        """
-        runs = []
-        for path in (self.home / "cases").glob(f"*/{FACTS}"):
-            case = self.other(path.parent.name)
-            seqs = [event.seq for event in case.events if event.type == "ran"]
-            if seqs and case.number != self.number and (before is None or seqs[-1] < before):
-                runs.append((seqs[-1], case))
-        found = []
-        for _, case in sorted(runs, key=lambda run: -run[0]):
-            if case.checkpoint == weights:
-                found.append(case)
-                weights = case.facts["base"]
-        return found[::-1]
+        """The cases that led to a checkpoint, the oldest first; of runs `before` an event alone."""
+        return cases_behind(self, weights, before)
 
     @cached_property
     def earlier(self) -> list["Case"]:

@@ -12,8 +12,9 @@ from gsu_jax.removal.service._files import Record, read_json, write_json
 from gsu_jax.removal.service._left_out import EXCLUSIONS
 from gsu_jax.removal.service._models import MODELS_FOLDER
 from gsu_jax.removal.service._verify import RESULT
+from gsu_jax.storage import CheckpointError
 
-PURGING = "purging.json"
+PURGING, OLD = "purging.json", "old checkpoint"
 NOT_COVERED = (
     "copies of the weights and of the images that are not in this folder",
     "models that were trained from the old checkpoint",
@@ -94,6 +95,8 @@ def undo(case: Case, *, reason: str = "the operator undid it") -> Path:
     with case.locked():
         stage = case.require("ran", "verified", "released", "undone", to="undo")
         old, base = _replaced(case)
+        if not old.exists() and _is_purged(case):
+            raise CheckpointError(f"request {case.number} cannot be undone: {old} was purged")
         case.load(old, base, "the one that was deployed")
         current = case.current.get("weights")
         was_current = current in (None, case.checkpoint)
@@ -108,6 +111,12 @@ def undo(case: Case, *, reason: str = "the operator undid it") -> Path:
         if was_current:
             case.point_to(old, base)
     return old
+
+
+def _is_purged(case: Case) -> bool:
+    """Whether a purge took the old checkpoint."""
+    purges = (event.predicate["items"] for event in case.events if event.type == "purged")
+    return any(OLD in items for items in purges)
 
 
 def _replaced(case: Case) -> Weights:
@@ -179,7 +188,7 @@ def _purgeable(case: Case, original: bool) -> dict[str, tuple[list[Path], Callab
         "pictures": [folder / "forget.png", folder / "report-with-pictures.html"],
         "list of the images": [folder / PRIVATE],
         "models and judge of the verification": [folder / MODELS_FOLDER],
-        "old checkpoint": [case.base] if original else [],
+        OLD: [case.base] if original else [],
     }
     found: dict[str, tuple[list[Path], Callable[[], object]]] = {}
     for name, paths in places.items():
@@ -224,11 +233,15 @@ def close(case: Case, *, refused: str = "") -> Event:
         The event, whose hash is the receipt.
 
     Raises:
-        ValueError: The request is neither released nor undone, or an open union has its images too.
+        ValueError: The request is neither released nor undone, an open union has its images too, or
+            a closed request is to be refused.
     """
     operator = case.key("operator")
     if case.stage in ENDS:
+        if refused and case.stage != "refused":
+            raise ValueError(f"request {case.number} is closed: it cannot be refused any more")
         return case.last(case.stage)
+    case.check_clock()
     if refused:
         if not case.stage:
             raise ValueError(f"request {case.number} was never received")

@@ -7,6 +7,12 @@ from typing import Any
 from gsu_jax.storage import write_whole
 
 Record = dict[str, Any]
+ADVICE = {
+    "current.json": "move it away, and release the last request once more",
+    "purging.json": "remove it, and purge once more",
+    "verification.json": "verify the request once more",
+    "series.json": "measure the series once more",
+}
 
 
 def read_json(path: Path) -> Record:
@@ -14,7 +20,8 @@ def read_json(path: Path) -> Record:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read ({error}); plan the request again") from error
+        fix = ADVICE.get(path.name, "plan the request again, or restore it from a backup")
+        raise ValueError(f"{path} cannot be read ({error}); {fix}") from error
 
 
 def write_json(path: Path, record: Record) -> None:

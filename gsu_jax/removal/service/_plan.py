@@ -79,9 +79,9 @@ def plan(
         A `Plan`.
 
     Raises:
-        LedgerError: The ledger cannot be written.
-        ValueError: The data, model or checkpoint does not fit the request, the method cannot work
-            on the model, or the request was run before.
+        LedgerError: The ledger cannot be written, or the clock was set back.
+        ValueError: The deadline has passed, the data, model or checkpoint does not fit the request,
+            the method cannot work on the model, or the request was run before.
     """
     if case is not None:
         case.key("operator")
@@ -89,6 +89,12 @@ def plan(
             fix = "give it another number" if stage in ENDS else "undo it first"
             raise ValueError(
                 f"request {request.request} cannot be planned: its last step is {stage!r}; {fix}"
+            )
+        day = case.check_clock().astimezone().date()
+        if request.deadline is not None and request.deadline < day:
+            raise ValueError(
+                f"deadline must not have passed, got {request.deadline}, and the last event of the "
+                f"ledger is of {day}"
             )
     modules = Path(modules).resolve()
     source, model = load(request.data), load_model(request.model, modules)
@@ -181,7 +187,7 @@ def _write_down(
     target: Any,
 ) -> None:
     operator, positions = case.key("operator"), np.flatnonzero(split.train.mask)
-    with case.locked():
+    with case.locked(new=True):
         done = {event.type for event in case.events}
         try:
             secret = case.secrets.load(case.number)

@@ -11,6 +11,7 @@ import numpy as np
 from gsu_jax.checks import import_extra
 from gsu_jax.removal._events import EVENTS
 from gsu_jax.removal.service._case import Case
+from gsu_jax.removal.service._deadline import deadline_of
 from gsu_jax.removal.service._end import NOT_COVERED
 from gsu_jax.removal.service._files import Record, read_json, write_json
 from gsu_jax.removal.service._lines import lines_of
@@ -77,6 +78,7 @@ def describe(case: Case) -> Record:
     return {
         "facts": {name: case.facts[name] for name in FACTS},
         "claim": CLAIMS[claim],
+        "deadline": deadline_of(case),
         "stage": case.stage,
         "verdict": result.get("verdict", "NOT RUN"),
         "decides": result.get("decides", ""),

@@ -13,7 +13,7 @@ from gsu_jax.models import Params
 from gsu_jax.removal._digest import weights_digest
 from gsu_jax.removal._events import canonical
 from gsu_jax.removal._statements import provenance
-from gsu_jax.removal.service._case import Case
+from gsu_jax.removal.service._case import PRIVATE, Case
 from gsu_jax.removal.service._files import Record
 from gsu_jax.removal.service._measures import Utility, utility
 from gsu_jax.removal.service._plan import settings_of
@@ -70,8 +70,10 @@ def run(case: Case) -> Outcome:
 
     Raises:
         CheckpointError: The old checkpoint is not that of the plan, or the new one is damaged.
-        LedgerError: The ledger cannot be written.
-        ValueError: The request was not planned, or another command works on it.
+        FileNotFoundError: The secret of the request is gone.
+        LedgerError: The ledger cannot be written, or the clock was set back.
+        ValueError: The request was not planned, its list of images was changed, or another command
+            works on it.
     """
     operator = case.key("operator")
     with case.locked():
@@ -114,6 +116,11 @@ def replay(case: Case) -> tuple[str, str]:
 
 
 def _unlearn(case: Case) -> tuple[Outcome, Params, Record]:
+    if not is_listed(case):
+        raise ValueError(
+            f"{case.folder / PRIVATE} does not list the images of the ledger: it was changed; plan "
+            "the request again"
+        )
     facts, split, model = case.facts, case.split, case.model
     before = case.load(case.base, facts["base"], "the one that was planned for")
     allowed, first = facts.get("drift_budget"), None
@@ -181,6 +188,12 @@ def _as_record(case: Case, outcome: Outcome) -> Record:
 def _measured(outcome: Outcome, write: Callable[[Utility], Record]) -> Record:
     found = {"utility": outcome.utility, "drift": outcome.drift}
     return {name: write(value) for name, value in found.items() if value is not None}
+
+
+def is_listed(case: Case) -> bool:
+    """Whether the list of the images is that of the ledger, by the commitments of both."""
+    committed = case.secrets.load(case.number).commit(case.positions)
+    return committed == case.last("identified").predicate["commitments"]
 
 
 def data_digest(case: Case) -> str:

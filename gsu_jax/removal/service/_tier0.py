@@ -21,7 +21,7 @@ from gsu_jax.removal.service._measures import (
     noise,
     share_power,
 )
-from gsu_jax.removal.service._run import data_digest
+from gsu_jax.removal.service._run import data_digest, is_listed
 from gsu_jax.removal.service._subject import NotApplicable, Said, Subject
 
 COPY = 0.75  # deviations of distance that must not go unseen: an AUC of 0.7
@@ -32,11 +32,10 @@ def lineage(subject: Subject) -> Said:
     case = subject.case
     ran = case.last("ran").predicate["buildDefinition"]["resolvedDependencies"]
     named = {each["name"]: each["digest"]["sha256"] for each in ran}
-    committed = case.secrets.load(case.number).commit(case.positions)
     same = {
         "base": named["base"] == case.facts["base"],
         "data": named["data"] == data_digest(case),
-        "list": committed == case.last("identified").predicate["commitments"],
+        "list": is_listed(case),
     }
     wrong = [name for name, value in same.items() if not value]
     line = judge(
