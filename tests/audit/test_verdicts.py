@@ -102,9 +102,7 @@ def test_lines_that_share_a_level_fail_together_no_more_often_than_one():
 
 
 def test_test_that_need_not_show_is_open_where_it_shows_neither():
-    line = judge(
-        "a", 0.0, passed=False, found=False, n=4, power=0.9, random=SEEDS, must_show=False
-    )
+    line = judge("a", 0.0, passed=False, found=False, n=4, power=0.9, random=SEEDS, must_show=False)
     assert line.verdict == V.NOT_DETECTABLE
 
 

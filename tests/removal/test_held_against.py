@@ -1,4 +1,4 @@
-"""Thresholds against retrained models: false alarms at the stated level, and a power that is true."""
+"""Thresholds against retrained models: false alarms at the stated level, and a true power."""
 
 import math
 
@@ -45,9 +45,7 @@ def test_power_is_no_more_than_the_share_of_originals_that_are_found():
 
 
 def test_stricter_level_has_less_power():
-    powers = [
-        limits_of(figure([1.55] * 8), TWO_SIDED, 100, level).power for level in (0.95, 0.99)
-    ]
+    powers = [limits_of(figure([1.55] * 8), TWO_SIDED, 100, level).power for level in (0.95, 0.99)]
     assert powers[0] > 0.9 > powers[1]
 
 

@@ -1,7 +1,6 @@
 """Verdicts of a new checkpoint: which lines a claim has, what they find, what is trained for it."""
 
 import desk_models
-import numpy as np
 import pytest
 from removal_desk import LISTED, Desk
 

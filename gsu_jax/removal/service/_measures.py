@@ -169,9 +169,7 @@ class Judge(NamedTuple):
             raise NotApplicable("the samples are not finite")
         return math.log((total + 0.5) / samples)
 
-    def _drawn(
-        self, model: GenerativeModel, params: Params, samples: int
-    ) -> Iterator[np.ndarray]:
+    def _drawn(self, model: GenerativeModel, params: Params, samples: int) -> Iterator[np.ndarray]:
         for number, start in enumerate(range(0, samples, BATCH)):
             drawn = _draw(model, params, jax.random.fold_in(noise(), number), BATCH)
             yield np.asarray(drawn)[: samples - start]

@@ -259,9 +259,7 @@ class Subject:
         middle = (start + end) // 2
         if middle == start:
             raise NotApplicable("the data has no held-out images that no model knows")
-        return self.of_phi(
-            lambda phi, _: float(phi[start:middle].mean() - phi[middle:end].mean())
-        )
+        return self.of_phi(lambda phi, _: float(phi[start:middle].mean() - phi[middle:end].mean()))
 
     @cached_property
     def known_set(self) -> Figure:

@@ -1,7 +1,5 @@
 """Lines that hold the method, run on originals of other seeds, against retrained models."""
 
-import numpy as np
-
 from gsu_jax.audit import (
     equivalence_line,
     judge,
