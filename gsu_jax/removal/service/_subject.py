@@ -132,7 +132,7 @@ class Subject:
 
     @cached_property
     def phi(self) -> dict[str, np.ndarray]:
-        """Evidence `[models, images]` of forgotten images, held-out ones of the kind, and others."""
+        """Evidence `[models, images]` of forgotten images, held-out ones like them, and others."""
         images = np.concatenate([self.forgotten, self.like, self.unlike])
 
         def phi(params: Params) -> np.ndarray:
