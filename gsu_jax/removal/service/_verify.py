@@ -31,15 +31,15 @@ class Verification(NamedTuple):
         decides: The worst line.
         self_test: Of the audit, at tier 1; else None.
         calibration: Line against retrained models -> its thresholds, and which known models fail.
-        level: Of each line of tier 1 and above, so that together they raise 5 % false alarms.
+        level: Of each line of tier 1 and above; together they raise 5 % false alarms at most.
     """
 
     lines: list[Line]
     said: dict[str, str]
     decides: Line
     self_test: SelfTest | None
-    calibration: dict[str, Calibration] = {}  # noqa: RUF012
-    level: float = 0.95
+    calibration: dict[str, Calibration]
+    level: float
 
 
 def verify_case(
