@@ -62,7 +62,7 @@ def test_thresholds_are_said_in_the_unit_of_the_line():
     assert allowed(limits, rows).startswith("above ")
     assert allowed(limits, rows).endswith("%")
     assert allowed(limits_of(figure([9.0]), TWO_SIDED, 100, 0.95), TWO_SIDED) == (
-        "outside [0.6717, 1.328]"
+        "outside [0.6716, 1.328]"
     )
 
 
