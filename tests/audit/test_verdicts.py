@@ -79,7 +79,7 @@ def test_equality_that_does_not_show_is_no_failure_if_no_difference_shows_either
         one, other = rng.normal(size=(2, 8))
         verdicts.append(equivalence_line("phi", one, other, margin=1.5, random=SEEDS).verdict)
     assert verdicts.count(V.FAILED) <= 0.075 * 400  # nominal 0.05; the power is 0.82
-    assert verdicts.count(V.PASSED) > 0.7 * 400
+    assert verdicts.count(V.PASSED) > 0.6 * 400
     assert verdicts.count(V.NOT_DETECTABLE) > 0
 
 
