@@ -16,7 +16,7 @@ from gsu_jax.audit._clopper_pearson import clopper_pearson
 from gsu_jax.audit._copies import Copies, nearest_copies
 from gsu_jax.audit._epsilon import epsilon_lower_bound, split_epsilon
 from gsu_jax.audit._half_splits import half_splits
-from gsu_jax.audit._lines import equivalence_line, position_line
+from gsu_jax.audit._lines import equivalence_line, position_line, shared_level
 from gsu_jax.audit._lira import lira
 from gsu_jax.audit._one_run import one_run_epsilon
 from gsu_jax.audit._parameters import perturb, prune, quantize
@@ -74,6 +74,7 @@ __all__ = [
     "rmia",
     "self_test",
     "set_attack",
+    "shared_level",
     "split_epsilon",
     "tpr_of_shift",
     "weight_leak",

@@ -20,6 +20,7 @@ class Relearning(NamedTuple):
         p: Of the test that |ln AIN| is below the margin; 1 if a curve never reaches the level.
         power: The chance of p < 0.05 if both learn equally fast.
         unreached: How many curves of unlearned and of retrained models never reach the level.
+        p_difference: Of the test that both learn equally fast; small means that they do not.
     """
 
     log_ratio: float
@@ -28,6 +29,7 @@ class Relearning(NamedTuple):
     p: float
     power: float
     unreached: tuple[int, int]
+    p_difference: float
 
 
 def relearning_steps(losses: ArrayLike, level: ArrayLike) -> np.ndarray:
@@ -115,5 +117,6 @@ def relearning_cost(
     found = equivalence_test(*logs, margin)
     p = 1.0 if any(unreached) else found.p
     return Relearning(
-        found.difference, found.low, found.high, p, found.power, (unreached[0], unreached[1])
-    )
+        found.difference, found.low, found.high, p, found.power, (unreached[0], unreached[1]),
+        found.p_difference,
+    )  # fmt: skip

@@ -37,8 +37,9 @@ class Line(NamedTuple):
 
 
 def judge(
-    name: str, statistic: float, *, passed: bool, found: bool, n: int, power: float, random: str
-) -> Line:
+    name: str, statistic: float, *, passed: bool, found: bool, n: int, power: float, random: str,
+    must_show: bool = True,
+) -> Line:  # fmt: skip
     """The line of a test.
 
     Something found is FAILED at any power. Otherwise a power below 0.8 is NOT DETECTABLE: nothing
@@ -52,6 +53,9 @@ def judge(
         n: How many models or images it rests on.
         power: The chance to see the stated effect, in [0, 1].
         random: What was random.
+        must_show: Whether a test of enough power that neither passed nor found something is FAILED.
+            A test of equality shows neither in 1 - power of the cases where there is equality: with
+            False it is NOT DETECTABLE then.
 
     Returns:
         A `Line`.
@@ -68,10 +72,11 @@ def judge(
         raise ValueError(f"power must be in [0, 1], got {power}")
     if passed and found:
         raise ValueError(f"{name}: a test cannot both pass and find something")
-    if found or (power >= ENOUGH_POWER and not passed):
+    enough = power >= ENOUGH_POWER
+    if found or (enough and must_show and not passed):
         verdict = Verdict.FAILED
     else:
-        verdict = Verdict.PASSED if power >= ENOUGH_POWER else Verdict.NOT_DETECTABLE
+        verdict = Verdict.PASSED if enough and passed else Verdict.NOT_DETECTABLE
     return Line(name, float(statistic), int(n), float(power), random, verdict)
 
 

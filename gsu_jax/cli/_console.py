@@ -22,6 +22,7 @@ EXPERIMENTS = {
     "sweep": "learning rates and retain weights of surgery in one program",
     "arena": "every method with the same number of trials, then once on closed requests",
     "series": "removal requests one after the other, against all of them at once",
+    "verdicts": "verdicts of every line of an audit, for several methods and their yardstick",
     "single_image": "whether the removal of single images can be shown at all",
     "layers": "which layers conflict, and what it is worth to treat them apart",
     "theory": "measure the claims of the paper's theory on small models",

@@ -152,6 +152,10 @@ def verify_step(options: argparse.Namespace) -> int:
             "" if line.verdict == Verdict.NOT_RUN else f" (n {line.n:,}, power {line.power:.2f})"
         )
         print(f"{line.verdict:<15} {line.name}: {found.said[line.name]}{power}")
+    for name, each in found.calibration.items():
+        print(f"{'':<15} {name} {each.sentence()}")
+    if found.calibration:
+        print(f"{'':<15} level of each line of tier 1 and above {found.level:.2%}")
     print(f"verdict: {found.decides.verdict}, by {found.decides.name}")
     return 1 if found.decides.verdict == Verdict.FAILED else 0
 

@@ -22,6 +22,7 @@ class Equivalence(NamedTuple):
         high: Upper end of that interval. It lies within the margin where p is below 0.05.
         p: The larger p-value of the two one-sided tests; small means equal but for the margin.
         power: The chance of p < 0.05 if the means are equal.
+        p_difference: Of Welch's two-sided test that the means are equal; small means different.
     """
 
     difference: float
@@ -29,6 +30,7 @@ class Equivalence(NamedTuple):
     high: float
     p: float
     power: float
+    p_difference: float
 
 
 def equivalence_test(a: ArrayLike, b: ArrayLike, margin: float) -> Equivalence:
@@ -68,9 +70,10 @@ def equivalence_test(a: ArrayLike, b: ArrayLike, margin: float) -> Equivalence:
     error = math.sqrt(errors.sum())
     if error == 0:
         p = 0.0 if abs(difference) < margin else 1.0
-        return Equivalence(difference, difference, difference, p, 1.0)
+        return Equivalence(difference, difference, difference, p, 1.0, float(difference == 0))
     freedom = errors.sum() ** 2 / np.sum(errors**2 / [len(a) - 1, len(b) - 1])
     reach = float(stdtrit(freedom, 1 - ALPHA)) * error
     p = float(stdtr(freedom, (abs(difference) - margin) / error))
     power = max(0.0, float(2 * ndtr(margin / error - ndtri(1 - ALPHA)) - 1))
-    return Equivalence(difference, difference - reach, difference + reach, p, power)
+    differ = float(2 * stdtr(freedom, -abs(difference) / error))
+    return Equivalence(difference, difference - reach, difference + reach, p, power, differ)

@@ -8,6 +8,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from gsu_jax.data import Source
+from gsu_jax.removal._events import canonical
+
 
 def digest(path: str | os.PathLike) -> str:
     """Returns the SHA-256 of a file, or of a folder: of the names and the content of its files.
@@ -55,3 +58,9 @@ def weights_digest(params: Any) -> str:
         found.update(f"{name} {leaf.dtype.name} {list(leaf.shape)}\n".encode())
         found.update(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8).data)
     return found.hexdigest()
+
+
+def data_digest(source: Source) -> str:
+    """The SHA-256 by which the ledger names the data."""
+    said = {"name": source.name, "fingerprint": source.fingerprint}
+    return hashlib.sha256(canonical(said)).hexdigest()

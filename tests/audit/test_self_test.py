@@ -18,9 +18,10 @@ def known(original: float, fine_tuned: float, m: int = 200, seed: int = 0) -> di
     }
 
 
-def test_retrained_models_pass_at_the_level_of_the_test():
+def test_retrained_models_pass_at_the_level_that_the_lines_share():
     found = self_test(known(10.0, 8.0), effect=8.0)
-    assert found.passed.value == pytest.approx(0.95, abs=0.02)
+    assert found.passed.value == pytest.approx(1 - 0.05 / 3, abs=0.015)
+    assert found.false_alarms.low <= 0.05
     assert found.believed
     assert found.models == {"retrained": 200, "original": 4, "fine_tuned": 4}
 
@@ -45,6 +46,32 @@ def test_image_that_nobody_memorizes_is_not_detectable():
         for line in LINES:
             assert found.lines[line][group][Verdict.NOT_DETECTABLE] >= 0.5
             assert found.lines[line][group][Verdict.PASSED] == 0
+
+
+def test_lines_at_a_level_that_is_not_shared_raise_false_alarms():
+    found = self_test(known(10.0, 8.0), effect=8.0, level=0.95)
+    assert found.passed.value == pytest.approx(0.95, abs=0.02)
+    assert found.false_alarms.value == pytest.approx(1 - 0.95**3, abs=0.05)
+
+
+def test_line_without_power_counts_as_no_line_that_is_passed():
+    weak = {"weak": known(0.3, 0.1)["phi"]}
+    found = self_test(known(10.0, 8.0) | weak, effect=dict.fromkeys(LINES, 8.0) | {"weak": 0.3})
+    assert found.passed.value > 0.95
+    assert found.lines["weak"]["retrained"][Verdict.PASSED] == 0
+    assert np.isnan(self_test(weak, effect=0.3).passed.value)
+
+
+def test_control_with_something_to_find_is_not_believed():
+    effects = dict.fromkeys(LINES, 8.0)
+    for shift, believed in ((0.0, True), (9.0, False)):
+        controls = {"unseen": known(shift, shift)["phi"]}
+        found = self_test(
+            known(10.0, 8.0), effect=effects | {"unseen": max(shift, 0.1)}, controls=controls
+        )
+        assert found.believed == believed
+        assert (found.unseen >= 0.95) == believed
+        assert found.overall["original"][Verdict.FAILED] == 1
 
 
 def test_audit_that_the_original_passes_is_not_believed():

@@ -11,6 +11,7 @@ from gsu_jax.audit import (
     judge,
     not_run,
     position_line,
+    shared_level,
     worst,
 )
 
@@ -70,6 +71,39 @@ def test_equivalence_is_shown_refuted_or_left_open(models, shift, verdict):
     )
     assert line.verdict == verdict
     assert line.statistic == pytest.approx(shift)
+
+
+def test_equality_that_does_not_show_is_no_failure_if_no_difference_shows_either():
+    rng, verdicts = np.random.default_rng(0), []
+    for _ in range(400):
+        one, other = rng.normal(size=(2, 8))
+        verdicts.append(equivalence_line("phi", one, other, margin=1.5, random=SEEDS).verdict)
+    assert verdicts.count(V.FAILED) <= 0.075 * 400  # nominal 0.05; the power is 0.82
+    assert verdicts.count(V.PASSED) > 0.6 * 400
+    assert verdicts.count(V.NOT_DETECTABLE) > 0
+
+
+def test_lines_that_share_a_level_fail_together_no_more_often_than_one():
+    rng, failed = np.random.default_rng(0), 0
+    level = shared_level(4)
+    for _ in range(400):
+        one, *rest = rng.normal(size=(9, 4))
+        lines = [
+            position_line("a", a, others, effect=9.0, random=SEEDS, level=level)
+            for a, others in zip(one, np.transpose(rest), strict=True)
+        ]
+        failed += worst(lines).verdict == V.FAILED
+    assert level == pytest.approx(0.9875)
+    assert failed / 400 == pytest.approx(0.05, abs=0.025)
+    narrow = position_line("a", 3.0, normal(0, 8), effect=4.0, random=SEEDS)
+    wide = position_line("a", 3.0, normal(0, 8), effect=4.0, random=SEEDS, level=level)
+    assert (narrow.verdict, wide.verdict) == (V.FAILED, V.NOT_DETECTABLE)
+    assert wide.power < 0.8 < narrow.power
+
+
+def test_test_that_need_not_show_is_open_where_it_shows_neither():
+    line = judge("a", 0.0, passed=False, found=False, n=4, power=0.9, random=SEEDS, must_show=False)
+    assert line.verdict == V.NOT_DETECTABLE
 
 
 def test_difference_between_margin_and_evidence_fails_at_full_power():

@@ -22,7 +22,7 @@ REMEMBERED = {
     "train": '{ function = "desk_models:remember" }',
     "method": '"fine_tune"',
 }
-TIER_2 = {"tier": 2, "models": 4, "samples": 100, "shadows": 8}
+TIER_2 = {"tier": 2, "models": 8, "samples": 100, "shadows": 8}
 SEEDS = [3000 + i for i in range(8)]
 
 
@@ -49,7 +49,7 @@ def test_model_that_remembers_the_images_fails(kept, tmp_path):
     assert lines["V6 membership"] == lines["V7 epsilon"] == Verdict.FAILED
     assert "60 images against" in found.said["V6 membership"]
     assert "8 shadows" in found.said["V6 membership"]
-    assert "of 4 intervals hold 0.5" in found.said["V6 membership"]
+    assert "of 8 intervals hold 0.5" in found.said["V6 membership"]
     assert "100% of the originals" in found.said["self-test"]
 
 

@@ -1,16 +1,15 @@
 """Verdicts of a new checkpoint: which lines a claim has, what they find, what is trained for it."""
 
 import desk_models
-import numpy as np
 import pytest
 from removal_desk import LISTED, Desk
 
 from gsu_jax.audit import Verdict
 from gsu_jax.metrics import Count, JudgeErrors
 from gsu_jax.removal.service import run, verify_case
+from gsu_jax.removal.service._files import read_json
 from gsu_jax.removal.service._lines import TESTS
 from gsu_jax.removal.service._measures import chance_to_find, most_share, share_power
-from gsu_jax.removal.service._tier1 import against
 
 pytestmark = pytest.mark.slow
 
@@ -51,6 +50,18 @@ def test_class_has_the_lines_of_its_claim(audited):
     assert set(audited.said) == {line.name for line in audited.lines}
 
 
+def test_thresholds_and_false_alarms_are_in_the_record(audited, kept):
+    record = read_json(kept.case().folder / "verification.json")
+    assert record["settings"]["level"] == pytest.approx(1 - 0.05 / 7, abs=1e-6)
+    evidence = record["calibration"]["V3 evidence"]
+    assert evidence["low"] < evidence["high"]
+    assert set(evidence["failed"]) == {"retrained", "original", "fine_tuned"}
+    assert evidence["models"]["retrained"] == 4
+    assert f"fails outside [{evidence['low']:.4g}, " in audited.said["V3 evidence"]
+    assert "unseen images" in record["calibration"]
+    assert record["calibration"]["V2 share, retrained"]["low"] is None
+
+
 def test_models_are_trained_once(audited, kept):
     assert len(desk_models.trained) == 8  # four retrained, four originals
     again = verify_case(kept.case(), tier=1, models=4, samples=500)
@@ -84,18 +95,6 @@ def test_tier_1_needs_to_know_how_the_checkpoint_was_trained(tmp_path):
     with pytest.raises(ValueError, match=r"train\.epochs or train\.function"):
         verify_case(desk.case(), tier=1)
     assert desk.types[4:] == []
-
-
-def test_line_against_retrained_models_fails_on_its_side_alone():
-    retrained = np.array([1.0, 1.1, 0.9, 1.2, 1.0, 0.8, 1.1, 0.9])
-
-    def verdict(value, side, effect=9.0):
-        line = against("x", value, retrained, effect=effect, random="base seeds", side=side)
-        return str(line.verdict)
-
-    assert [verdict(value, 0) for value in (0.0, 1.0, 2.0)] == ["FAILED", "PASSED", "FAILED"]
-    assert [verdict(value, 1) for value in (0.0, 1.0, 2.0)] == ["PASSED", "PASSED", "FAILED"]
-    assert verdict(1.0, 1, effect=1.0) == "NOT DETECTABLE"
 
 
 def test_share_is_bounded_as_if_the_judge_raised_no_false_alarm():

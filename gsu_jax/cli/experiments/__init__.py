@@ -17,6 +17,7 @@ from gsu_jax.cli.experiments import (
     single_image,
     sweep,
     theory,
+    verdicts,
 )
 
 __all__ = [
@@ -33,4 +34,5 @@ __all__ = [
     "single_image",
     "sweep",
     "theory",
+    "verdicts",
 ]

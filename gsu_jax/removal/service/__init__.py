@@ -16,7 +16,7 @@ commands.
 from gsu_jax.removal.service._case import Case
 from gsu_jax.removal.service._deadline import deadline_of
 from gsu_jax.removal.service._end import close, purge, release, undo
-from gsu_jax.removal.service._models import train_model
+from gsu_jax.removal.service._models import SharedModels, train_model
 from gsu_jax.removal.service._plan import Plan, plan
 from gsu_jax.removal.service._quote import Quote
 from gsu_jax.removal.service._report import report
@@ -30,6 +30,7 @@ __all__ = [
     "Plan",
     "Quote",
     "Series",
+    "SharedModels",
     "Verification",
     "close",
     "deadline_of",

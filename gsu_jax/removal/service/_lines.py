@@ -3,9 +3,12 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+from gsu_jax.audit import shared_level
 from gsu_jax.removal.service._case import Case
+from gsu_jax.removal.service._held_against import held_against
+from gsu_jax.removal.service._measures import Said
 from gsu_jax.removal.service._resurgence import no_resurgence
-from gsu_jax.removal.service._subject import Said, Subject
+from gsu_jax.removal.service._subject import Subject
 from gsu_jax.removal.service._tier0 import (
     copies,
     drawn_share,
@@ -14,7 +17,7 @@ from gsu_jax.removal.service._tier0 import (
     lineage,
     weights,
 )
-from gsu_jax.removal.service._tier1 import equivalence, held_against, relative, relearning
+from gsu_jax.removal.service._tier1 import equivalence, relative, relearning
 from gsu_jax.removal.service._tier2 import epsilon, membership
 
 ROWS, CLASS, CONCEPT = "rows", "class", "concept"
@@ -76,3 +79,9 @@ def lines_of(case: Case) -> list[Test]:
     """The lines of a case: those of its claim, and one more if other requests went before."""
     own = [test for test in TESTS if case.facts["claim"] in test.claims]
     return [*own, SERIES] if case.earlier else own
+
+
+def level_of(claim: str, tier: int) -> float:
+    """The level of each line of tier 1 and above: together a retrained model fails 5 % of times."""
+    own = [test for test in TESTS if claim in test.claims and 0 < test.tier <= tier and test.run]
+    return shared_level(max(1, len(own)))

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from scipy.special import bdtrc, ndtr, ndtri
+from scipy.special import bdtrc, ndtr, ndtri, softmax
 
-from gsu_jax.audit import clopper_pearson
+from gsu_jax.audit import Line, clopper_pearson
 from gsu_jax.data import Dataset, Source, scale_examples
 from gsu_jax.methods import Retrain
 from gsu_jax.metrics import (
@@ -74,6 +74,27 @@ def without_warnings() -> Iterator[None]:
         log.setLevel(level)
 
 
+class NotApplicable(ValueError):
+    """A line that cannot be run here, and why."""
+
+
+Said = tuple[Line, str]  # a line, and its numbers in words
+
+
+class Figure(NamedTuple):
+    """One figure of the released model and of models whose verdict is known.
+
+    Attributes:
+        released: Of the new checkpoint.
+        retrained, original, fine_tuned: Of the models of each kind.
+    """
+
+    released: float
+    retrained: np.ndarray
+    original: np.ndarray
+    fine_tuned: np.ndarray
+
+
 class Utility(NamedTuple):
     """By which share the bound of held-out retained images got worse.
 
@@ -132,11 +153,26 @@ class Judge(NamedTuple):
 
     def hits(self, model: GenerativeModel, params: Params, samples: int) -> Count:
         """How many of so many samples show what is to be forgotten."""
-        found = 0
+        parts = self._drawn(model, params, samples)
+        return Count(sum(self._found(images) for images in parts), samples)
+
+    def log_share(self, model: GenerativeModel, params: Params, samples: int) -> float:
+        """The logarithm of their mean probability of what is to be forgotten.
+
+        Half a sample is added, which is what so many cannot tell from none.
+
+        Raises:
+            NotApplicable: The samples are not finite.
+        """
+        total = sum(self._probability(images) for images in self._drawn(model, params, samples))
+        if not math.isfinite(total):
+            raise NotApplicable("the samples are not finite")
+        return math.log((total + 0.5) / samples)
+
+    def _drawn(self, model: GenerativeModel, params: Params, samples: int) -> Iterator[np.ndarray]:
         for number, start in enumerate(range(0, samples, BATCH)):
             drawn = _draw(model, params, jax.random.fold_in(noise(), number), BATCH)
-            found += self._found(np.asarray(drawn)[: samples - start])
-        return Count(found, samples)
+            yield np.asarray(drawn)[: samples - start]
 
     def features(self, model: GenerativeModel, params: Params, samples: int) -> np.ndarray:
         """Features of samples, `[samples, d]`; of other draws than `hits`."""
@@ -147,6 +183,11 @@ class Judge(NamedTuple):
     def _found(self, images: np.ndarray) -> int:
         logits = judge_predictions(self.classifier, self.params, images).logits
         return int(np.isin(logits.argmax(1), self.classes).sum())
+
+    def _probability(self, images: np.ndarray) -> float:
+        logits = judge_predictions(self.classifier, self.params, images).logits
+        chances = softmax(np.float64(logits), axis=1)
+        return float(chances[:, list(self.classes)].sum())
 
     def with_errors(self, test: Dataset, forgotten: np.ndarray) -> "Judge":
         """The same judge, whose errors were counted on held-out images."""

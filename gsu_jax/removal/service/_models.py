@@ -1,6 +1,9 @@
 """Models of a verification, each trained once: retrained, original, unlearned, fine-tuned."""
 
+import hashlib
+import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -20,6 +23,7 @@ from gsu_jax.unlearning import UnlearningResult, unlearn
 
 MODELS_FOLDER = "models"
 RETRAINED, ORIGINAL, SHADOW = 1000, 2000, 3000  # first seeds
+SHARED = ("retrained", "original", "fine_tuned")  # kinds that no method has touched
 
 
 class Ensemble(NamedTuple):
@@ -38,17 +42,42 @@ class Ensemble(NamedTuple):
     fine_tuned: list[Params]
 
 
+class SharedModels:
+    """Models that cases of the same images and the same checkpoint have in common.
+
+    No method has touched them: retrained ones, originals, these trained on, and the judge. So
+    several methods can be held against the same models. No case purges them: remove the folder
+    yourself.
+
+    Args:
+        folder: Where they are kept.
+        originals: Where originals are kept, which cases of other images can have in common too; by
+            default with the others.
+
+    Example:
+        >>> SharedModels("models-of-1").originals.name
+        'models-of-1'
+    """
+
+    def __init__(self, folder: str | os.PathLike, originals: str | os.PathLike | None = None):
+        self.folder, self.originals = Path(folder), Path(originals or folder)
+        self.kept: dict[Any, np.ndarray] = {}  # what was measured of them
+
+
 class Trained:
     """The models of a case, from its folder or made now.
 
     Args:
         case: With training.
         params: Of any model of the case, for the structure.
+        shared: Those that other cases have too.
     """
 
-    def __init__(self, case: Case, params: Params):
-        self.case, self.like = case, params
-        self.store = Artifacts(case.folder / MODELS_FOLDER)
+    def __init__(self, case: Case, params: Params, shared: SharedModels | None = None):
+        self.case, self.like, self.shared = case, params, shared
+        self.store = self.common = self.originals = Artifacts(case.folder / MODELS_FOLDER)
+        if shared:
+            self.common, self.originals = Artifacts(shared.folder), Artifacts(shared.originals)
 
     def ensemble(self, models: int) -> Ensemble:
         """Returns so many models of each kind."""
@@ -99,7 +128,7 @@ class Trained:
 
     def original(self, i: int) -> Params:
         """Returns an original of another seed than the checkpoint, which was trained before."""
-        return self.store.load(f"original-{i}", self.like)
+        return self.originals.load(f"original-{i}", self.like)
 
     def train(self, images: Examples, seed: int) -> Params:
         """Trains a model as the request says that the checkpoint was trained."""
@@ -127,16 +156,24 @@ class Trained:
     def _once(self, kind: str, i: int, make: Callable[[int], Params], like: Any = None) -> Params:
         name, made_with = f"{kind}-{i}", self._made_with(kind)
         like = self.like if like is None else like
-        if not self.store.has(name):
-            self.store.save(name, make(i), {}, made_with)
-        self.store.facts(name, made_with)
-        return self.store.load(name, like)
+        store = self.common if self._is_shared(kind) else self.store
+        store = self.originals if kind == "original" else store
+        if not store.has(name):
+            store.save(name, make(i), {}, made_with)
+        store.facts(name, made_with)
+        return store.load(name, like)
+
+    def _is_shared(self, kind: str) -> bool:
+        return self.shared is not None and (kind in SHARED or kind.startswith("judge"))
 
     def _made_with(self, kind: str) -> Record:
         facts = self.case.facts
         names = ["data", "fingerprint", "model", "train"]
         if facts.get("earlier"):  # which images are left depends on what went before
             names += ["base"]
+        if self._is_shared(kind) and kind != "original":
+            images = hashlib.sha256(self.case.positions.tobytes()).hexdigest()
+            return {name: facts[name] for name in names} | {"images": images}
         if kind in ("unlearned", "fine_tuned"):
             names += ["method", "epochs", "seed"]
         return {name: facts[name] for name in names}

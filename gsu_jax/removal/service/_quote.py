@@ -12,6 +12,7 @@ from gsu_jax.audit import attack_power, clopper_pearson, detectable_shift, equiv
 from gsu_jax.data import Source
 from gsu_jax.methods import Method
 from gsu_jax.models import GenerativeModel, Params
+from gsu_jax.removal.service._lines import level_of
 from gsu_jax.removal.service._measures import chance_to_find, without_warnings
 from gsu_jax.unlearning import unlearn
 
@@ -128,7 +129,7 @@ def powers(claim: str, n: int, held_out: int) -> list[tuple[str, str, float]]:
         effect = f"an AUC of 0.7 of {n} images against {held_out}"
         found.append(("membership, epsilon", effect, attack_power(0.75, n, held_out)))
     if claim != "concept":
-        shift = detectable_shift(1, MODELS)
+        shift = detectable_shift(1, MODELS, level=level_of(claim, 1))
         found.append((
             "evidence, set, recovery",
             f"{shift:.1f} deviations of {MODELS} retrained models", 0.8,

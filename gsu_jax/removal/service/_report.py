@@ -86,6 +86,7 @@ def describe(case: Case) -> Record:
         "settings": result.get("settings", {}),
         "lines": lines,
         "asks": asked,
+        "calibration": result.get("calibration", {}),
         "not_shown": [*not_shown, *NOT_COVERED],
         "series": read_json(case.folder / SERIES) if (case.folder / SERIES).is_file() else {},
         "events": [

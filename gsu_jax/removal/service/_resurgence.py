@@ -7,7 +7,8 @@ from scipy.special import ndtr, ndtri
 from gsu_jax.audit import judge
 from gsu_jax.removal.service._advice import MARGIN
 from gsu_jax.removal.service._gauge import Gauge, column, removed
-from gsu_jax.removal.service._subject import NotApplicable, Said, Subject
+from gsu_jax.removal.service._measures import NotApplicable, Said
+from gsu_jax.removal.service._subject import Subject
 
 
 def no_resurgence(subject: Subject) -> Said:

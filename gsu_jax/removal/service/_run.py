@@ -1,6 +1,5 @@
 """`run`: unlearns, holds the utility budget, and publishes the new checkpoint beside the old."""
 
-import hashlib
 import math
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -10,8 +9,7 @@ import jax
 
 from gsu_jax.methods import get_method
 from gsu_jax.models import Params
-from gsu_jax.removal._digest import weights_digest
-from gsu_jax.removal._events import canonical
+from gsu_jax.removal._digest import data_digest, weights_digest
 from gsu_jax.removal._statements import provenance
 from gsu_jax.removal.service._case import PRIVATE, Case
 from gsu_jax.removal.service._files import Record
@@ -146,7 +144,7 @@ def _unlearn(case: Case) -> tuple[Outcome, Params, Record]:
     }
     record = {
         "base": facts["base"],
-        "data": data_digest(case),
+        "data": data_digest(case.source),
         "method": method.name,
         "settings": settings_of(method) | settings,
         "environment": environment | _measured(outcome, _finite),
@@ -194,12 +192,6 @@ def is_listed(case: Case) -> bool:
     """Whether the list of the images is that of the ledger, by the commitments of both."""
     committed = case.secrets.load(case.number).commit(case.positions)
     return committed == case.last("identified").predicate["commitments"]
-
-
-def data_digest(case: Case) -> str:
-    """The SHA-256 by which the ledger names the data."""
-    said = {"name": case.source.name, "fingerprint": case.source.fingerprint}
-    return hashlib.sha256(canonical(said)).hexdigest()
 
 
 def _finite(found: Utility) -> Record:

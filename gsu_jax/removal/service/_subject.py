@@ -1,14 +1,14 @@
 """`Subject`: everything that the lines of a verification look at, measured when it is needed."""
 
+import math
 from collections.abc import Callable
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 
 from gsu_jax.audit import (
-    Line,
     attack_rates,
     bavaria,
     half_splits,
@@ -20,39 +20,21 @@ from gsu_jax.models import Params
 from gsu_jax.removal.service._case import Case
 from gsu_jax.removal.service._measures import (
     SCORED,
+    Figure,
     Judge,
+    NotApplicable,
     Utility,
     evidence,
     judge_network,
     noise,
     utility,
 )
-from gsu_jax.removal.service._models import Ensemble, Trained, tune
+from gsu_jax.removal.service._models import SHARED, Ensemble, SharedModels, Trained, tune
 
 IMAGES = 128  # of the forgotten and of the held-out ones
 RECOVERED = 64
-POPULATION = 64  # images that no model was trained with, for RMIA
-
-
-Said = tuple[Line, str]  # a line, and its numbers in words
-
-
-class NotApplicable(ValueError):
-    """A line that cannot be run here, and why."""
-
-
-class Figure(NamedTuple):
-    """One figure of the released model and of models whose verdict is known.
-
-    Attributes:
-        released: Of the new checkpoint.
-        retrained, original, fine_tuned: Of the models of each kind.
-    """
-
-    released: float
-    retrained: np.ndarray
-    original: np.ndarray
-    fine_tuned: np.ndarray
+POPULATION = 64  # images of other kinds that no model was trained with
+KNOWN = ("retrained", "original", "fine_tuned")
 
 
 class Subject:
@@ -63,15 +45,27 @@ class Subject:
         samples: Of a model, for shares and copies.
         models: Of each kind; 0 trains none.
         shadows: Shadow models; 0 trains none.
+        level: Of each line that is held against retrained models.
+        shared: The models of other cases of the same images, if there are any.
     """
 
-    def __init__(self, case: Case, samples: int, models: int, shadows: int = 0):
+    def __init__(
+        self,
+        case: Case,
+        samples: int,
+        models: int,
+        shadows: int = 0,
+        *,
+        level: float = 0.95,
+        shared: SharedModels | None = None,
+    ):
         self.case, self.model, self.samples, self.models = case, case.model, samples, models
-        self.shadows = shadows
+        self.shadows, self.level = shadows, level
         facts, weights = case.facts, case.checkpoint
         self.before = case.load(case.base, facts["base"], "the one that was deployed")
         self.after = case.load(case.published, weights, "the one that was published")
-        self.trained = Trained(case, self.before)
+        self.trained = Trained(case, self.before, shared)
+        self._kept = shared.kept if shared else {}
         rng, split, source = np.random.default_rng(0), case.split, case.source
         like, held_out = split.test.mask, split.test.dataset
         if case.target is None:  # held-out images with the labels of the list
@@ -123,22 +117,29 @@ class Subject:
         """Models to compare with."""
         return self.trained.ensemble(self.models)
 
-    def figure(self, measure: Callable[[Params], float]) -> Figure:
+    def each(self, name: str, kind: str, measure: Callable[[Params], Any]) -> np.ndarray:
+        """What a measure says of each model of a kind; of shared models it is kept."""
+        key = (name, kind, self.models, self.samples)
+        if key not in self._kept or kind not in SHARED:
+            models = getattr(self.ensemble, kind)
+            self._kept[key] = np.stack([np.asarray(measure(params)) for params in models])
+        return self._kept[key]
+
+    def figure(self, name: str, measure: Callable[[Params], float]) -> Figure:
         """A figure that is measured of each model by itself."""
-        groups = (self.ensemble.retrained, self.ensemble.original, self.ensemble.fine_tuned)
-        return Figure(
-            measure(self.after), *(np.array([measure(p) for p in group]) for group in groups)
-        )
+        groups = (self.each(name, kind, measure) for kind in KNOWN)
+        return Figure(measure(self.after), *groups)
 
     @cached_property
     def phi(self) -> dict[str, np.ndarray]:
-        """Evidence `[models, images]` of the forgotten images, then of the held-out ones."""
-        images = np.concatenate([self.forgotten, self.like])
-        groups = {"released": [self.after], "before": [self.before]} | self.ensemble._asdict()
-        return {
-            kind: np.stack([evidence(self.model, params, images) for params in models])
-            for kind, models in groups.items()
-        }
+        """Evidence `[models, images]` of forgotten images, held-out ones like them, and others."""
+        images = np.concatenate([self.forgotten, self.like, self.unlike])
+
+        def phi(params: Params) -> np.ndarray:
+            return evidence(self.model, params, images)
+
+        own = {"released": phi(self.after)[None], "before": phi(self.before)[None]}
+        return own | {kind: self.each("phi", kind, phi) for kind in Ensemble._fields}
 
     # Shadow models
 
@@ -172,7 +173,10 @@ class Subject:
         """Scores `[models, candidates]` of the attack; larger means a member."""
         shadows, members = self.shadow_scores[:, : len(self.candidates)], self.members
         try:
-            return {kind: bavaria(phi, shadows, members) for kind, phi in self.phi.items()}
+            return {
+                kind: bavaria(phi[:, : len(self.candidates)], shadows, members)
+                for kind, phi in self.phi.items()
+            }
         except ValueError as error:
             raise NotApplicable(str(error)) from error
 
@@ -184,7 +188,7 @@ class Subject:
             kind: np.array([attack_rates(one[:n], one[n:]).auc.value for one in scores])
             for kind, scores in self.member_scores.items()
         }
-        groups = (found[kind] for kind in ("retrained", "original", "fine_tuned"))
+        groups = (found[kind] for kind in KNOWN)
         return Figure(float(found["released"][0]), *groups)
 
     def of_phi(self, measure: Callable[[np.ndarray, np.ndarray], float]) -> Figure:
@@ -205,8 +209,15 @@ class Subject:
 
     @cached_property
     def seen_share(self) -> Figure:
-        """Share of samples that the judge assigns to the class, errors and all."""
-        return self.figure(lambda params: self.share(params).found / self.samples)
+        """Share of samples that show the class by the judge's probabilities, as its logarithm.
+
+        Retrained models draw none or a few: counts of them are 0 and an outlier, for which no
+        interval holds. The logarithm of the mean probability is about normal over seeds.
+        """
+        return self.figure("share", self._log_share)
+
+    def _log_share(self, params: Params) -> float:
+        return self.judge.log_share(self.model, params, self.samples)
 
     @cached_property
     def share_after_training(self) -> Figure:
@@ -214,9 +225,9 @@ class Subject:
 
         def measure(params: Params) -> float:
             tuned = tune(self.model, params, self.case.split.train.retain.images).params
-            return self.share(tuned).found / self.samples
+            return self._log_share(tuned)
 
-        group = np.array([measure(params) for params in self.ensemble.retrained])
+        group = self.each("share after training", "retrained", measure)
         originals = self.seen_share.fine_tuned
         return Figure(measure(self.after), group, originals, originals)
 
@@ -228,17 +239,36 @@ class Subject:
 
     @cached_property
     def rows_outside(self) -> Figure:
-        """Share of forgotten images whose residual is outside the limit."""
+        """Share of forgotten images whose residual is outside the limit, as its log odds."""
         n = len(self.forgotten)
-        return self.of_phi(lambda phi, others: image_residuals(phi[:n], others[:, :n]).outside)
+
+        def odds(phi: np.ndarray, others: np.ndarray) -> float:
+            outside = n * image_residuals(phi[:n], others[:, :n]).outside
+            return math.log((outside + 0.5) / (n - outside + 0.5))
+
+        return self.of_phi(odds)
+
+    @cached_property
+    def unseen(self) -> Figure:
+        """Mean phi of half of some images that no model was trained on, less that of the others.
+
+        Of the kind for a list of images, others for a class. Nothing can be found here.
+        """
+        n, m = len(self.forgotten), len(self.like)
+        start, end = (n, n + m) if self.case.target is None else (n + m, n + m + len(self.unlike))
+        middle = (start + end) // 2
+        if middle == start:
+            raise NotApplicable("the data has no held-out images that no model knows")
+        return self.of_phi(lambda phi, _: float(phi[start:middle].mean() - phi[middle:end].mean()))
 
     @cached_property
     def known_set(self) -> Figure:
         """T of the set attack: how much better forgotten images are known than held-out ones."""
         if len(self.like) < 2:
             raise NotApplicable("the data has no held-out images of the kind")
-        in_set = np.arange(len(self.forgotten) + len(self.like)) < len(self.forgotten)
-        phi = self.phi
+        both = len(self.forgotten) + len(self.like)
+        in_set = np.arange(both) < len(self.forgotten)
+        phi = {kind: values[:, :both] for kind, values in self.phi.items()}
         found = {
             kind: set_attack(phi[kind], phi["retrained"], in_set)
             for kind in ("released", "original", "fine_tuned")
@@ -252,8 +282,9 @@ class Subject:
         if not self.model.has(*SCORED):
             raise NotApplicable("the model has no decoder")
         images = self.forgotten[:RECOVERED]
-        return self.figure(
-            lambda params: float(
-                recover_latents(self.model, params, images, noise(), steps=100).loss.mean()
-            )
-        )
+
+        def loss(params: Params) -> float:
+            found = recover_latents(self.model, params, images, noise(), steps=100)
+            return float(found.loss.mean())
+
+        return self.figure("recovery", loss)

@@ -14,15 +14,18 @@ from gsu_jax.audit import (
     weight_leak,
 )
 from gsu_jax.metrics import Count, corrected_share
+from gsu_jax.removal._digest import data_digest
 from gsu_jax.removal.service._measures import (
+    NotApplicable,
+    Said,
     budget_power,
     chance_to_find,
     most_share,
     noise,
     share_power,
 )
-from gsu_jax.removal.service._run import data_digest, is_listed
-from gsu_jax.removal.service._subject import NotApplicable, Said, Subject
+from gsu_jax.removal.service._run import is_listed
+from gsu_jax.removal.service._subject import Subject
 
 COPY = 0.75  # deviations of distance that must not go unseen: an AUC of 0.7
 
@@ -34,7 +37,7 @@ def lineage(subject: Subject) -> Said:
     named = {each["name"]: each["digest"]["sha256"] for each in ran}
     same = {
         "base": named["base"] == case.facts["base"],
-        "data": named["data"] == data_digest(case),
+        "data": named["data"] == data_digest(case.source),
         "list": is_listed(case),
     }
     wrong = [name for name, value in same.items() if not value]

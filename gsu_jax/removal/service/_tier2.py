@@ -6,16 +6,14 @@ from gsu_jax.audit import (
     Attack,
     attack_rates,
     clopper_pearson,
-    difference_power,
     judge,
     lira,
     one_run_epsilon,
     rmia,
 )
-from gsu_jax.metrics import position
-from gsu_jax.removal.service._measures import chance_to_find
-from gsu_jax.removal.service._subject import Said, Subject
-from gsu_jax.removal.service._tier1 import SEEDS, effect_of
+from gsu_jax.removal.service._held_against import HELD, SEEDS, allowed, limits_of
+from gsu_jax.removal.service._measures import Said, chance_to_find
+from gsu_jax.removal.service._subject import Subject
 
 EPSILON = 0.5  # that does not matter
 SIDE = 0.975  # level of the bound on each side
@@ -32,9 +30,9 @@ def membership(subject: Subject) -> Said:
     released, retrained = attacks["released"][0], attacks["retrained"]
     honest = sum(own.auc.low <= 0.5 <= own.auc.high for own in retrained)
     believed = clopper_pearson(honest, len(retrained)).high >= HONEST
-    where = position(figure.released, figure.retrained)
-    power = difference_power(max(effect_of(figure), 1e-9), 1, len(retrained)) if believed else 0.0
-    inside = bool(where.inside)
+    held = HELD["V6 membership"]
+    limits = limits_of(figure, held, subject.samples, subject.level)
+    power, inside = limits.power if believed else 0.0, limits.hold(figure.released)
     line = judge(
         "V6 membership", figure.released, passed=inside, found=believed and not inside,
         n=len(retrained), power=power, random=SEEDS,
@@ -43,7 +41,8 @@ def membership(subject: Subject) -> Said:
         f"AUC {_interval(released)} of {n} images against {len(subject.like)}, "
         f"{len(subject.members)} shadows; retrained {figure.retrained.mean():.3f} +- "
         f"{figure.retrained.std(ddof=1):.2g}, {honest} of {len(retrained)} intervals hold 0.5; "
-        f"original {figure.original.mean():.3f}{_found(released)}{_other_attacks(subject)}"
+        f"original {figure.original.mean():.3f}; fails {allowed(limits, held)}{_found(released)}"
+        f"{_other_attacks(subject)}"
     )
 
 

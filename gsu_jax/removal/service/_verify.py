@@ -4,31 +4,22 @@ import hashlib
 import math
 from typing import Any, NamedTuple
 
-from gsu_jax.audit import (
-    KnownModels,
-    Line,
-    SelfTest,
-    Verdict,
-    judge,
-    not_run,
-    self_test,
-    worst,
-)
+from gsu_jax.audit import Line, SelfTest, not_run, worst
 from gsu_jax.checks import at_least
 from gsu_jax.removal._events import canonical
 from gsu_jax.removal._statements import verification
 from gsu_jax.removal.service._case import Case
 from gsu_jax.removal.service._files import Record, write_json
-from gsu_jax.removal.service._lines import lines_of
+from gsu_jax.removal.service._lines import level_of, lines_of
+from gsu_jax.removal.service._measures import NotApplicable
+from gsu_jax.removal.service._models import SharedModels
 from gsu_jax.removal.service._quote import MODELS, SHADOWS
-from gsu_jax.removal.service._subject import NotApplicable, Subject
-from gsu_jax.removal.service._tier1 import FIGURES, SEEDS, against, effect_of
+from gsu_jax.removal.service._self_test import Calibration, audit_itself
+from gsu_jax.removal.service._subject import Subject
 from gsu_jax.runtime import describe_environment, stage
 
 RESULT = "verification.json"
 SAMPLES = 10_000
-ENOUGH_POWER = 0.8
-IN_SELF_TEST = ("V2 share, retrained", "V3 evidence", "V5 set", "V10 recovery", "V6 membership")
 
 
 class Verification(NamedTuple):
@@ -39,12 +30,16 @@ class Verification(NamedTuple):
         said: Line -> its numbers in words, or why it was not run.
         decides: The worst line.
         self_test: Of the audit, at tier 1; else None.
+        calibration: Line against retrained models -> its thresholds, and which known models fail.
+        level: Of each line of tier 1 and above; together they raise 5 % false alarms at most.
     """
 
     lines: list[Line]
     said: dict[str, str]
     decides: Line
     self_test: SelfTest | None
+    calibration: dict[str, Calibration]
+    level: float
 
 
 def verify_case(
@@ -54,6 +49,7 @@ def verify_case(
     models: int = MODELS,
     samples: int = SAMPLES,
     shadows: int = SHADOWS,
+    shared: SharedModels | None = None,
 ) -> Verification:
     """Tests a new checkpoint, and signs what came out with the verifier's key.
 
@@ -62,12 +58,16 @@ def verify_case(
     list of images. All lines of the claim are listed, and those of a higher tier are NOT RUN: so
     tier 0 alone never passes a claim. The worst line decides.
 
+    The lines of tier 1 and above share one level: a retrained model fails any of them with a chance
+    of at most 5 %. The self-test holds models whose verdict is known against the same thresholds.
+
     Args:
         case: That was run.
         tier: 0, 1 or 2.
         models: Of each kind, at least 3.
         samples: Of a model.
         shadows: Shadow models at tier 2, an even number of at least 8.
+        shared: Models that other cases of the same images have already, such as for other methods.
 
     Returns:
         A `Verification`.
@@ -93,7 +93,11 @@ def verify_case(
                 f"tier {tier} trains models as the checkpoint was trained, and the request does "
                 "not say how: give train.epochs or train.function in it, and plan it again"
             )
-        subject = Subject(case, samples, models if tier else 0, shadows if tier == 2 else 0)
+        level = level_of(case.facts["claim"], tier)
+        subject = Subject(
+            case, samples, models if tier else 0, shadows if tier == 2 else 0, level=level,
+            shared=shared,
+        )  # fmt: skip
         lines, said = [], {}
         tests = lines_of(case)
         with stage("verify", len(tests), patience=2.0) as advance:
@@ -102,9 +106,14 @@ def verify_case(
                 line, said[test.name] = _run(test, subject, tier)
                 lines.append(line)
                 advance(1, f"{test.name} {line.verdict}")
-        tested = _self_test(subject, lines, said) if tier else None
-        found = Verification(lines, said, worst(lines), tested)
+        tested, calibration = None, {}
+        if tier:
+            (line, said[line.name]), tested, calibration = audit_itself(subject, lines)
+            lines.append(line)
+        found = Verification(lines, said, worst(lines), tested, calibration, level)
         settings: Record = {"tier": tier, "models": subject.models, "samples": samples}
+        if tier:
+            settings["level"] = round(level, 6)
         if subject.shadows:
             settings["shadows"] = subject.shadows
         _write_down(case, found, settings, verifier)
@@ -120,46 +129,6 @@ def _run(test: Any, subject: Subject, tier: int) -> tuple[Line, str]:
         return test.run(subject)
     except NotApplicable as reason:
         return not_run(test.name), str(reason)
-
-
-def _self_test(subject: Subject, lines: list[Line], said: dict[str, str]) -> SelfTest | None:
-    """Judges models whose verdict is known, and adds the line that says what came out."""
-    names = [
-        line.name for line in lines if line.name in IN_SELF_TEST and line.power >= ENOUGH_POWER
-    ]
-    name = "self-test"
-    if not names:
-        lines.append(not_run(name))
-        said[name] = "no line with a known answer has the power"
-        return None
-    figures = {name: getattr(subject, FIGURES[name][0]) for name in names}
-    sides = {name: FIGURES[name][1] for name in names}
-
-    def line(name: str, value: float, retrained: Any, *, effect: float, random: str) -> Line:
-        own = effect_of(figures[name])
-        least = 3.7 / subject.samples
-        return against(
-            name, value, retrained, effect=own, random=random, side=sides[name], least=least
-        )
-
-    known = {
-        name: KnownModels(figure.retrained, figure.original, figure.fine_tuned)
-        for name, figure in figures.items()
-    }
-    found = self_test(known, effect=1.0, random=SEEDS, line=line)
-    fails = {g: found.overall[g][Verdict.FAILED] for g in ("original", "fine_tuned")}
-    said[name] = (
-        f"held-out retrained models pass {found.passed.value:.0%} of the lines (up to "
-        f"{found.passed.high:.0%}), {fails['original']:.0%} of the originals and "
-        f"{fails['fine_tuned']:.0%} of the fine-tuned ones fail"
-    )
-    lines.append(
-        judge(
-            name, found.passed.value, passed=found.believed, found=False, n=subject.models,
-            power=1.0 if found.believed else 0.0, random=SEEDS,
-        )
-    )  # fmt: skip
-    return found
 
 
 def _write_down(case: Case, found: Verification, settings: Record, verifier: Any) -> None:
@@ -184,6 +153,7 @@ def _write_down(case: Case, found: Verification, settings: Record, verifier: Any
         "verdict": str(found.decides.verdict),
         "decides": found.decides.name,
         "lines": rows,
+        "calibration": {name: each.record() for name, each in found.calibration.items()},
         "asks": {test.name: test.asks for test in lines_of(case)},
     }
     write_json(case.folder / RESULT, record)

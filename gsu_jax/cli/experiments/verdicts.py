@@ -1,0 +1,265 @@
+"""Answers a removal request for a class by each of several methods, and verifies each: the verdict
+of every line, and whether the audit may be believed. See docs/experiments/verdicts.md.
+
+Needs the extra `removal`. The same command again resumes.
+"""
+
+import datetime
+import functools
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gsu_jax.checks import above, at_least, unknown
+from gsu_jax.cli import run_command
+from gsu_jax.cli._experiment import load_images
+from gsu_jax.cli.experiments._verdict_tables import Column, tables
+from gsu_jax.data import Source
+from gsu_jax.methods import METHODS
+from gsu_jax.models import GenerativeModel, MLPVAEConfig
+from gsu_jax.runtime import announce, describe_environment, stage
+from gsu_jax.storage import exclusive, exists, save, write_whole
+
+SETTINGS_FILE, IMAGES = "arguments.json", "images.npz"
+DEPENDS = ("dataset", "train_epochs", "utility_budget", "samples", "ensemble")
+
+
+class Setting(NamedTuple):
+    """The images and the training of a data set.
+
+    Attributes:
+        source: What `gsu_jax.data.load` takes.
+        classes: Those that are kept; none for all.
+        model: The function of this module that makes the model.
+        epochs: Of training.
+        forget: The classes that are forgotten, each by a request of its own.
+    """
+
+    source: str
+    classes: tuple[str, ...]
+    model: str
+    epochs: int
+    forget: tuple[str, ...]
+
+
+SETTINGS = {
+    "digits": Setting("digits", (), "digits_vae", 100, ("1", "8")),
+    "mnist138": Setting("mnist", ("1", "3", "8"), "mnist_vae", 60, ("1",)),
+    "mnist": Setting("mnist", (), "mnist_vae", 12, ("1", "8")),
+    "fashion": Setting("fashion_mnist", (), "mnist_vae", 40, ("Sandal", "Trouser")),
+}
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What can be set from the command line."""
+
+    dataset: str = "digits"
+    """digits, mnist138 (1, 3 and 8 alone), mnist or fashion; TFDS data sets are in
+    $TFDS_DATA_DIR."""
+    forget: tuple[str, ...] = ()
+    """Classes, each a request of its own; by default one or two of the data set."""
+    methods: tuple[str, ...] = ("redirect_flow", "gradient_surgery", "fine_tune", "retrain")
+    """Methods by name; retrain is the one that should pass."""
+    ensemble: int = 8
+    """Models of each kind: retrained, original, fine-tuned, and unlearned by each method."""
+    train_epochs: int | None = None
+    """Passes over the data when a model is trained; by default those of the data set."""
+    samples: int = 10_000
+    """Of a model, for shares and copies."""
+    utility_budget: float = 0.05
+    """By which share the bound of held-out retained images may get worse; beyond it the run is
+    rolled back."""
+    out: Path | None = None
+    """Where cases, models and tables go; by default runs/verdicts-DATASET. The same command
+    resumes."""
+    program_cache: bool = True
+    """Keep compiled programs on disk, so that the next run starts sooner."""
+
+
+@functools.cache  # one object, so that its programs are compiled once
+def digits_vae() -> GenerativeModel:
+    """The model of the digits, which requests name."""
+    return _vae(MLPVAEConfig(image_shape=(8, 8, 1), widths=(64,), latent_size=8))
+
+
+@functools.cache
+def mnist_vae() -> GenerativeModel:
+    """The model of 28x28 images, which requests name."""
+    return _vae(MLPVAEConfig())
+
+
+def _vae(config: MLPVAEConfig) -> GenerativeModel:
+    # --help needs no Flax.
+    from gsu_jax.networks import mlp_vae
+
+    return mlp_vae(config)
+
+
+def run(arguments: Arguments) -> str:
+    """Runs what is missing, and returns the tables."""
+    setting = _checked(arguments)
+    epochs = arguments.train_epochs or setting.epochs
+    options = {"classes": setting.classes or None}
+    source = load_images("--dataset", setting.source, options)
+    classes = arguments.forget or setting.forget
+    known = source.classes[source.label]
+    for name in classes:
+        if name not in known:
+            raise unknown("--forget", f"class of {arguments.dataset}", name, known)
+    out = arguments.out or Path("runs") / f"verdicts-{arguments.dataset}"
+    announce(f"progress: {out}")
+    started = time.perf_counter()
+    with exclusive(out):
+        _same_settings(out, arguments, epochs)
+        desk = _Desk(out, arguments, setting, source, epochs)
+        desk.prepare()
+        columns = {name: desk.columns(name, known.index(name)) for name in classes}
+        text = _text(columns, arguments, time.perf_counter() - started)
+        write_whole(out / "verdicts.md", text + "\n")
+    return f"{text}\n\ntables: {out / 'verdicts.md'}"
+
+
+def _checked(arguments: Arguments) -> Setting:
+    if arguments.dataset not in SETTINGS:
+        raise unknown("--dataset", "data set", arguments.dataset, SETTINGS)
+    known = [name for name in METHODS if name != "before"]
+    for name in arguments.methods:
+        if name not in known:
+            raise unknown("--methods", "method", name, known)
+    for option in ("forget", "methods"):
+        given = getattr(arguments, option)
+        if len(set(given)) < len(given) or (option == "methods" and not given):
+            raise ValueError(f"--{option} must name each once, got {' '.join(given) or 'none'}")
+    at_least(3, **{"--ensemble": arguments.ensemble})
+    at_least(100, **{"--samples": arguments.samples})
+    above(0, **{"--utility-budget": arguments.utility_budget})
+    if arguments.train_epochs is not None:
+        at_least(1, **{"--train-epochs": arguments.train_epochs})
+    return SETTINGS[arguments.dataset]
+
+
+def _same_settings(out: Path, arguments: Arguments, epochs: int) -> None:
+    """Refuses a folder whose models were trained otherwise."""
+    path, own = out / SETTINGS_FILE, asdict(arguments)
+    wanted = {name: own[name] for name in DEPENDS} | {"train_epochs": epochs}
+    if not path.is_file():
+        write_whole(path, json.dumps(wanted, indent=1) + "\n")
+        return
+    kept = json.loads(path.read_text("utf-8"))
+    other = [
+        f"--{name.replace('_', '-')} {kept.get(name)}, now {wanted[name]}"
+        for name in DEPENDS
+        if kept.get(name) != wanted[name]
+    ]
+    if other:
+        raise ValueError(f"--out {out} was begun with {'; '.join(other)}: give another folder")
+
+
+class _Desk:
+    """The requests of a folder: one for each class and method."""
+
+    def __init__(
+        self, out: Path, arguments: Arguments, setting: Setting, source: Source, epochs: int
+    ):
+        self.out, self.arguments, self.setting = out, arguments, setting
+        self.source, self.epochs, self.home = source, epochs, out / "removals"
+        self.data = str(out / IMAGES) if setting.classes else setting.source
+
+    def prepare(self) -> None:
+        """Makes the keys, the images and the deployed checkpoint, each once."""
+        from gsu_jax.removal import init_keys
+        from gsu_jax.removal.service import train_model
+
+        if not (self.home / "keys").is_dir():
+            init_keys(self.home / "keys")
+        if self.setting.classes and not (self.out / IMAGES).is_file():
+            _write_images(self.out / IMAGES, self.source)
+        if not exists(self.out / "weights"):
+            model = globals()[self.setting.model]()
+            with stage("train the model", 1) as advance:
+                images = self.source.train.images
+                save(self.out / "weights", train_model(model, images, self._training(), 0))
+                advance(1)
+
+    def columns(self, name: str, number: int) -> dict[str, Column]:
+        """What each method gets for a class."""
+        from gsu_jax.removal.service import SharedModels
+
+        models = self.out / "models"
+        shared = SharedModels(models / f"class-{number}", models / "originals")
+        found = {}
+        with stage(f"forget {name}", len(self.arguments.methods)) as advance:
+            for method in self.arguments.methods:
+                advance(0, method)
+                found[method] = self._column(name, f"{number}-{method}", method, shared)
+                advance(1)
+        return found
+
+    def _column(self, name: str, number: str, method: str, shared: Any) -> Column:
+        from gsu_jax.removal.service import Case, plan, verify_case
+        from gsu_jax.removal.service import run as run_case
+
+        case = Case(self.home, number, project="verdicts")
+        if case.stage in ("", "received", "identified", "planned"):
+            plan(self._request(name, number, method), case)
+            run_case(Case(self.home, number))
+        case = Case(self.home, number)
+        if case.stage == "undone":
+            return Column({}, "", case.last("undone").predicate["reason"])
+        if case.stage == "ran":
+            verify_case(
+                case, tier=1, models=self.arguments.ensemble, samples=self.arguments.samples,
+                shared=shared,
+            )  # fmt: skip
+        record = json.loads((case.folder / "verification.json").read_text("utf-8"))
+        return Column(record, f"{record['verdict']}, by {record['decides']}", "")
+
+    def _request(self, name: str, number: str, method: str) -> Any:
+        from gsu_jax.removal import RemovalRequest
+
+        return RemovalRequest(
+            request=number, claim="class", what="class", value=[name], data=self.data,
+            model=f"{__name__}:{self.setting.model}", checkpoint=self.out / "weights",
+            method=method, epochs=self.epochs if method == "retrain" else None,
+            train=self._training(), utility_budget=self.arguments.utility_budget,
+        )  # fmt: skip
+
+    def _training(self) -> Any:
+        """As the method retrain trains, with its default settings."""
+        from gsu_jax.removal import Training
+
+        return Training(self.epochs, METHODS["retrain"]().learning_rate)
+
+
+def _write_images(path: Path, source: Source) -> None:
+    """Writes the kept classes, for requests to name."""
+    names = np.array(source.classes[source.label])
+    parts = {"": source.train, "test_": source.test}
+    arrays = {f"{prefix}images": part.images for prefix, part in parts.items()}
+    labels = {
+        f"{prefix}labels": names[part.attributes[source.label]] for prefix, part in parts.items()
+    }
+    unfinished = path.with_name(f"unfinished-{path.name}")
+    np.savez(unfinished, **arrays, **labels)
+    unfinished.replace(path)
+
+
+def _text(columns: dict[str, dict[str, Column]], arguments: Arguments, seconds: float) -> str:
+    parts = [tables(f"{arguments.dataset}, forget {name}", found) for name, found in
+             columns.items()]  # fmt: skip
+    found = describe_environment()
+    end = (
+        f"{datetime.date.today()}, {found['devices']}, {arguments.ensemble} models of each kind, "
+        f"{seconds:.0f} s"
+    )
+    return "\n\n".join([*parts, end])
+
+
+def main() -> None:
+    """Runs with the options of the command line."""
+    run_command(run, Arguments(), description=__doc__)
