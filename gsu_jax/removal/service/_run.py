@@ -13,6 +13,7 @@ from gsu_jax.removal._digest import data_digest, weights_digest
 from gsu_jax.removal._statements import provenance
 from gsu_jax.removal.service._case import PRIVATE, Case
 from gsu_jax.removal.service._files import Record
+from gsu_jax.removal.service._listed import is_listed
 from gsu_jax.removal.service._measures import Utility, utility
 from gsu_jax.removal.service._plan import settings_of
 from gsu_jax.runtime import describe_environment
@@ -186,12 +187,6 @@ def _as_record(case: Case, outcome: Outcome) -> Record:
 def _measured(outcome: Outcome, write: Callable[[Utility], Record]) -> Record:
     found = {"utility": outcome.utility, "drift": outcome.drift}
     return {name: write(value) for name, value in found.items() if value is not None}
-
-
-def is_listed(case: Case) -> bool:
-    """Whether the list of the images is that of the ledger, by the commitments of both."""
-    committed = case.secrets.load(case.number).commit(case.positions)
-    return committed == case.last("identified").predicate["commitments"]
 
 
 def _finite(found: Utility) -> Record:

@@ -15,6 +15,7 @@ from gsu_jax.audit import (
 )
 from gsu_jax.metrics import Count, corrected_share
 from gsu_jax.removal._digest import data_digest
+from gsu_jax.removal.service._listed import is_listed
 from gsu_jax.removal.service._measures import (
     NotApplicable,
     Said,
@@ -24,7 +25,6 @@ from gsu_jax.removal.service._measures import (
     noise,
     share_power,
 )
-from gsu_jax.removal.service._run import is_listed
 from gsu_jax.removal.service._subject import Subject
 
 COPY = 0.75  # deviations of distance that must not go unseen: an AUC of 0.7
