@@ -123,7 +123,6 @@ DIFFUSION_SPACES: dict[str, Space] = {
     "redirect_diffusion": {
         "learning_rate": (1e-3, 6e-3, LOG),
         "margin": (0.0, 3.0, LINEAR),
-        "retain_batch_size": [64, 128, 256, 512],
         "least_steps": [100, 200, 400],
     },
     "retrack": {

@@ -159,7 +159,9 @@ def test_small_p_is_an_interval_within_the_margin():
 
 
 def test_groups_without_spread_are_equal_or_not():
-    assert equivalence_test([1.0, 1.0], [1.5, 1.5], 1.0)[3:] == (0.0, 1.0)
+    found = equivalence_test([1.0, 1.0], [1.5, 1.5], 1.0)
+    assert (found.p, found.power, found.p_difference) == (0.0, 1.0, 0.0)
+    assert equivalence_test([1.0, 1.0], [1.0, 1.0], 1.0).p_difference == 1.0
     assert equivalence_test([1.0, 1.0], [3.0, 3.0], 1.0).p == 1.0
 
 
