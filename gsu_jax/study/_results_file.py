@@ -33,15 +33,19 @@ class ResultsFile:
         content = json.loads(json.dumps(content))
         _check_processes(content)
         self.content = self._merged_with_earlier(content)
+        self._summarize()
         if not self._exists():
-            self.save()
+            self._write()
 
     def save(self) -> None:
         """Writes the content, with its summary and comparison, whole or not at all."""
+        self._summarize()
+        self._write()
+
+    def _summarize(self) -> None:
         shares = residual_shares(self.content)
         self.content["summary"] = [*summarize(self.content["rows"]), *shares]
         self.content["comparison"] = compare(self.content)
-        self._write()
 
     def has_row(self, method: str, seed: int) -> bool:
         """Returns whether that row is finished."""

@@ -46,6 +46,9 @@ def test_second_run_keeps_rows_methods_and_seeds_that_it_does_not_name(results):
     assert second["rows"] == [ROW]
     assert list(second["config"]["methods"]) == ["a", "b", "c"]
     assert (second["config"]["seeds"], second["config"]["ensemble"]) == (2, 8)
+    # The second run has nothing to do and saves nothing; its tables need both all the same.
+    assert second["summary"] == on_disk(results)["summary"]
+    assert "comparison" in second
 
 
 @pytest.mark.parametrize(
