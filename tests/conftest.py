@@ -58,3 +58,20 @@ def tfds_dir() -> Path:
     if not folder or not Path(folder, "mnist").is_dir():
         pytest.skip(f"no TFDS data in {folder}: set TFDS_DATA_DIR to a prepared folder")
     return Path(folder)
+
+
+@pytest.fixture
+def say(capsys, monkeypatch):
+    """Runs a command of `gsu-jax removal`: exit status, standard output, standard error."""
+    from gsu_jax.cli import _removal
+
+    monkeypatch.setenv(CACHE, "set")  # the suite has its own
+
+    def say(*words):
+        try:
+            status = _removal.main([str(word) for word in words])
+        except SystemExit as end:
+            status = end.code
+        return status, *capsys.readouterr()
+
+    return say

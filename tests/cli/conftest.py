@@ -26,3 +26,17 @@ def run(request, monkeypatch, tmp_path, capsys):
         return status, *capsys.readouterr()
 
     return run
+
+
+@pytest.fixture
+def refuses(run, tmp_path):
+    """Whether the module's `SCRIPT` ends in this message and status 2, and writes nothing."""
+
+    def refuses(words, message):
+        status, printed, errors = run(words)
+        assert (status, printed) == (2, "")
+        assert message in errors
+        assert "Traceback" not in errors
+        return list(tmp_path.iterdir()) == []
+
+    return refuses

@@ -11,30 +11,14 @@ import tiny_study
 from removal_events import PREDICATES, Office
 from removal_page import check_message, messages
 
-from gsu_jax.cli import _removal
-
 
 @pytest.fixture(scope="module")
 def office(tmp_path_factory):
     return Office.with_two_requests(tmp_path_factory.mktemp("office"))
 
 
-@pytest.fixture
-def run(capsys):
-    """Runs the command: exit status, standard output, standard error."""
-
-    def run(*words):
-        try:
-            status = _removal.main([str(word) for word in words])
-        except SystemExit as end:
-            status = end.code
-        return status, *capsys.readouterr()
-
-    return run
-
-
-def test_keys_that_are_made_verify_a_ledger(run, tmp_path):
-    status, printed, _ = run("ledger", "init-keys", tmp_path / "keys")
+def test_keys_that_are_made_verify_a_ledger(say, tmp_path):
+    status, printed, _ = say("ledger", "init-keys", tmp_path / "keys")
     assert status == 0
     assert [line.rsplit("/", 1)[1] for line in printed.splitlines()] == [
         "operator.key",
@@ -44,23 +28,23 @@ def test_keys_that_are_made_verify_a_ledger(run, tmp_path):
     ]
 
 
-def test_whole_ledger_is_said_to_be_whole_with_its_head(run, office):
+def test_whole_ledger_is_said_to_be_whole_with_its_head(say, office):
     keys = office.folder / "keys"
-    status, printed, errors = run("ledger", "verify", office.location, "--keys", keys)
+    status, printed, errors = say("ledger", "verify", office.location, "--keys", keys)
     assert (status, errors) == (0, "")
     assert printed == (
         f"whole: 10 events of 2 requests of project faces\nhead: {office.ledger.head}\n"
     )
 
 
-def test_public_keys_alone_are_enough(run, office, tmp_path):
+def test_public_keys_alone_are_enough(say, office, tmp_path):
     for path in (office.folder / "keys").glob("*.pub"):
         shutil.copy(path, tmp_path)
     words = ("--keys", tmp_path, "--project", "faces", "--head", office.ledger.head)
-    assert run("ledger", "verify", office.location, *words)[0] == 0
+    assert say("ledger", "verify", office.location, *words)[0] == 0
 
 
-def test_faults_are_printed_a_line_each_with_status_1(run, office, tmp_path):
+def test_faults_are_printed_a_line_each_with_status_1(say, office, tmp_path):
     path = tmp_path / "copy.sqlite"
     shutil.copy(office.location, path)
     connection = sqlite3.connect(path)
@@ -70,30 +54,30 @@ def test_faults_are_printed_a_line_each_with_status_1(run, office, tmp_path):
         "DELETE FROM events WHERE seq = 6"
     )
     connection.close()
-    status, printed, errors = run("ledger", "verify", path, "--keys", office.folder / "keys")
+    status, printed, errors = say("ledger", "verify", path, "--keys", office.folder / "keys")
     assert (status, errors) == (1, "")
     assert [line[:8] for line in printed.splitlines()] == ["event 3:", "event 6 "]
-    status, printed, errors = run("ledger", "show", path)
+    status, printed, errors = say("ledger", "show", path)
     assert status == 0
     assert "\x1b" not in printed
     words = ("--keys", office.folder / "keys", "--project", "voices")
-    status, printed, _ = run("ledger", "verify", office.location, *words)
+    status, printed, _ = say("ledger", "verify", office.location, *words)
     assert (status, printed.count("\n")) == (1, 1)
 
 
-def test_events_are_shown_a_line_each(run, office):
-    status, printed, _ = run("ledger", "show", office.location)
+def test_events_are_shown_a_line_each(say, office):
+    status, printed, _ = say("ledger", "show", office.location)
     lines = printed.splitlines()
     assert (status, len(lines)) == (0, 10)
     for line, type in zip(lines, PREDICATES, strict=False):
         assert f"  {type}  " in line
     assert lines[4].split()[2:4] == ["verified", "verifier"]
-    _, printed, _ = run("ledger", "show", office.location, "--request", "2026-015")
+    _, printed, _ = say("ledger", "show", office.location, "--request", "2026-015")
     assert printed.count("\n") == 1
 
 
-def test_statements_are_shown_as_json(run, office):
-    _, printed, _ = run("ledger", "show", office.location, "--json")
+def test_statements_are_shown_as_json(say, office):
+    _, printed, _ = say("ledger", "show", office.location, "--json")
     statements = [json.loads(line) for line in printed.splitlines()]
     assert statements == [event.statement for event in office.ledger.events()]
 
@@ -119,10 +103,10 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("words", "parts"), MISTAKES)
-def test_mistake_ends_in_one_line_and_status_2(run, office, monkeypatch, words, parts):
+def test_mistake_ends_in_one_line_and_status_2(say, office, monkeypatch, words, parts):
     monkeypatch.chdir(office.folder)
     before = sorted(office.folder.rglob("*"))
-    status, printed, errors = run(*words)
+    status, printed, errors = say(*words)
     assert (status, printed) == (2, "")
     assert errors.startswith("error: ")
     assert errors.count("\n") == 1

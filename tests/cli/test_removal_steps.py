@@ -9,7 +9,6 @@ import pytest
 from removal_desk import NUMBER, Desk, weights
 from removal_page import check_message, messages
 
-from gsu_jax.cli import _removal
 from gsu_jax.removal import Ledger, load_key
 from gsu_jax.removal.service import run
 from gsu_jax.storage import remove, save
@@ -18,21 +17,6 @@ from gsu_jax.storage import remove, save
 @pytest.fixture(autouse=True)
 def _here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "set")  # the suite has its own
-
-
-@pytest.fixture
-def say(capsys):
-    """Runs the command: exit status, standard output, standard error."""
-
-    def say(*words):
-        try:
-            status = _removal.main([str(word) for word in words])
-        except SystemExit as end:
-            status = end.code
-        return status, *capsys.readouterr()
-
-    return say
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@ from removal_desk import Desk, sign_verdict
 from removal_events import Office
 
 from gsu_jax.audit import not_run
-from gsu_jax.cli import _removal
 from gsu_jax.removal.service import _plan, _run, _verify, release, run, verify_case
 from gsu_jax.removal.service._quote import Quote
 
@@ -58,21 +57,6 @@ def desks(tmp_path_factory):
         found[name] = desk.copy(tmp_path_factory.mktemp(name) / "desk")
         step()
     return found
-
-
-@pytest.fixture
-def say(capsys, monkeypatch):
-    """Runs a command of `gsu-jax removal`: exit status, standard output, standard error."""
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "set")  # the suite has its own
-
-    def say(*words):
-        try:
-            status = _removal.main([str(word) for word in words])
-        except SystemExit as end:
-            status = end.code
-        return status, *capsys.readouterr()
-
-    return say
 
 
 UNLEARNED = {}  # request -> what its run found
