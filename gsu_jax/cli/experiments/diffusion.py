@@ -21,7 +21,7 @@ MNIST = StudyConfig(
     classes=("1", "3", "8"),
     forget="1",
     model=TransformerDiffusionConfig(
-        weighting="edm", shape="monotone", discrete=True, sampler_steps=30
+        weighting="edm", shape="monotone", discrete=True, sampler="heun", sampler_steps=15
     ),
     pretraining=Recipe(epochs=38, batch_size=64, learning_rate=2e-3, one_cycle=True, clip=1.0),
     judge_gate=0.99,
