@@ -35,19 +35,20 @@ def _quiet() -> Iterator[None]:
 def _without_late_writers() -> Iterator[None]:
     """Hides what TensorStore prints of writers that end after a save has failed, on a full disk.
 
-    They find asyncio's loop closed, and say so in a traceback, also a moment after this block: so
-    the hook stays where a save failed.
+    They find asyncio's loop closed. No caller is left to catch that, so Python prints it; also a
+    moment after this block, so the hook stays where a save failed.
     """
-    hook = sys.excepthook
+    hook = sys.unraisablehook
     if getattr(hook, "func", None) is not _print_unless_late:
-        sys.excepthook = functools.partial(_print_unless_late, hook)
+        sys.unraisablehook = functools.partial(_print_unless_late, hook)
     yield
-    sys.excepthook = hook
+    sys.unraisablehook = hook
 
 
-def _print_unless_late(hook: Any, kind: type, error: BaseException, trace: Any) -> None:
+def _print_unless_late(hook: Any, unraisable: Any) -> None:
+    error = unraisable.exc_value
     if not (isinstance(error, RuntimeError) and str(error) == "Event loop is closed"):
-        hook(kind, error, trace)
+        hook(unraisable)
 
 
 @_without_late_writers()
