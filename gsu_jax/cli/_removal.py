@@ -92,7 +92,7 @@ def _parser() -> Parser:
     verifying.add_argument(
         "--tier", type=int, default=0, help="1 retrains models, 2 trains shadow models too"
     )
-    verifying.add_argument("--models", type=int, default=8, help="of each kind, at tier 1")
+    verifying.add_argument("--models", type=int, default=10, help="of each kind, at tier 1")
     verifying.add_argument("--shadows", type=int, default=32, help="an even number, at tier 2")
     verifying.add_argument("--samples", type=int, default=10_000, help="of a model")
     reporting = add("report", "write report.html and report.json, which name no image")

@@ -65,7 +65,7 @@ class Arguments:
     """Classes, each a request of its own; by default one or two of the data set."""
     methods: tuple[str, ...] = ("redirect_flow", "gradient_surgery", "fine_tune", "retrain")
     """Methods by name; retrain is the one that should pass."""
-    ensemble: int = 8
+    ensemble: int = 10
     """Models of each kind: retrained, original, fine-tuned, and unlearned by each method."""
     train_epochs: int | None = None
     """Passes over the data when a model is trained; by default those of the data set."""

@@ -18,7 +18,7 @@ from gsu_jax.unlearning import unlearn
 
 STEPS = 100  # of a run, if the request has no epochs
 PROBED = 8  # steps that are timed; draws of the conflict
-MODELS = 8  # retrained models of a verification
+MODELS = 10  # retrained models of a verification
 SHADOWS = 32  # shadow models of tier 2
 
 

@@ -14,6 +14,7 @@ from gsu_jax.audit import (
     weight_leak,
 )
 from gsu_jax.metrics import Count, corrected_share
+from gsu_jax.models import Params
 from gsu_jax.removal._digest import data_digest
 from gsu_jax.removal.service._listed import is_listed
 from gsu_jax.removal.service._measures import (
@@ -117,22 +118,33 @@ def copies(subject: Subject) -> Said:
 
 
 def weights(subject: Subject) -> Said:
-    """Whether the change of the weights shows the images to who has both versions."""
+    """Whether the change of the weights shows the images to who has both versions.
+
+    Two models that were trained apart differ everywhere, and may show images that only one of them
+    knew. So at tier 1 more must be seen than in the change to any retrained model.
+    """
     if not len(subject.like):
         raise NotApplicable("the data has no held-out images of the kind")
-    groups = (np.float64(images) for images in (subject.forgotten, subject.like))
-    try:
-        found = weight_leak(subject.before, subject.after, *groups)
-    except ValueError as error:
-        raise NotApplicable(str(error)) from error
-    n = len(found.forgotten)
-    shown = int((found.forgotten > found.limit).sum())
+    n, shown = len(subject.forgotten), _shown(subject, subject.after)
+    retrained = subject.ensemble.retrained if subject.models else ()
+    most = max([0.01, *(_shown(subject, params) / n for params in retrained)])
 
     def leaks(k: int) -> bool:
-        return clopper_pearson(k, n).low > 0.01
+        return clopper_pearson(k, n).low > most
 
     line = judge(
         "V13 weights", shown / n, passed=not leaks(shown), found=leaks(shown), n=n,
         power=chance_to_find(n, 0.1, leaks), random="held-out images",
     )  # fmt: skip
-    return line, f"{shown} of {n} images above the limit that 1 % of held-out ones exceed"
+    numbers = f"{shown} of {n} images above the limit that 1 % of held-out ones exceed"
+    return line, f"{numbers}; retrained models at most {most:.1%}" if retrained else numbers
+
+
+def _shown(subject: Subject, after: Params) -> int:
+    """How many forgotten images the change to these weights shows."""
+    groups = (np.float64(images) for images in (subject.forgotten, subject.like))
+    try:
+        found = weight_leak(subject.before, after, *groups)
+    except ValueError as error:
+        raise NotApplicable(str(error)) from error
+    return int((found.forgotten > found.limit).sum())
