@@ -48,7 +48,9 @@ EVENTS = {
     "received": EventType("operator", "", ("claim", "what", "commitments", "deadline")),
     "identified": EventType("operator", "received", ("count", "commitments", "data")),
     "planned": EventType(
-        "operator", "identified", ("method", "settings", "reasons", "alternatives", "quote")
+        "operator",
+        "identified",
+        ("method", "settings", "reasons", "alternatives", "quote", "facts"),
     ),
     "ran": EventType("operator", "planned", ("buildDefinition", "runDetails"), PROVENANCE),
     "verified": EventType(

@@ -11,7 +11,7 @@ from removal_desk import NUMBER, damage, weights
 
 from gsu_jax.audit import Verdict
 from gsu_jax.removal import digest, read_request, weights_digest
-from gsu_jax.removal.service import Case, plan, release, replay, report, run, undo
+from gsu_jax.removal.service import Case, _case, plan, release, replay, report, run, undo
 from gsu_jax.removal.service import verify_case as verify
 from gsu_jax.removal.service._plan import choose
 from gsu_jax.removal.service._tier0 import lineage
@@ -122,6 +122,21 @@ def test_changed_list_of_images_fails_the_lineage(ran):
     assert said == "not those of the ledger: list"
 
 
+def test_changed_facts_of_a_case_are_found_and_named(verified):
+    path = verified.case().facts_path
+    facts = json.loads(path.read_text())
+    for change in ({"utility_budget": 9.0}, {"fingerprint": "0" * 16}, {"seed": 1}):
+        path.write_text(json.dumps(facts | change))
+        for step in (run, verify, release):
+            with pytest.raises(ValueError, match=r"case\.json was changed: its SHA-256 is"):
+                step(verified.case())
+    path.write_text(
+        json.dumps(facts | {"modules": str(verified.folder)})
+    )  # a folder that was moved
+    assert run(verified.case()).published
+    assert verified.types[3:] == ["ran", "verified"]
+
+
 def test_report_leaves_the_forgotten_pictures_out_by_default(verified):
     page = report(verified.case())
     text = page.read_text()
@@ -142,11 +157,10 @@ def test_two_commands_at_once_on_one_request_are_refused(ran):
         run(ran.case())
 
 
-def test_data_that_changed_since_the_plan_are_refused(desk):
+def test_data_that_changed_since_the_plan_are_refused(desk, monkeypatch):
     desk.plan()
-    path = desk.case().facts_path
-    facts = json.loads(path.read_text())
-    path.write_text(json.dumps(facts | {"fingerprint": "0" * 16}))
+    other = SimpleNamespace(name="digits", fingerprint="0" * 16)
+    monkeypatch.setattr(_case, "load", lambda _: other)
     with pytest.raises(ValueError, match="has changed since"):
         run(desk.case())
     assert desk.types == ["received", "identified", "planned"]

@@ -20,6 +20,7 @@ from gsu_jax.removal._ledger import Ledger
 from gsu_jax.removal._request_file import Training
 from gsu_jax.removal._signing import RoleKey, load_key, load_public_keys
 from gsu_jax.removal.service._behind import FACTS, cases_behind
+from gsu_jax.removal.service._facts import planned_facts
 from gsu_jax.removal.service._files import Record, read_json, write_json
 from gsu_jax.removal.service._hold import hold
 from gsu_jax.removal.service._imports import load_model, load_params
@@ -172,7 +173,7 @@ class Case:
     @cached_property
     def facts(self) -> Record:
         """What `plan` wrote down, without personal data."""
-        return read_json(self.facts_path)
+        return planned_facts(self.facts_path, self.events)
 
     @cached_property
     def positions(self) -> np.ndarray:

@@ -14,6 +14,7 @@ from gsu_jax.removal._digest import weights_digest
 from gsu_jax.removal._events import ENDS
 from gsu_jax.removal._request_file import RemovalRequest
 from gsu_jax.removal.service._case import PRIVATE, Case
+from gsu_jax.removal.service._facts import facts_digest
 from gsu_jax.removal.service._files import Record, write_json
 from gsu_jax.removal.service._imports import find_function, load_model, load_params
 from gsu_jax.removal.service._left_out import write_left_out
@@ -230,11 +231,12 @@ def _planned(found: Plan) -> Record:
         "reasons": facts["reason"],
         "alternatives": f"retraining: {again}",
         "quote": {"seconds": round(found.quote.seconds, 3), "steps": found.quote.steps},
+        "facts": facts_digest(facts),
     }
 
 
 def _same(one: Record, other: Record) -> bool:
-    return all(one[name] == other[name] for name in ("method", "settings"))
+    return all(one.get(name) == other[name] for name in ("method", "settings", "facts"))
 
 
 def settings_of(method: Method) -> Record:

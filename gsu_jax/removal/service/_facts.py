@@ -1,0 +1,35 @@
+"""What `plan` wrote down in `case.json`, held against the ledger."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from gsu_jax.removal._events import Event, canonical
+from gsu_jax.removal.service._files import Record, read_json
+
+# Paths may move, and what is there has digests of its own. The name of a class may be a person's:
+# its digest could be guessed.
+LEFT_OUT = ("checkpoint", "data", "modules", "what")
+
+
+def facts_digest(facts: Record) -> str:
+    """The SHA-256 of the facts of a case but for paths and names, as the event `planned` has it."""
+    kept = {name: value for name, value in facts.items() if name not in LEFT_OUT}
+    return hashlib.sha256(canonical(kept)).hexdigest()
+
+
+def planned_facts(path: Path, events: Sequence[Event]) -> Record:
+    """Returns the facts of a case, which must be those of its last plan.
+
+    Raises:
+        ValueError: The file cannot be read, or says something else than what was planned.
+    """
+    facts = read_json(path)
+    planned = [event.predicate for event in events if event.type == "planned"]
+    digest = facts_digest(facts)
+    if planned and planned[-1].get("facts", digest) != digest:
+        raise ValueError(
+            f"{path} was changed: its SHA-256 is {digest[:16]}..., and the ledger says "
+            f"{planned[-1]['facts'][:16]}...; plan the request again, or restore it from a backup"
+        )
+    return facts
