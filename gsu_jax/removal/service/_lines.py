@@ -48,7 +48,7 @@ TESTS = (
     Test("V2 share", 0, (CLASS, CONCEPT), "hardly a sample shows it", drawn_share),
     Test("V11 export", 0, (CLASS, CONCEPT), "nor after int8, pruning or noise", export),
     Test("V12 copies", 0, (ROWS, CLASS), "no samples copy the images", copies),
-    Test("V13 weights", 0, ALL, "both versions show no more of the images than retraining does", weights),
+    Test("V13 weights", 0, ALL, "the change shows no more images than retraining", weights),
     *(
         Test(name, 1, claims, asks, held_against(name))
         for name, claims, asks in (
