@@ -60,7 +60,7 @@ def test_folder_of_other_settings_is_refused(run, tmp_path):
     (tmp_path / "out" / "arguments.json").write_text(json.dumps(kept | {"ensemble": 16}))
     status, _, errors = run("--out out")
     assert status == 2
-    assert "--out out was begun with --ensemble 16, now 8: give another folder" in errors
+    assert "--out out was begun with --ensemble 16, now 10: give another folder" in errors
 
 
 def test_table_has_a_column_for_each_method_and_says_what_fails():
