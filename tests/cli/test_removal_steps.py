@@ -162,7 +162,7 @@ def stranger_in_place(desk):
     (desk.folder / f"weights-{NUMBER}" / "notes.txt").write_text("mine")
 
 
-def changed_data(desk):
+def changed_facts(desk):
     edit(desk, fingerprint="0" * 16)
 
 
@@ -212,7 +212,7 @@ PLANNED = {  # what was done to a planned request -> the command, and what its l
     "checkpoint of another model": (other_tree, ("run", NUMBER), "has no leaf"),
     "checkpoint gone": (gone_weights, ("run", NUMBER), "weights is empty or does not exist"),
     "something in its place": (stranger_in_place, ("run", NUMBER), "is no checkpoint"),
-    "data changed": (changed_data, ("run", NUMBER), "has changed since"),
+    "facts changed": (changed_facts, ("run", NUMBER), "case.json was changed"),
     "damaged ledger": (spoiled_ledger, ("run", NUMBER), "ledger"),
     "no ledger": (no_ledger, ("run", NUMBER), "there is no ledger"),
     "empty ledger": (empty_ledger, ("run", NUMBER), "has no table of events"),
