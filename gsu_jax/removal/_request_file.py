@@ -20,6 +20,7 @@ from gsu_jax.data import (
     ForgetIndices,
     Request,
 )
+from gsu_jax.data.sources import settled_name
 from gsu_jax.methods import METHODS
 from gsu_jax.removal._commitments import CommitmentKey
 from gsu_jax.removal._events import CLAIMS, KINDS, REQUEST
@@ -192,7 +193,7 @@ def _request(given: Mapping[str, Any], folder: Path, today: datetime.date) -> Re
         claim=claim,
         what=what,
         value=value,
-        data=str(folder / data) if (folder / data).exists() else data,
+        data=settled_name(data, folder),
         model=model,
         checkpoint=checkpoint,
         method=choice("method", given.get("method", "auto"), ("auto", *ANSWERS)),

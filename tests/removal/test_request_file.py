@@ -55,6 +55,21 @@ def test_request_says_what_its_file_says(write, tmp_path):
     assert request.deadline == datetime.date(2026, 12, 30)
 
 
+def test_data_is_a_data_set_or_a_path_beside_the_file(write, tmp_path, monkeypatch):
+    for name in ("digits", "photos", "mnist"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "prepared" / "mnist").mkdir(parents=True)
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "prepared"))
+
+    def data(name):
+        return read_request(write(data=f'"{name}"'), today=TODAY).data
+
+    assert data("digits") == "digits"  # as `load` takes it, though a folder has that name
+    assert data("mnist") == "mnist"
+    assert data("photos") == str(tmp_path / "photos")
+    assert data("./mnist") == str(tmp_path / "mnist")
+
+
 def test_short_file_has_defaults_and_a_number_drawn_by_lot(write):
     path = write(request=None, method=None, utility_budget=None, deadline=None)
     one, other = read_request(path), read_request(path)

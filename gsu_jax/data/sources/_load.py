@@ -161,6 +161,24 @@ def clear_cache(
     return cache.remove(folder, {text, Path(text).expanduser().resolve().name})
 
 
+def settled_name(name: str | os.PathLike, folder: str | os.PathLike = ".") -> str:
+    """Returns the name by which `load` finds the same images from every working folder.
+
+    Args:
+        name: What `load` takes, where a path is relative to `folder`.
+        folder: By default the working folder.
+
+    Example:
+        >>> settled_name("digits")
+        'digits'
+    """
+    text = os.fspath(name)
+    path = Path(folder, Path(text).expanduser())
+    if text == "digits" or _is_prepared(name, text, None) or not path.exists():
+        return text
+    return str(path.resolve())
+
+
 def _is_own_folder(name: Any, text: str, path: Path, data_dir: str | os.PathLike | None) -> bool:
     return path.is_dir() and not _is_prepared(name, text, data_dir)
 

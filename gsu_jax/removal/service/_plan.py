@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gsu_jax.data import ClassRequest, Request, Source, SourceSplit, load
+from gsu_jax.data.sources import settled_name
 from gsu_jax.methods import METHODS, Method, Retrain, can_work_on, get_method
 from gsu_jax.models import GenerativeModel
 from gsu_jax.removal._digest import weights_digest
@@ -130,7 +131,7 @@ def plan(
         "count": len(forget),
         "retained": len(retain),
         "held_out": split.test.counts,
-        "data": str(Path(request.data).resolve()) if Path(request.data).exists() else request.data,
+        "data": settled_name(request.data),
         "fingerprint": source.fingerprint,
         "model": request.model,
         "modules": str(modules),
