@@ -53,11 +53,37 @@ def in_range(low: float, high: float, /, **values: Any) -> None:
     _check_numbers(values, lambda value: low <= value < high, f"in [{low}, {high})")
 
 
+def between(low: float, high: float, /, **values: Any) -> None:
+    """Raises ValueError for a value outside (`low`, `high`)."""
+    _check_numbers(values, lambda value: low < value < high, f"in ({low}, {high})")
+
+
+def finite(**values: Any) -> None:
+    """Raises ValueError for NaN and for an infinite number."""
+    _check_numbers(values, np.isfinite, "finite")
+
+
 def integer(**values: Any) -> None:
     """Raises TypeError for a value that is not an integer (of Python or NumPy; not a boolean)."""
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, int | np.integer):
             raise TypeError(f"{name} must be an integer, got {value!r}")
+
+
+def whole(minimum: int, /, **values: Any) -> None:
+    """Raises for a value that is no integer, or one below `minimum`.
+
+    Raises:
+        TypeError: A value is no integer.
+        ValueError: A value is below `minimum`.
+
+    Example:
+        >>> whole(1, steps=2.5)
+        Traceback (most recent call last):
+        TypeError: steps must be an integer, got 2.5
+    """
+    integer(**{name: value for name, value in values.items() if not is_traced(value)})
+    at_least(minimum, **values)
 
 
 def random_key(**values: Any) -> None:

@@ -5,7 +5,7 @@ from typing import ClassVar, NamedTuple
 
 import jax
 
-from gsu_jax.checks import at_least
+from gsu_jax.checks import at_least, whole
 from gsu_jax.data import ImageSet
 from gsu_jax.methods._method import Method, StepGradients
 from gsu_jax.methods.ingredients import MaskedBatch, masked_mean
@@ -67,7 +67,7 @@ class DiMUM(Method):
 
     def __post_init__(self) -> None:
         at_least(0, retain_weight=self.retain_weight)
-        at_least(1, alternatives=self.alternatives)
+        whole(1, alternatives=self.alternatives)
 
     def prepare(self, model, params, forget, retain, key) -> Prepared:
         """Draws the alternatives, and pairs each forgotten image with one."""

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from gsu_jax.checks import above, at_least, choice
+from gsu_jax.checks import above, at_least, choice, whole
 from gsu_jax.methods._method import Method, StepGradients
 from gsu_jax.methods.ingredients import (
     MaskedBatch,
@@ -79,7 +79,8 @@ class EraseDiff(Method):
     inner_rate: float = 1e-4
 
     def __post_init__(self) -> None:
-        at_least(0, eta=self.eta, inner_steps=self.inner_steps)
+        at_least(0, eta=self.eta)
+        whole(0, inner_steps=self.inner_steps)
         above(0, inner_rate=self.inner_rate)
         choice(("cosine", "bome"), form=self.form)
 

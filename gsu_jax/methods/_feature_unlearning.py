@@ -6,7 +6,7 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gsu_jax.checks import at_least
+from gsu_jax.checks import at_least, whole
 from gsu_jax.methods._method import Method, StepGradients
 from gsu_jax.methods.ingredients import ms_ssim
 from gsu_jax.models import Params, Posteriors, encode_in_parts
@@ -69,7 +69,7 @@ class FeatureUnlearning(Method):
 
     def __post_init__(self) -> None:
         at_least(0, edit_weight=self.edit_weight)
-        at_least(1, fitted_images=self.fitted_images)
+        whole(1, fitted_images=self.fitted_images)
 
     def prepare(self, model, params, forget, retain, key) -> Prepared:
         """Computes e and t from the mean latents of forgotten images and of some retained ones."""

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from gsu_jax.checks import at_least, at_most, choice, is_traced
+from gsu_jax.checks import at_least, at_most, choice, is_traced, whole
 from gsu_jax.data import Examples, ImageSet
 from gsu_jax.methods._measured_scope import Layers, Variant, choose_layers, project_measured
 from gsu_jax.methods._method import Batch, StepGradients
@@ -101,7 +101,7 @@ class GradientSurgery(TwoGradients):
         choice(("always", "conflict"), when=self.when)
         choice(("global", "module", "leaf", "measured"), scope=self.scope)
         choice(("gradients", "steps"), incoming=self.incoming)
-        at_least(1, retain_gradients=self.retain_gradients)
+        whole(1, retain_gradients=self.retain_gradients)
         self._check_measured()
         if self.window is not None:
             if (self.loss, self.through) != ("elbo", "model"):

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from gsu_jax.checks import above, at_least, choice
+from gsu_jax.checks import above, choice, whole
 from gsu_jax.curvature import ComposedLoss, curvature_product, influence_on_params
 from gsu_jax.data import ImageSet
 from gsu_jax.methods._method import Method, Visits
@@ -75,7 +75,7 @@ class InfluenceStep(Method):
     def __post_init__(self) -> None:
         choice(("gauss_newton", "hessian"), curvature=self.curvature)
         above(0, damping=self.damping)
-        at_least(1, iterations=self.iterations, images=self.images)
+        whole(1, iterations=self.iterations, images=self.images)
 
     def check(self, model) -> None:
         """Checks that the model has what the curvature needs; the Hessian needs the loss alone."""

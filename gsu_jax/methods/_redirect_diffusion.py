@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from gsu_jax.checks import above, at_least, choice
+from gsu_jax.checks import above, at_least, choice, finite, is_traced, whole
 from gsu_jax.data import Count, ImageSet
 from gsu_jax.methods._method import Method, StepGradients
 from gsu_jax.methods.ingredients import (
@@ -60,13 +60,14 @@ class RedirectDiffusion(Method):
 
         x_r = x* - (sigma^2 / alpha) c grad h
 
-    and the forget loss at noisy forgotten images, and at noisy retained ones, is
+    clipped to [-1, 1]. The forget loss is a mean over forgotten images f and one over retained
+    images r, with noise:
 
-        l(theta) = E (1 - c) 1/2 e^-gamma |x^(z, gamma) - x_r(z, gamma)|^2
+        l(theta) = E_f d + w E_r d,    d = (1 - c) 1/2 e^-gamma |x^(z, gamma) - x_r(z, gamma)|^2
 
-    The weight 1 - c makes noisy images of both sets stand for those of retained ones: where c is 1
-    no sample should come. The loss has the minimizer of the training loss of retained images, so at
-    the end the two do not conflict.
+    w is `hold_weight`. The weight 1 - c is near 0 where no sample should come. With an exact guide
+    and no margin the minimizer is that of the training loss of retained images, so at the end the
+    two do not conflict.
 
     Kernels around the images of both sets, the guide, give h at once; the certificate chooses their
     width. Or a small network learns h from both sets and from the teacher's errors. On retained
@@ -84,7 +85,8 @@ class RedirectDiffusion(Method):
     Attributes:
         learning_rate: at the start; it falls to 0 along a cosine.
         batch_size, retain_batch_size, label: as in `Method`.
-        window: the least and the largest gamma that the guide sees.
+        window: the least and the largest gamma that the guide sees. The model must be trained at
+            these levels.
         guide: "kernel", or a trained "network".
         guide_steps: of the training of the network.
         guide_width: units of each of its two hidden layers.
@@ -132,10 +134,11 @@ class RedirectDiffusion(Method):
         object.__setattr__(self, "window", check_window(self.window))
         at_least(0, score_weight=self.score_weight, hold_weight=self.hold_weight)
         above(0, retain_weight=self.retain_weight)
-        at_least(1, guide_steps=self.guide_steps, guide_width=self.guide_width)
-        at_least(1, guide_coordinates=self.guide_coordinates)
-        at_least(1, draws=self.draws, least_steps=self.least_steps)
-        at_least(HELD_OUT, fitted_images=self.fitted_images)
+        finite(margin=self.margin)
+        whole(1, guide_steps=self.guide_steps, guide_width=self.guide_width)
+        whole(1, guide_coordinates=self.guide_coordinates)
+        whole(1, draws=self.draws, least_steps=self.least_steps)
+        whole(HELD_OUT, fitted_images=self.fitted_images)
         choice(("always", "conflict"), when=self.when)
         choice(("network", "kernel"), guide=self.guide)
 
@@ -191,7 +194,7 @@ class RedirectDiffusion(Method):
         def forget_loss(params: Params, batch_: MaskedBatch, key: jax.Array) -> jax.Array:
             forget_key, retain_key = jax.random.split(key)
             loss = masked_mean(distance(params, batch_.images, forget_key), batch_.mask)
-            if self.hold_weight:
+            if is_traced(self.hold_weight) or self.hold_weight:
                 loss += self.hold_weight * distance(params, batch.retain, retain_key).mean()
             return loss
 
@@ -219,9 +222,9 @@ class RedirectDiffusion(Method):
             return ""
         return (
             "on retained images that it has not seen, the guide gains "
-            f"{float(certified[-1]):.0%} of what an exact one would, so the target is the trained "
-            "model: what changes comes from the retain gradient. Give another window= "
-            "or forget more images at once"
+            f"{float(certified[-1]):.0%} of what an exact one would, so the target is close to the "
+            "trained model, and what changes comes from the retain gradient. Give another window= "
+            "or guide=, or forget more images at once"
         )
 
     def default_batch_size(self, images: int, epochs: int) -> int:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from gsu_jax.checks import above, at_least, choice
+from gsu_jax.checks import above, at_least, choice, whole
 from gsu_jax.data import Count
 from gsu_jax.methods._method import Method, StepGradients
 from gsu_jax.methods.ingredients import (
@@ -146,7 +146,7 @@ class RedirectFlow(Method):
     def __post_init__(self) -> None:
         above(0, retain_weight=self.retain_weight)
         at_least(0, described_weight=self.described_weight, emphasis=self.emphasis)
-        at_least(1, drawn=self.drawn, fitted_images=self.fitted_images)
+        whole(1, drawn=self.drawn, fitted_images=self.fitted_images)
         choice(EFFORTS, effort=self.effort)
         choice(("always", "conflict"), when=self.when)
         if self.described_gap is not None:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from gsu_jax.checks import above, at_least, choice, in_range
+from gsu_jax.checks import above, at_least, between, choice, whole
 from gsu_jax.data import Count
 from gsu_jax.methods._method import Method, StepGradients
 from gsu_jax.methods.ingredients import (
@@ -133,9 +133,8 @@ class RedirectSurgery(Method):
     def __post_init__(self) -> None:
         above(0, retain_weight=self.retain_weight, final_retain_weight=self.final_retain_weight)
         at_least(0, encoder_weight=self.encoder_weight)
-        above(0, encoder_share=self.encoder_share)
-        in_range(0, 1, encoder_share=self.encoder_share)
-        at_least(1, held_images=self.held_images, least_steps=self.least_steps)
+        between(0, 1, encoder_share=self.encoder_share)
+        whole(1, held_images=self.held_images, least_steps=self.least_steps)
         choice(("always", "conflict"), when=self.when)
 
     def prepare(self, model, params, forget, retain, key) -> Prepared:

@@ -6,7 +6,7 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gsu_jax.checks import at_least, at_most
+from gsu_jax.checks import at_least, at_most, whole
 from gsu_jax.data import ImageSet
 from gsu_jax.methods._method import Method, StepGradients
 from gsu_jax.methods.ingredients import (
@@ -95,7 +95,7 @@ class ReTrack(Method):
         shares = {"forget_share": self.forget_share, "denoising_share": self.denoising_share}
         at_least(0, **shares)
         at_most(1, **shares)
-        at_least(1, neighbors=self.neighbors, candidates=self.candidates)
+        whole(1, neighbors=self.neighbors, candidates=self.candidates)
 
     def prepare(self, model, params, forget, retain, key) -> Prepared:
         """Encodes all forgotten images and some retained ones."""

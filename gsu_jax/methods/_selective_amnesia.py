@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gsu_jax.checks import at_least
+from gsu_jax.checks import at_least, whole
 from gsu_jax.curvature import mean_squared_gradient
 from gsu_jax.data import ImageSet
 from gsu_jax.methods._method import Method, StepGradients
@@ -95,7 +95,7 @@ class SelectiveAmnesia(Method):
 
     def __post_init__(self) -> None:
         at_least(0, replay_weight=self.replay_weight, fisher_weight=self.fisher_weight)
-        at_least(1, fisher_samples=self.fisher_samples)
+        whole(1, fisher_samples=self.fisher_samples)
 
     def prepare(self, model, params, forget, retain, key) -> Prepared:
         """Trains the guide unless one is given, and computes F from samples of theta*."""

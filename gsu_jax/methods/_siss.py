@@ -6,7 +6,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from gsu_jax.checks import above, at_least, in_range
+from gsu_jax.checks import at_least, between
 from gsu_jax.methods._method import Method, StepGradients
 from gsu_jax.methods.ingredients import latent_view, level_key, log_density, masked_mean
 from gsu_jax.models import Params, sample_posterior
@@ -67,8 +67,7 @@ class SISS(Method):
     forget_share: float = 0.1
 
     def __post_init__(self) -> None:
-        above(0, mixture=self.mixture)
-        in_range(0, 1, mixture=self.mixture)
+        between(0, 1, mixture=self.mixture)
         at_least(0, forget_share=self.forget_share)
 
     def prepare(self, model, params, forget, retain, key) -> Params:

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 import jax
 import optax
 
-from gsu_jax.checks import at_least, choice
+from gsu_jax.checks import choice, whole
 from gsu_jax.methods._two_gradients import TwoGradients, check_weight_acts, weighted_retain
 from gsu_jax.surgery import measure_conflict
 from gsu_jax.surgery.rules import projected_adam
@@ -42,7 +42,7 @@ class SurgeryInAdamMetric(TwoGradients):
 
     def __post_init__(self) -> None:
         choice(("always", "conflict"), when=self.when)
-        at_least(1, retain_gradients=self.retain_gradients)
+        whole(1, retain_gradients=self.retain_gradients)
 
     def check(self, model) -> None:
         """Checks that the model has what the loss needs, and that `retain_weight` has an effect."""

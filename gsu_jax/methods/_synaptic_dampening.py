@@ -6,7 +6,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from gsu_jax.checks import above, at_least
+from gsu_jax.checks import above, whole
 from gsu_jax.curvature import mean_squared_gradient
 from gsu_jax.data import ImageSet
 from gsu_jax.methods._method import Method, Visits
@@ -56,7 +56,7 @@ class SynapticDampening(Method):
 
     def __post_init__(self) -> None:
         above(0, threshold=self.threshold, dampening=self.dampening)
-        at_least(1, fisher_images=self.fisher_images)
+        whole(1, fisher_images=self.fisher_images)
 
     def start(self, model, params, forget, retain, key) -> Params:
         """Returns the dampened parameters."""

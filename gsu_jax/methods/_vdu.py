@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from gsu_jax.checks import above, at_least, in_range
+from gsu_jax.checks import above, in_range, whole
 from gsu_jax.data import Examples, ImageSet
 from gsu_jax.methods._method import Method, StepGradients
 from gsu_jax.methods.ingredients import over_masked
@@ -73,8 +73,8 @@ class VDU(Method):
 
     def __post_init__(self) -> None:
         in_range(0, 1, prior_weight=self.prior_weight)
-        at_least(2, checkpoints=self.checkpoints)
-        at_least(1, posterior_steps=self.posterior_steps)
+        whole(2, checkpoints=self.checkpoints)
+        whole(1, posterior_steps=self.posterior_steps)
         above(0, least_deviation=self.least_deviation)
 
     def prepare(self, model, params, forget, retain, key) -> Posterior:

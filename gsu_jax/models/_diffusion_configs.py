@@ -20,7 +20,7 @@ class DiffusionConfig:
     """The settings that all diffusion models have.
 
     The noise level is gamma = -log SNR, which rises with time t in [0, 1] from `gamma_min` to
-    `gamma_max`.
+    `gamma_max`, both in [-30, 30).
 
     Attributes:
         image_shape: Height, width and channels of an image.
@@ -75,10 +75,10 @@ class DiffusionConfig:
                 "schedule must be 'fixed' unless weighting is 'vlb', because a weighted loss falls "
                 f"as its ends meet, got schedule='learned' and weighting={self.weighting!r}"
             )
+        checks.finite(sigmoid_bias=self.sigmoid_bias)
         checks.above(0, data_deviation=self.data_deviation)
         checks.choice(("ancestral", "ddim", "heun"), sampler=self.sampler)
-        checks.integer(sampler_steps=self.sampler_steps, bound_times=self.bound_times)
-        checks.at_least(1, sampler_steps=self.sampler_steps, bound_times=self.bound_times)
+        checks.whole(1, sampler_steps=self.sampler_steps, bound_times=self.bound_times)
         checks.choice(("float32", "bfloat16"), dtype=self.dtype)
 
 

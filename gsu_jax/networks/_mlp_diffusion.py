@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from gsu_jax.checks import listing
 from gsu_jax.models import GenerativeModel, MLPDiffusionConfig
 from gsu_jax.models.diffusion import alpha, diffusion, to_data
 from gsu_jax.networks._functional import functional
@@ -153,7 +154,8 @@ def use_principal_components(params: dict[str, Any], images: jax.Array | np.ndar
         The parameters, with a new mean, basis and variances.
 
     Raises:
-        ValueError: The images have another number of pixels, or there are fewer than 2.
+        ValueError: The images have another number of pixels, there are fewer than 2, or the
+            parameters are those of another network.
 
     Example:
         >>> model = mlp_diffusion(MLPDiffusionConfig((2, 2, 1), width=8, depth=1))
@@ -163,6 +165,11 @@ def use_principal_components(params: dict[str, Any], images: jax.Array | np.ndar
         (4, 4)
     """
     network = params["network"]
+    if "basis" not in network:
+        raise ValueError(
+            "params must be those of mlp_diffusion, whose network has a basis, got a network of "
+            f"{listing(network)}; a transformer needs none"
+        )
     x = np.asarray(to_data(jnp.asarray(images)), np.float64).reshape(len(images), -1)
     pixels, count = network["basis"].shape
     if len(x) < 2 or x.shape[1] != pixels:

@@ -19,6 +19,7 @@ from gsu_jax.methods.ingredients import (
 )
 from gsu_jax.models import DiffusionConfig
 from gsu_jax.models.diffusion import alpha, ddim, diffusion, noise_levels, sigma, to_images
+from gsu_jax.unlearning import sweep
 
 pytestmark = pytest.mark.long
 
@@ -182,6 +183,17 @@ def test_method_takes_away_the_weight_of_the_forgotten_component_alone(guide):
     assert weights[1] / weights[2] == pytest.approx(1.45, rel=0.15)  # 528 and 372 images
     assert 0.5 < result.history["certified"][0] < 1.5
     assert result.history["forget_loss"][-1] < result.history["forget_loss"][0]
+
+
+def test_hold_weight_may_be_swept():
+    method = RedirectDiffusion(retain_batch_size=64, batch_size=60, **FAST)
+    params = jax.tree.map(lambda leaf: leaf[None], MODEL.init(KEY))
+    result = sweep(
+        MODEL, params, FORGET, RETAIN, method=method, settings={"hold_weight": (0.0, 2.0)},
+        keys=KEY[None], epochs=1,
+    )  # fmt: skip
+    first, second = result.params["network"][:, 0]
+    assert np.abs(first - second).max() > 0
 
 
 @pytest.mark.parametrize(

@@ -135,5 +135,5 @@ def test_model_samples_with_each_sampler():
 
 @pytest.mark.parametrize("steps", [0, -3])
 def test_steps_below_one_are_refused(steps):
-    with pytest.raises(ValueError, match=rf"sampler_steps.*at least 1, got {steps}"):
+    with pytest.raises(ValueError, match=rf"steps.*at least 1, got {steps}"):
         diffusion.noise_levels(9.0, -9.0, steps)

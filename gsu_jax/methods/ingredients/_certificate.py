@@ -5,18 +5,20 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from gsu_jax.checks import whole
 from gsu_jax.data import ImageSet
 from gsu_jax.methods.ingredients._noise_guide import (
     Guide,
     correction,
     error_of_noise,
-    like,
     pull,
 )
+from gsu_jax.methods.ingredients._window import check_window
 from gsu_jax.models.diffusion import (
     Denoise,
     add_noise,
     alpha,
+    like,
     low_discrepancy_times,
     sigma,
     to_data,
@@ -86,6 +88,14 @@ def retained_denoiser(denoise: Denoise, guide: Guide, certificate: Certificate) 
 
     Returns:
         `denoise(z, gamma) -> x_r`.
+
+    Example:
+        >>> one = jnp.ones(1)
+        >>> certificate = Certificate(jnp.array([-1.0, 1.0]), one, one, one, one)
+        >>> guide = lambda z, gamma: 2.0 * z.sum(1)  # c grad h is 1 at z = 0
+        >>> x_r = retained_denoiser(lambda z, gamma: z, guide, certificate)
+        >>> round(float(x_r(jnp.zeros((1, 2)), jnp.zeros(1))[0, 0]), 3)  # -sigma^2 / alpha
+        -0.707
     """
 
     def retained(z: jax.Array, gamma: jax.Array) -> jax.Array:
@@ -124,7 +134,25 @@ def certify(
         window: The least and the largest noise level.
         bins: How many.
         images: Of each set in a bin, with replacement.
+
+    Returns:
+        The certificate.
+
+    Raises:
+        TypeError: `bins` or `images` is no integer.
+        ValueError: `window` is not (low, high), or a number is below 1.
+
+    Example:
+        >>> dark, bright = (ImageSet.of(jnp.full((3, 2, 2, 1), x)) for x in (0.2, 0.8))
+        >>> teacher = lambda z, gamma: jnp.zeros_like(z)
+        >>> nowhere = lambda z, gamma: jnp.zeros(len(z))  # a guide without a gradient gains nothing
+        >>> key, window = jax.random.key(0), (-4.0, 6.0)
+        >>> found = certify(teacher, nowhere, dark, bright, 1.0, key, window=window, bins=2)
+        >>> found.scale.tolist(), float(found.gain)
+        ([0.0, 0.0], 0.0)
     """
+    window = check_window(window)
+    whole(1, bins=bins, images=images)
     edges = jnp.linspace(*window, bins + 1)
 
     def of_bin(now: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, ...]:

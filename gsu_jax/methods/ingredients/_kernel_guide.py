@@ -5,6 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from gsu_jax.checks import above, whole
 from gsu_jax.data import ImageSet
 from gsu_jax.methods.ingredients._guide import check_classes
 from gsu_jax.methods.ingredients._noise_guide import describe
@@ -81,7 +82,9 @@ def kernel_guide(
         seen: K, principal coordinates.
 
     Raises:
-        ValueError: A set is empty, or the sets have different image shapes.
+        TypeError: `seen` is no integer.
+        ValueError: A set is empty, the sets have different image shapes, `bandwidth` is not above
+            0, or `seen` is below 1.
 
     Example:
         >>> dark, bright = (ImageSet.of(jnp.full((3, 2, 2, 1), x)) for x in (0.2, 0.8))
@@ -91,6 +94,8 @@ def kernel_guide(
         [True, False]
     """
     check_classes(forget, retain)
+    above(0, bandwidth=bandwidth)
+    whole(1, seen=seen)
     mean, basis, _ = describe(forget, retain, odds, jax.random.split(key), seen)
 
     def kernels(images: ImageSet) -> tuple[jax.Array, jax.Array]:

@@ -7,14 +7,19 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gsu_jax.methods.ingredients._noise_guide import like
 from gsu_jax.models import GenerativeModel, Params, PerImage
-from gsu_jax.models.diffusion import alpha, low_discrepancy_times, sigma, to_images
+from gsu_jax.models.diffusion import (
+    alpha,
+    like,
+    low_discrepancy_times,
+    sigma,
+    to_data,
+    to_images,
+)
 
 LIMIT = 8.0  # levels beyond it, 1.2 % at each end, count as it
 NO_NOISE = -30.0  # the level at which a noisy image is the image
 LEVEL_KEY = 0x67616D6D
-STEPS, LEVELS = 255.0, 256.0  # of a pixel
 
 
 class LatentView(NamedTuple):
@@ -41,7 +46,8 @@ def latent_view(model: GenerativeModel, images: jax.Array, key: jax.Array) -> La
     epsilon^ = (z - alpha x^) / sigma is the noise that the denoiser predicts, epsilon is that which
     turns x into z. The levels are those of the cosine schedule, gamma = 2 log tan(pi t / 2) with t
     uniform. Their density is sech(gamma / 2) / 2 pi, so the mean of -log p(x|z) is the diffusion
-    term of the bound with the weight sech(gamma / 2), in nats.
+    term of the bound with the weight sech(gamma / 2), in nats. Levels beyond -8 and 8 count as
+    these, so the model must be trained between them.
 
     Args:
         model: A model with `encode`, `decode` and `log_likelihood`, or with `denoise`.
@@ -84,7 +90,7 @@ def without_noise(model: GenerativeModel, image_shape: tuple[int, ...]) -> Gener
 
 
 def has_latents(model: GenerativeModel) -> bool:
-    """Returns whether the model has latents of its own, or nothing to make noisy ones with."""
+    """Whether to use the model's own latents: it has them, or it has no `denoise`."""
     return model.denoise is None or model.has("encode", "decode", "log_likelihood", "mean")
 
 
@@ -100,7 +106,7 @@ def at_levels(
     """
 
     def encode(params: Params, images: jax.Array) -> tuple[jax.Array, jax.Array]:
-        x = data_of(images).reshape(len(images), -1)
+        x = to_data(images, rounded=False).reshape(len(images), -1)
         log_variance = jnp.broadcast_to(jax.nn.log_sigmoid(gamma), len(x))
         return alpha(gamma)[:, None] * x, log_variance[:, None]
 
@@ -109,7 +115,8 @@ def at_levels(
         return model.denoise(params, noisy, jnp.broadcast_to(gamma, len(z)))
 
     def log_likelihood(decoded: jax.Array, images: jax.Array) -> PerImage:
-        error = jnp.exp(-0.5 * like(gamma, decoded)) * (data_of(images) - decoded)
+        error = to_data(images, rounded=False) - decoded
+        error *= like(jnp.exp(-0.5 * gamma), decoded)
         return -pi * jnp.square(error).reshape(len(decoded), -1).sum(-1)
 
     return replace(
@@ -128,9 +135,4 @@ def image_of_noise(z: jax.Array, noise: jax.Array, gamma: jax.Array) -> jax.Arra
         gamma: `[n]`.
     """
     x = z.reshape(noise.shape) - like(sigma(gamma), noise) * noise
-    return ((x / like(alpha(gamma), noise) + 1.0) * LEVELS - 1.0) / (2.0 * STEPS)
-
-
-def data_of(images: jax.Array) -> jax.Array:
-    """Images as x in [-1, 1], as `to_data` but without rounding."""
-    return (2.0 * STEPS * images + 1.0) / LEVELS - 1.0
+    return to_images(x / like(alpha(gamma), noise), clipped=False)

@@ -7,13 +7,16 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from gsu_jax.checks import whole
 from gsu_jax.data import ImageSet
 from gsu_jax.methods.ingredients._guide import check_classes
 from gsu_jax.methods.ingredients._heat_flow import LatentGuide, new_guide
+from gsu_jax.methods.ingredients._window import check_window
 from gsu_jax.models.diffusion import (
     Denoise,
     add_noise,
     alpha,
+    like,
     low_discrepancy_times,
     sigma,
     to_data,
@@ -119,14 +122,32 @@ def train_noise_guide(
         score_weight: Of the score term.
         learning_rate: At the start.
 
+    Returns:
+        The guide, with the odds of the sets.
+
     Raises:
-        ValueError: A set is empty, or the sets have different image shapes.
+        TypeError: A number of images, steps or units is no integer.
+        ValueError: A set is empty, the sets have different image shapes, `window` is not
+            (low, high), or a number is too small.
+
+    Example:
+        >>> dark, bright = (ImageSet.of(jnp.full((3, 2, 2, 1), x)) for x in (0.2, 0.8))
+        >>> teacher = lambda z, gamma: jnp.zeros_like(z)
+        >>> sizes = {"steps": 30, "batch_size": 32, "width": 8, "seen": 2, "pool": 256}
+        >>> key, window = jax.random.key(0), (-4.0, 2.0)
+        >>> guide = train_noise_guide(teacher, dark, bright, 1.0, key, window=window, **sizes)
+        >>> z = jnp.array([-0.6, 0.6]).reshape(2, 1, 1, 1) * jnp.ones((2, 2, 2, 1))
+        >>> (guide(z, jnp.full(2, -3.0)) > 0).tolist()
+        [True, False]
 
     References:
         Chao et al., `Denoising Likelihood Score Matching for Conditional Score-based Data
         Generation <https://arxiv.org/abs/2203.14206>`_, 2022.
     """
     check_classes(forget, retain)
+    window = check_window(window)
+    whole(1, steps=steps, width=width, seen=seen, pool=pool)
+    whole(2, batch_size=batch_size)
     half, prior = batch_size // 2, jnp.log(odds)
     labels = jnp.repeat(jnp.array([1.0, 0.0]), half)
     optimizer = optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
@@ -214,7 +235,3 @@ def error_of_noise(gamma: jax.Array, images: jax.Array) -> jax.Array:
 def correction(guide: Guide, z: jax.Array, gamma: jax.Array) -> jax.Array:
     """What the epsilon of the retained images has more than the teacher's: sigma c grad h."""
     return like(sigma(gamma), z) * pull(guide, z, gamma)
-
-
-def like(values: jax.Array, images: jax.Array) -> jax.Array:
-    return values.reshape(-1, *(1,) * (images.ndim - 1))

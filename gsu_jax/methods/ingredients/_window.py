@@ -2,6 +2,7 @@
 
 import jax
 
+from gsu_jax import checks
 from gsu_jax.methods.ingredients._losses import MaskedBatch, masked_mean
 from gsu_jax.models import GenerativeModel, Loss, Params
 from gsu_jax.models.diffusion import diffusion_term, low_discrepancy_times, to_data
@@ -25,11 +26,12 @@ def window_loss(model: GenerativeModel, window: Window) -> Loss:
         ValueError: The model has no `denoise`, or `window` has low above high.
 
     Example:
-        >>> model = GenerativeModel(None, None, None, denoise=lambda params, z, gamma: params * z)
-        >>> batch = MaskedBatch(jax.numpy.ones((2, 4, 4, 1)), jax.numpy.ones(2))
-        >>> loss = window_loss(model, (-40.0, -38.0))  # almost no noise: x^ = x
-        >>> float(loss(0.0, batch, jax.random.key(0))) > 1e10
-        True
+        >>> zero = lambda params, z, gamma: 0.0 * z  # x^ = 0
+        >>> model = GenerativeModel(None, None, None, denoise=zero)
+        >>> batch = MaskedBatch(jax.numpy.ones((256, 4, 4, 1)), jax.numpy.ones(256))
+        >>> loss = window_loss(model, (0.0, 2.0))(None, batch, jax.random.key(0))
+        >>> round(float(loss), 1)  # 1/2 |x|^2 (1 - e^-2), of 16 pixels of 255/256
+        6.9
     """
     low, high = check_window(window)
     model.require("denoise", needed_by="window")
@@ -50,7 +52,15 @@ def window_loss(model: GenerativeModel, window: Window) -> Loss:
 
 def check_window(window: Window) -> Window:
     """Returns a window as a tuple; raises ValueError unless it is (low, high) with low < high."""
-    if len(window) != 2 or not window[0] < window[1]:
-        raise ValueError(f"window must be (low, high) with low < high, got {tuple(window)}")
-    low, high = window
+    try:
+        low, high = window
+        checks.finite(low=low, high=high)
+        ordered = low < high
+    except (TypeError, ValueError):
+        ordered = False
+    if not ordered:
+        raise ValueError(
+            "window must be (low, high), two finite noise levels with low < high, such as "
+            f"(-4.0, 7.0), got {window!r}"
+        )
     return low, high

@@ -75,6 +75,16 @@ def decoder_term(x: jax.Array, gamma: jax.Array, noise: jax.Array) -> PerImage:
         x: `[n, ...]`, from `to_data`.
         gamma: The noise level at t = 0, a scalar.
         noise: `[n, ...]`, standard normal.
+
+    Returns:
+        `[n]`.
+
+    Example:
+        >>> x = jnp.full((1, 2), 1.0 / 256)  # two pixels of the value 128
+        >>> bool(decoder_term(x, -20.0, jnp.zeros((1, 2)))[0] < 1e-6)  # no doubt
+        True
+        >>> round(float(decoder_term(x, 20.0, jnp.zeros((1, 2)))[0] / 2 / jnp.log(256.0)), 2)
+        1.0
     """
     deviation = sigma(gamma) / alpha(gamma)
     return -log_probability(x, noise, deviation).reshape(len(x), -1).sum(-1)

@@ -133,6 +133,18 @@ def bound_terms(
 
     Returns:
         `BoundTerms`, in nats.
+
+    Raises:
+        TypeError: The images are neither uint8 nor floating.
+        ValueError: The images have another shape than the model's.
+
+    Example:
+        >>> config = DiffusionConfig((2, 2, 1), bound_times=4)
+        >>> perfect = lambda params, z, gamma: jnp.ones_like(z) / 256
+        >>> images = jnp.full((3, 2, 2, 1), 128, jnp.uint8)
+        >>> terms = bound_terms(config, perfect, {"network": {}}, images, jax.random.key(0))
+        >>> terms.diffusion.tolist()
+        [0.0, 0.0, 0.0]
     """
     x, low, high = _prepare(config, params, images)
     time_key, noise_key, decoder_key = jax.random.split(key, 3)

@@ -22,12 +22,23 @@ def alpha(gamma: jax.Array) -> jax.Array:
 
 
 def sigma(gamma: jax.Array) -> jax.Array:
-    """The share of the noise, sqrt(sigmoid(gamma)), in z = alpha x + sigma epsilon."""
+    """The share of the noise, sqrt(sigmoid(gamma)), in z = alpha x + sigma epsilon.
+
+    Example:
+        >>> gamma = jnp.array(1.5)
+        >>> round(float(sigma(gamma) ** 2 + alpha(gamma) ** 2), 5)
+        1.0
+    """
     return jnp.sqrt(jax.nn.sigmoid(gamma))
 
 
 def like(values: jax.Array, images: jax.Array) -> jax.Array:
-    """`[n]` values with axes of size 1 behind, to go with `[n, ...]`."""
+    """`[n]` values with axes of size 1 behind, to go with `[n, ...]`.
+
+    Example:
+        >>> like(jnp.zeros(3), jnp.zeros((3, 4, 4, 1))).shape
+        (3, 1, 1, 1)
+    """
     return values.reshape(-1, *(1,) * (images.ndim - 1))
 
 
@@ -41,6 +52,11 @@ def add_noise(x: jax.Array, gamma: jax.Array, noise: jax.Array) -> jax.Array:
 
     Returns:
         `[n, ...]`.
+
+    Example:
+        >>> x, noise = jnp.ones((2, 3)), -jnp.ones((2, 3))
+        >>> add_noise(x, jnp.zeros(2), noise).tolist()  # as much noise as image
+        [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]
     """
     return like(alpha(gamma), x) * x + like(sigma(gamma), x) * noise
 

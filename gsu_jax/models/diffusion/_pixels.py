@@ -8,13 +8,12 @@ from gsu_jax.data import scale_images
 LEVELS = 256
 
 
-def to_data(images: jax.Array) -> jax.Array:
+def to_data(images: jax.Array, rounded: bool = True) -> jax.Array:
     """Images as x in [-1, 1]: value k = 0..255 becomes 2 (k + 1/2) / 256 - 1.
-
-    Floats in [0, 1] are rounded to the nearest value.
 
     Args:
         images: `[n, ...]`, uint8 or floating in [0, 1].
+        rounded: Whether floats are rounded to the nearest value. A gradient needs False.
 
     Returns:
         `[n, ...]` float32.
@@ -23,13 +22,26 @@ def to_data(images: jax.Array) -> jax.Array:
         >>> to_data(jnp.array([0.0, 1.0])).tolist()
         [-0.99609375, 0.99609375]
     """
-    values = jnp.round(scale_images(images).astype(jnp.float32) * (LEVELS - 1))
-    return (2.0 * values + 1.0) / LEVELS - 1.0
+    values = scale_images(images).astype(jnp.float32) * (LEVELS - 1)
+    return (2.0 * (jnp.round(values) if rounded else values) + 1.0) / LEVELS - 1.0
 
 
-def to_images(x: jax.Array) -> jax.Array:
-    """The inverse of `to_data`, without rounding, clipped to [0, 1]."""
-    return jnp.clip(((x + 1.0) * LEVELS - 1.0) / (2.0 * (LEVELS - 1)), 0.0, 1.0)
+def to_images(x: jax.Array, clipped: bool = True) -> jax.Array:
+    """The inverse of `to_data`, without rounding.
+
+    Args:
+        x: `[n, ...]` in [-1, 1].
+        clipped: Whether the images are clipped to [0, 1].
+
+    Returns:
+        `[n, ...]`.
+
+    Example:
+        >>> to_images(jnp.array([-1.0, 1.0])).tolist()
+        [0.0, 1.0]
+    """
+    images = ((x + 1.0) * LEVELS - 1.0) / (2.0 * (LEVELS - 1))
+    return jnp.clip(images, 0.0, 1.0) if clipped else images
 
 
 def log_probability(x: jax.Array, noise: jax.Array, deviation: jax.Array) -> jax.Array:

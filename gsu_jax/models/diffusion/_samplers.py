@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from gsu_jax import checks
 from gsu_jax.models.diffusion._bound import Denoise
@@ -12,14 +13,14 @@ def noise_levels(start: jax.Array, end: jax.Array, steps: int) -> jax.Array:
     """`steps` + 1 noise levels from `start` to `end`, evenly spaced in gamma.
 
     Raises:
+        TypeError: `steps` is no integer.
         ValueError: `steps` is below 1.
 
     Example:
         >>> noise_levels(3.0, -1.0, 2).tolist()
         [3.0, 1.0, -1.0]
     """
-    checks.integer(sampler_steps=steps)
-    checks.at_least(1, sampler_steps=steps)
+    checks.whole(1, steps=steps)
     return jnp.linspace(start, end, steps + 1)
 
 
@@ -35,9 +36,23 @@ def ancestral(denoise: Denoise, z: jax.Array, gammas: jax.Array, key: jax.Array)
     Returns:
         z at the last level.
 
+    Raises:
+        ValueError: A noise level is not below the one before.
+
+    Example:
+        >>> z, key = jnp.zeros((1, 2)), jax.random.key(0)
+        >>> ones = lambda z, gamma: jnp.ones_like(z)
+        >>> ancestral(ones, z, noise_levels(9.0, -20.0, 30), key).round(2).tolist()
+        [[1.0, 1.0]]
+
     References:
         Kingma et al., `Variational Diffusion Models <https://arxiv.org/abs/2107.00630>`_, 2021.
     """
+    if not checks.is_traced(gammas) and not np.all(np.diff(gammas) < 0):
+        raise ValueError(
+            f"gammas must fall, because ancestral takes noise away, got {gammas[0]} to "
+            f"{gammas[-1]}; reverse them, or use ddim to encode"
+        )
 
     def step(z: jax.Array, now: tuple) -> tuple[jax.Array, None]:
         high, low, key = now
@@ -62,6 +77,11 @@ def ddim(denoise: Denoise, z: jax.Array, gammas: jax.Array) -> jax.Array:
 
     Returns:
         z at the last level.
+
+    Example:
+        >>> ones = lambda z, gamma: jnp.ones_like(z)
+        >>> ddim(ones, jnp.zeros((1, 2)), noise_levels(9.0, -20.0, 2)).round(2).tolist()
+        [[1.0, 1.0]]
 
     References:
         Song, Meng & Ermon, `Denoising Diffusion Implicit Models
@@ -88,6 +108,12 @@ def heun(denoise: Denoise, z: jax.Array, gammas: jax.Array) -> jax.Array:
 
     Returns:
         z at the last level.
+
+    Example:
+        >>> half = lambda z, gamma: alpha(gamma)[:, None] * z  # x^ of images N(0, 1)
+        >>> z = jnp.array([[0.5, -1.0]])
+        >>> heun(half, z, noise_levels(9.0, -9.0, 60)).round(2).tolist()  # the flow is still
+        [[0.5, -1.0]]
 
     References:
         Karras et al., `Elucidating the Design Space of Diffusion-Based Generative Models
