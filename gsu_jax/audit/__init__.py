@@ -30,7 +30,7 @@ from gsu_jax.audit._rmia import rmia
 from gsu_jax.audit._self_test import KnownModels, SelfTest, self_test
 from gsu_jax.audit._set_attack import SetAttack, set_attack
 from gsu_jax.audit._verdicts import Line, Verdict, judge, not_run, worst
-from gsu_jax.audit._weight_leak import WeightLeak, weight_leak
+from gsu_jax.audit._weight_leak import WeightLeak, chance_above, weight_leak
 
 __all__ = [
     "Attack",
@@ -50,6 +50,7 @@ __all__ = [
     "auc_change",
     "auc_of_shift",
     "bavaria",
+    "chance_above",
     "clopper_pearson",
     "detectable_shift",
     "difference_power",

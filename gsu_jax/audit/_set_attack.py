@@ -14,7 +14,7 @@ class SetAttack(NamedTuple):
 
     Attributes:
         statistic: T of each attacked model; a float or `[models]`.
-        reference: `[m]`, T of each retrained model.
+        reference: `[m]`, T of each retrained model against the others.
         z: T in standard errors of one more retrained model.
         p: Two-sided p-value of z by Student's t, m - 1 degrees of freedom.
     """
@@ -74,11 +74,13 @@ def set_attack(phi: ArrayLike, retrained: ArrayLike, in_set: ArrayLike) -> SetAt
     if in_set.all() or not in_set.any():
         raise ValueError("in_set must be true for some images and false for others")
 
-    def contrast(one: np.ndarray) -> float:
-        residuals = image_residuals(one, retrained).values
+    def contrast(one: np.ndarray, others: np.ndarray) -> float:
+        residuals = image_residuals(one, others).values
         return float(residuals[in_set].mean() - residuals[~in_set].mean())
 
-    statistic = np.apply_along_axis(contrast, -1, phi)
-    reference = np.array([contrast(one) for one in retrained])
+    statistic = np.apply_along_axis(contrast, -1, phi, retrained)
+    reference = np.array(
+        [contrast(one, np.delete(retrained, i, axis=0)) for i, one in enumerate(retrained)]
+    )
     z = position(statistic, reference).z
     return SetAttack(statistic, reference, z, 2 * stdtr(len(retrained) - 1, -np.abs(z)))

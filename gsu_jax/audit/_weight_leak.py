@@ -13,15 +13,17 @@ class WeightLeak(NamedTuple):
     Attributes:
         forgotten: `[n]`, largest |cosine| of each forgotten image with a direction of the change.
         held_out: `[m]`, that of each held-out image.
-        limit: The 99 % quantile of `held_out`. Where a forgotten image exceeds it, do not publish
-            both versions.
         directions: How many directions of the size of an image the change has.
     """
 
     forgotten: np.ndarray
     held_out: np.ndarray
-    limit: float
     directions: int
+
+    @property
+    def shown(self) -> int:
+        """How many forgotten images exceed every held-out one; see `chance_above`."""
+        return int((self.forgotten > self.held_out.max()).sum())
 
 
 def weight_leak(before: Any, after: Any, forgotten: ArrayLike, held_out: ArrayLike) -> WeightLeak:
@@ -57,8 +59,8 @@ def weight_leak(before: Any, after: Any, forgotten: ArrayLike, held_out: ArrayLi
         >>> before = {"kernel": rng.normal(size=(20, 8))}
         >>> after = {"kernel": before["kernel"] + np.outer(images[0], rng.normal(size=8))}
         >>> found = weight_leak(before, after, images, held_out)
-        >>> round(float(found.forgotten[0]), 3), bool(found.limit < 0.9)
-        (1.0, True)
+        >>> round(float(found.forgotten[0]), 3), found.shown
+        (1.0, 1)
 
     References:
         Hu et al., `Learn What You Want to Unlearn: Unlearning Inversion Attacks against Machine
@@ -93,8 +95,30 @@ def weight_leak(before: Any, after: Any, forgotten: ArrayLike, held_out: ArrayLi
     forgotten_leak, held_out_leak = (
         np.abs(_cleaned(x, shared) @ rows.T).max(axis=1) for x in (first, second)
     )
-    limit = float(np.quantile(held_out_leak, 0.99))
-    return WeightLeak(forgotten_leak, held_out_leak, limit, len(directions))
+    return WeightLeak(forgotten_leak, held_out_leak, len(directions))
+
+
+def chance_above(k: int, n: int, m: int) -> float:
+    r"""The chance that k or more of n values exceed all of m others, if nothing tells them apart.
+
+    .. math::
+
+        \prod_{i < k} \frac{n - i}{n + m - i}
+
+    That is the chance that the k largest of all n + m values are among the n: a test by ranks,
+    which holds for every distribution and for any n and m.
+
+    Args:
+        k: At most n.
+        n: Values.
+        m: Others.
+
+    Example:
+        >>> round(chance_above(1, 1, 99), 3), round(chance_above(3, 10, 10), 3)
+        (0.01, 0.105)
+    """
+    i = np.arange(k)
+    return float(np.prod((n - i) / (n + m - i)))
 
 
 def direction(change: np.ndarray, pixels: int) -> np.ndarray | None:

@@ -22,6 +22,7 @@ from gsu_jax.removal._ledger import PATIENCE, Ledger
 from gsu_jax.removal._signing import PublicKeys, open_envelope
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00")
+ABOUT_RUN = ("ran", "verified", "released")  # all about the new checkpoint
 COLUMNS = ("prev", "time", "type", "request")
 
 
@@ -70,7 +71,11 @@ def verify(
         events = ledger.events()
     except LedgerError as error:
         return [f"{error}; the database itself is damaged"]
-    found = list(_faults(events, public_keys, wanted))
+    found = [
+        f"operator and verifier have one key, {key}: give each their own"
+        for key in sorted(set.intersection(*({k.keyid for k in public_keys[r]} for r in ROLES)))
+    ]
+    found += _faults(events, public_keys, wanted)
     if head is not None and head not in {first_prev(wanted), *(event.hash for event in events)}:
         found.append(
             f"no event has the hash {head}: events after number {len(events)} were removed, or the "
@@ -118,7 +123,7 @@ def clock_notes(ledger: Ledger, *, now: datetime | None = None) -> list[str]:
 def _faults(events: Sequence[Event], public_keys: PublicKeys, project: str) -> Iterable[str]:
     # After a fault any hash may come before the next row, so that one fault is named once.
     last_hash, last_seq, last_time = first_prev(project), 0, ""
-    types = defaultdict(list)
+    types, weights = defaultdict(list), {}
     whole = True
     for event in events:
         if event.seq != last_seq + 1:
@@ -137,6 +142,12 @@ def _faults(events: Sequence[Event], public_keys: PublicKeys, project: str) -> I
             )
         if not fault and whole:
             fault = History(event.request, types[event.request]).refusal(event.type)
+        if not fault and whole and event.type in ABOUT_RUN:
+            subject = event.statement["subject"]
+            if event.type == "ran":
+                weights[event.request] = subject
+            elif subject != weights[event.request]:
+                fault = "it is about other weights than the last run of its request"
         if fault:
             whole = False
             yield f"event {event.seq}: {fault}"

@@ -58,10 +58,18 @@ def image_grid(
 
 
 def save_grid(
-    path: str | os.PathLike, images: Any, *, columns: int = 10, scale: int | None = None
+    path: str | os.PathLike,
+    images: Any,
+    *,
+    columns: int = 10,
+    scale: int | None = None,
+    private: bool = False,
 ) -> None:
-    """Writes `image_grid(images, columns, scale=scale)` atomically as a PNG file."""
-    write_whole(path, png(image_grid(images, columns, scale=scale)))
+    """Writes `image_grid(images, columns, scale=scale)` atomically as a PNG file.
+
+    Its owner alone may read a `private` one.
+    """
+    write_whole(path, png(image_grid(images, columns, scale=scale)), private=private)
 
 
 def png(grid: np.ndarray) -> bytes:

@@ -78,6 +78,12 @@ class Artifacts:
         """
         return self._facts(self._checkpoint(name), made_with)
 
+    @on_first_process
+    def fits(self, name: str, made_with: Record) -> bool:
+        """Returns whether an artifact was made with `made_with`."""
+        metadata = checkpoints.read_metadata(self._checkpoint(name))
+        return not list(self._differences(metadata, made_with))
+
     def load(self, name: str, like: Any) -> Any:
         """Returns the verified arrays of an artifact in the structure of `like`."""
         return broadcast_arrays(lambda: checkpoints.load(self._checkpoint(name), like), like)
@@ -127,7 +133,7 @@ class Artifacts:
 
     def _facts(self, path: Path, made_with: Record) -> Record:
         metadata = checkpoints.read_metadata(path)
-        found = list(differences(self.upgrade(metadata.get("made_with", {})), made_with))
+        found = list(self._differences(metadata, made_with))
         if found:
             raise ValueError(
                 f"checkpoint {path} is of another study:\n  "
@@ -135,6 +141,9 @@ class Artifacts:
                 + "\nDelete this folder to have it made again, or give another --out"
             )
         return metadata["facts"]
+
+    def _differences(self, metadata: Record, made_with: Record) -> Iterator[str]:
+        return differences(self.upgrade(metadata.get("made_with", {})), made_with)
 
 
 @on_first_process

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import ndtr
 
-from gsu_jax.audit import nearest_copies, relative_test, ridge_probe, weight_leak
+from gsu_jax.audit import chance_above, nearest_copies, relative_test, ridge_probe, weight_leak
 
 RNG = np.random.default_rng
 
@@ -79,13 +79,23 @@ def test_change_of_the_weights_shows_the_image(place):
     found = weight_leak(*trees(images[1].ravel(), place), images, held_out)
     assert found.directions == 3
     assert found.forgotten.argmax() == 1
-    assert found.forgotten[1] > 0.99 > 0.9 > found.limit
+    assert found.forgotten[1] > 0.99 > 0.9 > found.held_out.max()
+    assert found.shown == 1
 
 
 def test_change_at_random_shows_no_image():
     images, held_out = RNG(0).uniform(size=(3, 5, 6)), RNG(1).uniform(size=(300, 5, 6))
     found = weight_leak(*trees(RNG(9).normal(size=30), "encoder"), images, held_out)
-    assert (found.forgotten <= found.limit).all()
+    assert found.shown == 0
+
+
+@pytest.mark.parametrize(("n", "m"), [(128, 36), (20, 20), (5, 60)])
+def test_images_that_nothing_tells_apart_exceed_all_held_out_ones_as_often_as_said(n, m):
+    values = RNG(3).normal(size=(20_000, n + m))
+    shown = (values[:, :n] > values[:, n:].max(axis=1, keepdims=True)).sum(axis=1)
+    for k in (1, 2, 4):
+        assert (shown >= k).mean() == pytest.approx(chance_above(k, n, m), abs=0.012)
+    assert chance_above(0, n, m) == 1
 
 
 def samples(mean: float, seed: int, models: int = 6) -> np.ndarray:

@@ -39,10 +39,19 @@ def test_forgetting_too_much_is_negative():
     assert found.z < -3
 
 
-def test_reference_has_the_mean_zero():
-    reference = set_attack(ensemble(1, 1)[0], ensemble(8, 0), IN_SET).reference
-    assert reference.shape == (8,)
-    assert reference.mean() == pytest.approx(0, abs=1e-9)
+def test_each_retrained_model_is_held_against_the_others():
+    retrained = ensemble(8, 0)
+    reference = set_attack(ensemble(1, 1)[0], retrained, IN_SET).reference
+    for i, one in enumerate(retrained):
+        others = np.delete(retrained, i, axis=0)
+        assert set_attack(one, others, IN_SET).statistic == pytest.approx(reference[i])
+
+
+def test_retrained_model_is_outside_as_rarely_as_the_level_says():
+    retrained = [ensemble(8, seed) for seed in range(300)]
+    new = [ensemble(1, 1000 + seed)[0] for seed in range(300)]
+    p = np.array([set_attack(one, all, IN_SET).p for one, all in zip(new, retrained, strict=True)])
+    assert (p < 0.05).mean() <= 0.075  # two standard errors
 
 
 def test_retained_rows_are_attacked_by_the_same_functions():

@@ -10,8 +10,8 @@ from orbax.checkpoint import v1
 from removal_desk import NUMBER, damage, weights
 
 from gsu_jax.audit import Verdict
-from gsu_jax.removal import digest, read_request, weights_digest
-from gsu_jax.removal.service import Case, _case, plan, release, replay, report, run, undo
+from gsu_jax.removal import Ledger, digest, read_request, weights_digest
+from gsu_jax.removal.service import Case, _case, _plan, plan, release, replay, report, run, undo
 from gsu_jax.removal.service import verify_case as verify
 from gsu_jax.removal.service._plan import choose
 from gsu_jax.removal.service._tier0 import lineage
@@ -25,7 +25,7 @@ def test_plan_writes_three_events_and_says_what_it_takes(desk):
     assert found.quote.steps == 2
     assert found.quote.seconds > 0
     assert -1 <= found.conflict[0] <= 1
-    assert {name for name, _, _ in found.power} >= {"share", "copies", "weights", "equivalence"}
+    assert {name for name, _, _ in found.power} >= {"copies", "weights", "equivalence"}
     assert (desk.home / "cases" / NUMBER / "forget.png").is_file()
 
 
@@ -120,6 +120,51 @@ def test_changed_list_of_images_fails_the_lineage(ran):
     line, said = lineage(SimpleNamespace(case=ran.case()))
     assert line.verdict == Verdict.FAILED
     assert said == "not those of the ledger: list"
+
+
+def test_other_class_for_the_judge_fails_the_lineage(ran):
+    path = ran.home / "cases" / NUMBER / "private.json"
+    kept = json.loads(path.read_text())
+    for target in (["label", [2]], ["label", []], None):
+        path.write_text(json.dumps(kept | {"target": target}))
+        assert lineage(SimpleNamespace(case=ran.case()))[0].verdict == Verdict.FAILED
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", '{"positions": [1]}', "no JSON"])
+def test_file_of_a_case_without_its_values_is_named(ran, content):
+    (ran.home / "cases" / NUMBER / "private.json").write_text(content)
+    with pytest.raises(ValueError, match=r"private\.json cannot be read .*plan the request again"):
+        verify(ran.case())
+
+
+def test_checkpoint_of_an_earlier_plan_is_not_published(desk, monkeypatch):
+    desk.plan()
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "append", fail)
+        with pytest.raises(OSError, match="full"):
+            run(desk.case())
+    desk.plan(epochs="2")
+    with pytest.raises(CheckpointError, match=r"is of an earlier plan .*; move it away"):
+        run(desk.case())
+    assert desk.types[-1] == "planned"
+
+
+def fail(*_, **__):
+    raise OSError("the disk is full")
+
+
+def test_request_that_was_run_meanwhile_is_not_planned(ran, monkeypatch):
+    check, calls = _plan._check_stage, []
+
+    def check_later(case):
+        calls.append(case)
+        if len(calls) > 1:  # under the lock
+            check(case)
+
+    monkeypatch.setattr(_plan, "_check_stage", check_later)
+    with pytest.raises(ValueError, match="cannot be planned: its last step is 'ran'"):
+        ran.plan(epochs="2")
+    assert ran.case().facts["epochs"] == 1
 
 
 def test_changed_facts_of_a_case_are_found_and_named(verified):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 
 import pytest
 from removal_desk import LISTED, NUMBER, Desk, damage
@@ -47,6 +48,41 @@ def test_request_planned_before_another_was_released_cannot_bring_its_images_bac
         release(case, although_failed=True)
     assert case.current["weights"] == "a" * 64
     assert case.stage == "verified"
+
+
+def test_later_verification_takes_no_failed_line_back(verified):
+    case = _failed(verified).case()
+    lines = verification({"V2 share": "PASSED"}, configuration="c" * 64)
+    case.ledger.append("verified", NUMBER, case.key("verifier"), lines, checkpoint=case.checkpoint)
+    with pytest.raises(ValueError, match="FAILED V2 share: undo it"):
+        release(verified.case())
+    release(verified.case(), although_failed=True)
+    told = json.loads((report(verified.case()).with_name("report.json")).read_text())["not_shown"]
+    assert any(said.startswith("V2 share") and said.endswith("FAILED") for said in told)
+    assert "tries: 1 runs and 3 verifications, which no line corrects for" in told
+    assert "V2 share: FAILED" in close(verified.case()).predicate["residualRisk"]
+
+
+def test_released_request_is_not_refused(verified):
+    release(verified.case(), although_failed=True)
+    with pytest.raises(ValueError, match="was released: close it, or undo it first"):
+        close(verified.case(), refused="it was a mistake")
+    assert verified.case().stage == "released"
+    assert (verified.case().folder / "private.json").is_file()
+
+
+def test_request_is_not_planned_without_the_case_that_led_to_its_checkpoint(verified):
+    release(verified.case(), although_failed=True)
+    shutil.rmtree(verified.case().folder)
+    changed = {"request": '"2026-015"', "checkpoint": f'"weights-{NUMBER}"'}
+    request = read_request(verified.write(**changed, what='{ class = "2" }'))
+    with pytest.raises(ValueError, match="is gone, and request 2026-014 led to this checkpoint"):
+        plan(request, Case(verified.home, "2026-015"), modules=verified.folder)
+
+
+def test_what_shows_the_images_is_for_its_owner_alone(verified):
+    for name in ("private.json", "forget.png"):
+        assert (verified.case().folder / name).stat().st_mode & 0o077 == 0
 
 
 def _failed(desk):

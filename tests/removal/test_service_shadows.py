@@ -9,7 +9,7 @@ from gsu_jax.audit import Verdict
 from gsu_jax.cli._removal import main
 from gsu_jax.data import load
 from gsu_jax.removal.service import run, verify_case
-from gsu_jax.removal.service._quote import SHADOWS, Quote, trainings
+from gsu_jax.removal.service._quote import MODELS, SHADOWS, Quote, trainings
 from gsu_jax.removal.service._tier2 import bound_of_pairs
 
 pytestmark = pytest.mark.slow
@@ -108,9 +108,14 @@ def test_bad_numbers_are_one_line(kept, capsys, options, said):
 
 def test_plan_quotes_shadow_models_for_a_list_alone():
     quote = Quote(2.0, 5.0, 300)
-    assert trainings("class", quote) == [(1, 16, 37.0)]
-    assert trainings("rows", quote)[1] == (2, 16 + SHADOWS, 2.0 * (16 + SHADOWS) + 5.0)
-    assert trainings("rows", None) == []
+    run = Quote(3.0, 1.0, 40)
+    after = MODELS * (3.0 + 2.0 / 4) + 5.0 + 1.0  # each original unlearns, and trains once more
+    models = 2 * MODELS
+    assert trainings("class", quote, 4, run) == [(1, models, 2.0 * models + after)]
+    assert trainings("rows", quote, 4, run)[1] == (
+        2, models + SHADOWS, 2.0 * (models + SHADOWS) + after,
+    )  # fmt: skip
+    assert trainings("rows", None, 0, run) == []
 
 
 def test_bound_of_pairs_sees_over_forgetting_as_well():

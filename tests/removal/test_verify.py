@@ -191,6 +191,24 @@ def test_event_changed_and_signed_anew_breaks_the_chain_after_it(office, tampere
     assert sentence.startswith("event 3: it does not follow event 2")
 
 
+def test_release_of_other_weights_than_those_of_the_run_is_named(tmp_path):
+    office = Office(tmp_path)
+    office.keys.create("2026-014")
+    for type in ("received", "identified", "planned", "ran", "verified"):
+        office.append(type)
+    assert verify(office.ledger, office.public_keys) == []
+    office.append("released", checkpoint="f" * 64)
+    assert verify(office.ledger, office.public_keys) == [
+        "event 6: it is about other weights than the last run of its request"
+    ]
+
+
+def test_one_key_for_both_roles_is_named(office):
+    keys = {"operator": office.public_keys["operator"], "verifier": office.public_keys["operator"]}
+    first = verify(office.ledger, keys)[0]
+    assert first.startswith("operator and verifier have one key, ")
+
+
 def test_ledger_of_another_project_is_named(office, tampered):
     (sentence,) = verify(office.ledger, office.public_keys, project="voices")
     assert re.search("'faces'.*'voices'", sentence)

@@ -66,9 +66,6 @@ class Case:
         >>> case = Case(tempfile.mkdtemp(), "2026-014", project="faces")
         >>> case.stage, case.events
         ('', [])
-        >>> case.require("planned", to="run")
-        Traceback (most recent call last):
-        ValueError: request 2026-014 is not planned ...
     """
 
     def __init__(
@@ -176,13 +173,18 @@ class Case:
         return planned_facts(self.facts_path, self.events)
 
     @cached_property
-    def positions(self) -> np.ndarray:
-        """The positions of the images to forget among the training images."""
+    def private(self) -> Record:
+        """What `plan` wrote down of the images to forget: their positions, and their target."""
         if not (self.folder / PRIVATE).is_file():
             raise ValueError(
                 f"request {self.number} was purged: which images it is about is not known any more"
             )
-        return np.array(read_json(self.folder / PRIVATE)["positions"], np.int64)
+        return read_json(self.folder / PRIVATE, "positions", "target")
+
+    @property
+    def positions(self) -> np.ndarray:
+        """The positions of the images to forget among the training images."""
+        return np.array(self.private["positions"], np.int64)
 
     @property
     def published(self) -> Path:
@@ -200,7 +202,7 @@ class Case:
     def current(self) -> Record:
         """Which checkpoint is to be deployed, by `current.json`."""
         path = self.home / CURRENT
-        return read_json(path) if path.is_file() else {}
+        return read_json(path, "checkpoint", "weights") if path.is_file() else {}
 
     def point_to(self, checkpoint: Path, weights: str) -> None:
         """Makes a checkpoint the current one."""
@@ -229,8 +231,7 @@ class Case:
     @property
     def rows(self) -> list["Case"]:
         """The requests that its checkpoint answers: earlier ones, or those of a union, and it."""
-        union = [self.other(number) for number in self.facts.get("union_of", ())]
-        return [*(union or self.earlier), self]
+        return [*([*map(self.other, self.facts.get("union_of", ()))] or self.earlier), self]
 
     @property
     def original(self) -> Weights:
@@ -256,9 +257,8 @@ class Case:
         """Training and held-out images: to forget, and to retain without earlier requests' ones."""
         source, train = self.source, np.zeros(len(self.source.train), bool)
         train[self.positions] = True
-        target = self.target
         test = np.zeros(len(source.test), bool)
-        if target:
+        if target := self.target:
             test = np.isin(source.test.attributes[target[0]], target[1])
         split = SourceSplit(
             Split(source.train, train, "the request"), Split(source.test, test, "the request")
@@ -276,7 +276,7 @@ class Case:
     @property
     def target(self) -> tuple[str, tuple[int, ...]] | None:
         """The attribute and its classes that are forgotten; None for a list of images."""
-        found = read_json(self.folder / PRIVATE)["target"] if self.positions.size else None
+        found = self.private["target"]
         return (found[0], tuple(found[1])) if found else None
 
     @property

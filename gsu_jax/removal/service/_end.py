@@ -11,6 +11,7 @@ from gsu_jax.removal.service._case import FACTS, PRIVATE, Case, Weights
 from gsu_jax.removal.service._files import Record, read_json, write_json
 from gsu_jax.removal.service._left_out import EXCLUSIONS
 from gsu_jax.removal.service._models import MODELS_FOLDER
+from gsu_jax.removal.service._standing import failed_lines, tries
 from gsu_jax.removal.service._verify import RESULT
 from gsu_jax.storage import CheckpointError
 
@@ -27,8 +28,8 @@ def release(case: Case, *, although_failed: bool = False) -> Path:
 
     Args:
         case: That was verified.
-        although_failed: Releases although a line of the last verification FAILED; the ledger keeps
-            the verdict.
+        although_failed: Releases although a line FAILED in a verification of this run; the ledger
+            keeps the verdict.
 
     Returns:
         The new checkpoint.
@@ -41,11 +42,11 @@ def release(case: Case, *, although_failed: bool = False) -> Path:
     operator = case.key("operator")
     with case.locked():
         stage = case.require("verified", "released", to="release")
-        verdict = case.last("verified").predicate
-        if verdict["failedTests"] and not although_failed:
+        failed = failed_lines(case)
+        if failed and not although_failed:
             raise ValueError(
-                f"request {case.number} FAILED {', '.join(verdict['failedTests'])}: undo it, or "
-                "release it with --although-failed, which the ledger will show"
+                f"request {case.number} FAILED {', '.join(failed)}: undo it, or release it with "
+                "--although-failed, which the ledger will show"
             )
         case.load(case.published, case.checkpoint, "the one that was published")
         if not _may_follow(case):
@@ -85,7 +86,7 @@ def undo(case: Case, *, reason: str = "the operator undid it") -> Path:
         reason: For the ledger; write no name into it.
 
     Returns:
-        The old checkpoint.
+        The current checkpoint: the old one, unless another request was released since.
 
     Raises:
         CheckpointError: The old checkpoint is gone or changed.
@@ -110,7 +111,7 @@ def undo(case: Case, *, reason: str = "the operator undid it") -> Path:
             case.ledger.append("undone", case.number, operator, undone, checkpoint=base)
         if was_current:
             case.point_to(old, base)
-    return old
+    return Path(case.current.get("checkpoint", old))
 
 
 def _is_purged(case: Case) -> bool:
@@ -163,7 +164,9 @@ def purge(case: Case, *, original: bool = False) -> list[str]:
                 raise ValueError(f"--original: {case.home} lies in {case.base}; move it first")
         note = case.folder / PURGING
         done = sum(event.type == "purged" for event in case.events)
-        begun: Record = read_json(note) if note.is_file() else {"items": [], "before": done}
+        begun: Record = (
+            read_json(note, "items", "before") if note.is_file() else {"items": [], "before": done}
+        )
         if begun["before"] < done:  # its event was written: only the note was left
             begun = {"items": [], "before": done}
         steps = _purgeable(case, original)
@@ -234,7 +237,7 @@ def close(case: Case, *, refused: str = "") -> Event:
 
     Raises:
         ValueError: The request is neither released nor undone, an open union has its images too, or
-            a closed request is to be refused.
+            a closed or released request is to be refused.
     """
     operator = case.key("operator")
     if case.stage in ENDS:
@@ -245,6 +248,11 @@ def close(case: Case, *, refused: str = "") -> Event:
     if refused:
         if not case.stage:
             raise ValueError(f"request {case.number} was never received")
+        if case.released:
+            raise ValueError(
+                f"request {case.number} was released: close it, or undo it first, else its images "
+                "would be retained by later requests"
+            )
         if case.facts_path.is_file():
             _refuse_if_in_union(case)
             purge(case)
@@ -258,9 +266,11 @@ def close(case: Case, *, refused: str = "") -> Event:
     if stage == "undone":  # nothing was removed
         (case.folder / EXCLUSIONS).unlink(missing_ok=True)
     facts, result = case.facts, case.folder / RESULT
-    lines = read_json(result)["lines"] if result.is_file() and stage == "released" else {}
-    open_lines = [f"{name}: {row['verdict']}" for name, row in lines.items()
-                  if row["verdict"] != "PASSED"]  # fmt: skip
+    lines = read_json(result, "lines")["lines"] if result.is_file() and stage == "released" else {}
+    open_lines = {name: row["verdict"] for name, row in lines.items() if row["verdict"] != "PASSED"}
+    if stage == "released":
+        open_lines |= dict.fromkeys(failed_lines(case), "FAILED")
+    risks = [*(f"{name}: {verdict}" for name, verdict in open_lines.items()), tries(case)]
     outcome = "unlearned and released" if stage == "released" else "not removed: the run was undone"
     kept = ["the old checkpoint, which still knows the images"] if case.base.is_dir() else []
     record = removal_record(
@@ -268,7 +278,7 @@ def close(case: Case, *, refused: str = "") -> Event:
         outcome=outcome,
         scope=f"{facts['count']} training images",
         not_covered=[*kept, *NOT_COVERED],
-        residual_risk="; ".join(open_lines) or "no line found anything",
+        residual_risk="; ".join(filter(None, risks)) or "no line found anything",
     )
     with case.locked():
         return case.ledger.append("closed", case.number, operator, record, keys=case.secrets)

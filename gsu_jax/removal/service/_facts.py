@@ -7,13 +7,13 @@ from pathlib import Path
 from gsu_jax.removal._events import Event, canonical
 from gsu_jax.removal.service._files import Record, read_json
 
-# Paths may move, and what is there has digests of its own. The name of a class may be a person's:
-# its digest could be guessed.
-LEFT_OUT = ("checkpoint", "data", "modules", "what")
+# Paths may move, and what is there has digests of its own.
+NEEDED = ("checkpoint", "base", "data", "fingerprint", "model", "modules", "method", "what")
+LEFT_OUT = ("checkpoint", "data", "modules")
 
 
 def facts_digest(facts: Record) -> str:
-    """The SHA-256 of the facts of a case but for paths and names, as the event `planned` has it."""
+    """The SHA-256 of the facts of a case but for paths, as the event `planned` has it."""
     kept = {name: value for name, value in facts.items() if name not in LEFT_OUT}
     return hashlib.sha256(canonical(kept)).hexdigest()
 
@@ -24,7 +24,7 @@ def planned_facts(path: Path, events: Sequence[Event]) -> Record:
     Raises:
         ValueError: The file cannot be read, or says something else than what was planned.
     """
-    facts = read_json(path)
+    facts = read_json(path, *NEEDED)
     planned = [event.predicate for event in events if event.type == "planned"]
     digest = facts_digest(facts)
     if planned and planned[-1].get("facts", digest) != digest:

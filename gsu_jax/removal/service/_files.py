@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from gsu_jax.checks import listing
 from gsu_jax.storage import write_whole
 
 Record = dict[str, Any]
@@ -15,15 +16,19 @@ ADVICE = {
 }
 
 
-def read_json(path: Path) -> Record:
-    """Returns what a file of a case holds."""
+def read_json(path: Path, *names: str) -> Record:
+    """Returns what a file of a case holds, which must have these names."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(path.read_text(encoding="utf-8"))
+        missing = {*names} - {*record} if isinstance(record, dict) else names
+        if missing or not isinstance(record, dict):
+            raise ValueError(f"it has no {listing(sorted(missing)) or 'names'}")
+        return record
     except (OSError, ValueError) as error:
         fix = ADVICE.get(path.name, "plan the request again, or restore it from a backup")
         raise ValueError(f"{path} cannot be read ({error}); {fix}") from error
 
 
-def write_json(path: Path, record: Record) -> None:
-    """Writes a file of a case, whole or not at all."""
-    write_whole(path, json.dumps(record, indent=1, allow_nan=False) + "\n")
+def write_json(path: Path, record: Record, *, private: bool = False) -> None:
+    """Writes a file of a case, whole or not at all; a `private` one for its owner alone."""
+    write_whole(path, json.dumps(record, indent=1, allow_nan=False) + "\n", private=private)

@@ -158,6 +158,8 @@ class Trained:
         like = self.like if like is None else like
         store = self.common if self._is_shared(kind) else self.store
         store = self.originals if kind == "original" else store
+        if kind == "unlearned" and store.has(name) and not store.fits(name, made_with):
+            store.remove(name)  # of an earlier plan of this request
         if not store.has(name):
             store.save(name, make(i), {}, made_with)
         store.facts(name, made_with)
@@ -174,7 +176,7 @@ class Trained:
         if self._is_shared(kind) and kind != "original":
             images = hashlib.sha256(self.case.positions.tobytes()).hexdigest()
             return {name: facts[name] for name in names} | {"images": images}
-        if kind in ("unlearned", "fine_tuned"):
+        if kind == "unlearned":
             names += ["method", "epochs", "seed"]
         return {name: facts[name] for name in names}
 

@@ -87,11 +87,7 @@ def plan(
     """
     if case is not None:
         case.key("operator")
-        if (stage := case.stage) not in ("", *BEFORE_A_RUN):
-            fix = "give it another number" if stage in ENDS else "undo it first"
-            raise ValueError(
-                f"request {request.request} cannot be planned: its last step is {stage!r}; {fix}"
-            )
+        _check_stage(case)
         day = case.check_clock().astimezone().date()
         if request.deadline is not None and request.deadline < day:
             raise ValueError(
@@ -157,11 +153,19 @@ def plan(
         retraining,
         conflict(model, params, forget, retain),
         powers(request.claim, len(forget), count_like(source, split, target)),
-        trainings(request.claim, retraining),
+        trainings(request.claim, retraining, request.train.epochs if retraining else 0, quote),
     )
     if case is not None:
         _write_down(request, case, found, asked, target)
     return found
+
+
+def _check_stage(case: Case) -> None:
+    if (stage := case.stage) not in ("", *BEFORE_A_RUN):
+        fix = "give it another number" if stage in ENDS else "undo it first"
+        raise ValueError(
+            f"request {case.number} cannot be planned: its last step is {stage!r}; {fix}"
+        )
 
 
 def target_of(forget: Request, source: Source) -> tuple[str, tuple[int, ...]] | None:
@@ -190,6 +194,7 @@ def _write_down(
 ) -> None:
     operator, positions = case.key("operator"), np.flatnonzero(split.train.mask)
     with case.locked(new=True):
+        _check_stage(case)  # another command may have run it since
         done = {event.type for event in case.events}
         try:
             secret = case.secrets.load(case.number)
@@ -207,8 +212,9 @@ def _write_down(
                 "new one another number"
             )
         private = {"positions": positions.tolist(), "target": target}
-        write_json(case.folder / PRIVATE, private)
-        save_grid(case.folder / "forget.png", split.train.forget.images[:SHOWN])
+        write_json(case.folder / PRIVATE, private, private=True)
+        shown = split.train.forget.images[:SHOWN]
+        save_grid(case.folder / "forget.png", shown, private=True)
         write_left_out(case.folder, split, operator)
         write_json(case.facts_path, found.facts)
         if "received" not in done:

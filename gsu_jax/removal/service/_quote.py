@@ -8,12 +8,14 @@ import jax
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from gsu_jax.audit import attack_power, clopper_pearson, detectable_shift, equivalence_power
+from gsu_jax.audit import attack_power, detectable_shift, equivalence_power
 from gsu_jax.data import Source
 from gsu_jax.methods import Method
 from gsu_jax.models import GenerativeModel, Params
 from gsu_jax.removal.service._lines import level_of
 from gsu_jax.removal.service._measures import chance_to_find, without_warnings
+from gsu_jax.removal.service._subject import IMAGES
+from gsu_jax.removal.service._tier0 import WEIGHTS, weights_show
 from gsu_jax.unlearning import unlearn
 
 STEPS = 100  # of a run, if the request has no epochs
@@ -80,7 +82,7 @@ def conflict(
     size = min(64, len(forget), len(retain))
 
     @jax.jit
-    def cosine(forget: Any, retain: Any, key: jax.Array) -> jax.Array:
+    def cosine(params: Params, forget: Any, retain: Any, key: jax.Array) -> jax.Array:
         one, other = (
             ravel_pytree(jax.grad(model.loss)(params, batch, key))[0] for batch in (forget, retain)
         )
@@ -93,7 +95,7 @@ def conflict(
             / (255 if images.dtype == np.uint8 else 1)
             for images in (forget, retain)
         )
-        cosines.append(float(cosine(*batches, jax.random.key(number))))
+        cosines.append(float(cosine(params, *batches, jax.random.key(number))))
     return float(np.mean(cosines)), float(np.mean(np.array(cosines) < 0))
 
 
@@ -105,26 +107,42 @@ def count_like(source: Source, split: Any, target: Any) -> int:
     return int(np.isin(source.test.attributes[source.label], labels).sum())
 
 
-def trainings(claim: str, retraining: Quote | None) -> list[tuple[int, int, float]]:
-    """What each tier of a verification trains: tier, models, seconds."""
+def trainings(
+    claim: str, retraining: Quote | None, epochs: int, run: Quote
+) -> list[tuple[int, int, float]]:
+    """What each tier of a verification trains: tier, models, seconds.
+
+    Half of the models are originals, which also unlearn, and are trained for one more epoch.
+
+    Args:
+        claim: Of the request.
+        retraining: The cost of a training, if it can be told.
+        epochs: Of a training.
+        run: The cost of the method.
+    """
     if retraining is None:
         return []
     tiers = {1: 2 * MODELS} | ({2: 2 * MODELS + SHADOWS} if claim == "rows" else {})
+    after = MODELS * (run.seconds + retraining.seconds / epochs)
+    compiling = retraining.compile_seconds + run.compile_seconds
     return [
-        (tier, models, models * retraining.seconds + retraining.compile_seconds)
+        (tier, models, models * retraining.seconds + after + compiling)
         for tier, models in tiers.items()
     ]
 
 
 def powers(claim: str, n: int, held_out: int) -> list[tuple[str, str, float]]:
-    """What the lines of a claim can see: line, effect, and the chance to see it."""
+    """What the lines of a claim can see: line, effect, and the chance to see it.
+
+    What the shares of samples can show depends on the judge, which is not trained yet.
+    """
     found = []
-    if claim != "rows":
-        found.append(("share", "1 of 1,000 of 10,000 samples", 1 - (1 - 1e-3) ** 10_000))
+    n, held_out = min(n, IMAGES), min(held_out, IMAGES)
     if claim != "concept" and held_out:
         found.append(("copies", "an AUC of 0.7 of distances", attack_power(0.75, n, held_out)))
-    leak = chance_to_find(n, 0.1, lambda k: clopper_pearson(k, n).low > 0.01)
-    found.append(("weights", "a tenth of the images in the weights", leak))
+    if held_out:
+        leak = chance_to_find(n, WEIGHTS, lambda k: weights_show(k, n, held_out))
+        found.append(("weights", f"{WEIGHTS:.0%} of the images in the weights", leak))
     if claim == "rows" and held_out:
         effect = f"an AUC of 0.7 of {n} images against {held_out}"
         found.append(("membership, epsilon", effect, attack_power(0.75, n, held_out)))

@@ -17,6 +17,7 @@ from gsu_jax.removal.service._files import Record, read_json, write_json
 from gsu_jax.removal.service._lines import lines_of
 from gsu_jax.removal.service._measures import noise
 from gsu_jax.removal.service._series import SERIES
+from gsu_jax.removal.service._standing import failed_lines, tries
 from gsu_jax.removal.service._verify import RESULT
 from gsu_jax.report import image_grid
 from gsu_jax.storage import write_whole
@@ -70,10 +71,15 @@ def describe(case: Case) -> Record:
     lines = result.get("lines", {})
     claim = case.facts["claim"]
     asked = {test.name: test.asks for test in lines_of(case)}
+    failed = failed_lines(case) if result else []
+    verdicts = {
+        name: "FAILED" if name in failed else lines.get(name, {}).get("verdict", "NOT RUN")
+        for name in asked
+    }
     not_shown = [
-        f"{name} ({asks}): {lines[name]['verdict'] if name in lines else 'NOT RUN'}"
-        for name, asks in asked.items()
-        if lines.get(name, {}).get("verdict") != "PASSED"
+        f"{name} ({asked[name]}): {verdict}"
+        for name, verdict in verdicts.items()
+        if verdict != "PASSED"
     ]
     return {
         "facts": {name: case.facts[name] for name in FACTS},
@@ -87,7 +93,7 @@ def describe(case: Case) -> Record:
         "lines": lines,
         "asks": asked,
         "calibration": result.get("calibration", {}),
-        "not_shown": [*not_shown, *NOT_COVERED],
+        "not_shown": [*not_shown, *filter(None, [tries(case)]), *NOT_COVERED],
         "series": read_json(case.folder / SERIES) if (case.folder / SERIES).is_file() else {},
         "events": [
             {"seq": e.seq, "time": e.time[:19], "type": e.type, "hash": e.hash,

@@ -30,11 +30,13 @@ def no_resurgence(subject: Subject) -> Said:
         raise NotApplicable(
             "no earlier request can be measured, or none removed more than its error"
         )
-    high = max(rise + 1.96 * error for rise, error, *_ in rises)
-    low = max(rise - 1.96 * error for rise, error, *_ in rises)
+    # All must be small to pass, and each could fail by chance: so the level of one is divided.
+    z = ndtri(1 - 0.025 / len(rises))
+    high = max(rise + ndtri(0.975) * error for rise, error, *_ in rises)
+    low = max(rise - z * error for rise, error, *_ in rises)
     worst = max(rises)
-    error = max(error for _, error, *_ in rises)
-    power = 1.0 if not error else float(ndtr(MARGIN / error - ndtri(0.975)))
+    missed = sum(1 - ndtr(MARGIN / error - ndtri(0.975)) for _, error, *_ in rises if error)
+    power = max(0.0, float(1 - missed))
     line = judge(
         "V15 series", worst[0], passed=high <= MARGIN, found=low > MARGIN, n=worst[2],
         power=power if math.isfinite(power) else 0.0, random="images and samples",

@@ -12,6 +12,7 @@ from gsu_jax.models import Params
 from gsu_jax.removal._digest import data_digest, weights_digest
 from gsu_jax.removal._statements import provenance
 from gsu_jax.removal.service._case import PRIVATE, Case
+from gsu_jax.removal.service._facts import facts_digest
 from gsu_jax.removal.service._files import Record
 from gsu_jax.removal.service._listed import is_listed
 from gsu_jax.removal.service._measures import Utility, utility
@@ -166,6 +167,12 @@ def _found(case: Case) -> tuple[Outcome, Record]:
         raise CheckpointError(
             f"checkpoint {path} is not of request {case.number}", "move it away and run again"
         )
+    plan = facts_digest(case.facts)
+    if case.stage == "planned" and kept.get("facts", plan) != plan:
+        raise CheckpointError(
+            f"checkpoint {path} is of an earlier plan of request {case.number}",
+            "move it away and run again",
+        )
     if case.stage != "planned" and digest != case.checkpoint:
         raise CheckpointError(
             f"checkpoint {path} has the SHA-256 {digest[:16]}..., and the ledger says "
@@ -180,7 +187,9 @@ def _found(case: Case) -> tuple[Outcome, Record]:
 
 
 def _as_record(case: Case, outcome: Outcome) -> Record:
-    said = {"request": case.number, "checkpoint": outcome.checkpoint}
+    said = {
+        "request": case.number, "checkpoint": outcome.checkpoint, "facts": facts_digest(case.facts),
+    }  # fmt: skip
     return said | _measured(outcome, Utility._asdict)
 
 

@@ -165,7 +165,7 @@ def newest(folder: str | os.PathLike, ledger: str | os.PathLike | None = None) -
     """
     weights = ""
     if (Path(folder) / CURRENT).is_file():
-        weights = read_json(Path(folder) / CURRENT)["weights"]
+        weights = read_json(Path(folder) / CURRENT, "weights")["weights"]
     for path in sorted((Path(folder) / "cases").glob(f"*/{FACTS}")):
         case = Case(folder, path.parent.name, ledger=ledger)
         if weights and case.released and case.checkpoint == weights:

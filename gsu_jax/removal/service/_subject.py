@@ -163,19 +163,13 @@ class Subject:
         return np.stack([evidence(self.model, params, images) for params in models])
 
     @cached_property
-    def shadow_targets(self) -> np.ndarray:
-        """The same of the new checkpoint."""
-        images = np.concatenate([self.candidates, self.unlike])
-        return evidence(self.model, self.after, images)
-
-    @cached_property
     def member_scores(self) -> dict[str, np.ndarray]:
         """Scores `[models, candidates]` of the attack; larger means a member."""
         shadows, members = self.shadow_scores[:, : len(self.candidates)], self.members
         try:
             return {
-                kind: bavaria(phi[:, : len(self.candidates)], shadows, members)
-                for kind, phi in self.phi.items()
+                kind: bavaria(self.phi[kind][:, : len(self.candidates)], shadows, members)
+                for kind in ("released", *KNOWN)
             }
         except ValueError as error:
             raise NotApplicable(str(error)) from error

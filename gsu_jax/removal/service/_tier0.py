@@ -5,6 +5,7 @@ import numpy as np
 from gsu_jax.audit import (
     attack_power,
     attack_rates,
+    chance_above,
     clopper_pearson,
     judge,
     nearest_copies,
@@ -27,6 +28,8 @@ from gsu_jax.removal.service._measures import (
     share_power,
 )
 from gsu_jax.removal.service._subject import Subject
+
+WEIGHTS = 0.2  # of the images show in the weights, for the power
 
 COPY = 0.75  # deviations of distance that must not go unseen: an AUC of 0.7
 
@@ -125,26 +128,30 @@ def weights(subject: Subject) -> Said:
     """
     if not len(subject.like):
         raise NotApplicable("the data has no held-out images of the kind")
-    n, shown = len(subject.forgotten), _shown(subject, subject.after)
+    n, m, shown = len(subject.forgotten), len(subject.like), _shown(subject, subject.after)
     retrained = subject.ensemble.retrained if subject.models else ()
-    most = max([0.01, *(_shown(subject, params) / n for params in retrained)])
+    most = max((_shown(subject, params) / n for params in retrained), default=0.0)
 
     def leaks(k: int) -> bool:
-        return clopper_pearson(k, n).low > most
+        return weights_show(k, n, m) and (not retrained or clopper_pearson(k, n).low > most)
 
     line = judge(
-        "V13 weights", shown / n, passed=not leaks(shown), found=leaks(shown), n=n,
-        power=chance_to_find(n, 0.1, leaks), random="held-out images",
+        "V13 weights", shown / n, passed=not leaks(shown), found=leaks(shown), n=min(n, m),
+        power=chance_to_find(n, WEIGHTS, leaks), random="held-out images",
     )  # fmt: skip
-    numbers = f"{shown} of {n} images above the limit that 1 % of held-out ones exceed"
+    numbers = f"{shown} of {n} images above all {m} held-out ones"
     return line, f"{numbers}; retrained models at most {most:.1%}" if retrained else numbers
+
+
+def weights_show(k: int, n: int, m: int) -> bool:
+    """Whether k of n forgotten images above all of m held-out ones are more than chance."""
+    return chance_above(k, n, m) < 0.025
 
 
 def _shown(subject: Subject, after: Params) -> int:
     """How many forgotten images the change to these weights shows."""
     groups = (np.float64(images) for images in (subject.forgotten, subject.like))
     try:
-        found = weight_leak(subject.before, after, *groups)
+        return weight_leak(subject.before, after, *groups).shown
     except ValueError as error:
         raise NotApplicable(str(error)) from error
-    return int((found.forgotten > found.limit).sum())

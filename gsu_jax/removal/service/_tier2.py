@@ -62,7 +62,7 @@ def _found(attack: Attack) -> str:
 def _other_attacks(subject: Subject) -> str:
     """AUCs that decide nothing: the attack was chosen before."""
     n, images = len(subject.forgotten), len(subject.candidates)
-    phi, shadows = subject.shadow_targets, subject.shadow_scores
+    phi, shadows = subject.phi["released"][0], subject.shadow_scores
     target, scores = phi[:images], shadows[:, :images]
     found = {"LiRA": lira(target, scores, subject.members)}
     if len(phi) > images:
