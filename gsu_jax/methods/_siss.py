@@ -51,7 +51,7 @@ class SISS(Method):
     Example:
         >>> SISS(mixture=0.0)
         Traceback (most recent call last):
-        ValueError: mixture must be above 0, got 0.0
+        ValueError: mixture must be in (0, 1), got 0.0
 
     References:
         Alberti et al., `Data Unlearning in Diffusion Models <https://arxiv.org/abs/2503.01034>`_,
