@@ -115,10 +115,11 @@ def plan(
     forget, retain = split.train.forget.images, split.train.retain.images
     epochs = request.epochs or default_epochs(method, len(forget))
     quote = quote_run(model, params, forget, retain, method, epochs)
-    retraining = None
+    retraining, trained = None, 0
     if request.train is not None and request.train.epochs:
+        trained = request.train.epochs
         again = Retrain(request.train.learning_rate, request.train.batch_size)
-        retraining = quote_run(model, params, forget, retain, again, request.train.epochs)
+        retraining = quote_run(model, params, forget, retain, again, trained)
     target = target_of(request.forget, source)
     facts: Record = {
         "request": request.request,
@@ -153,7 +154,7 @@ def plan(
         retraining,
         conflict(model, params, forget, retain),
         powers(request.claim, len(forget), count_like(source, split, target)),
-        trainings(request.claim, retraining, request.train.epochs if retraining else 0, quote),
+        trainings(request.claim, retraining, trained, quote),
     )
     if case is not None:
         _write_down(request, case, found, asked, target)
