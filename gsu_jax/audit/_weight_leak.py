@@ -59,8 +59,8 @@ def weight_leak(before: Any, after: Any, forgotten: ArrayLike, held_out: ArrayLi
         >>> before = {"kernel": rng.normal(size=(20, 8))}
         >>> after = {"kernel": before["kernel"] + np.outer(images[0], rng.normal(size=8))}
         >>> found = weight_leak(before, after, images, held_out)
-        >>> round(float(found.forgotten[0]), 3), found.shown
-        (1.0, 1)
+        >>> round(float(found.forgotten[0]), 3), found.shown > 0
+        (1.0, True)
 
     References:
         Hu et al., `Learn What You Want to Unlearn: Unlearning Inversion Attacks against Machine

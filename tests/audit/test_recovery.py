@@ -21,6 +21,7 @@ def closed_form(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return z, 0.5 * np.square(z).sum(1) - likelihood
 
 
+@pytest.mark.long
 def test_latents_are_the_best_ones():
     x = images(8)
     found = recover_latents(MODEL, PARAMS, x, KEY)
@@ -31,6 +32,7 @@ def test_latents_are_the_best_ones():
     assert np.isnan(found.squared_error).all()
 
 
+@pytest.mark.long
 def test_a_broken_encoder_hides_nothing():
     x = images(4)
     broken = PARAMS | {"encoder": np.full((6, 2), np.nan, np.float32)}
@@ -45,6 +47,7 @@ def test_a_start_at_the_answer_wins_after_one_step():
     assert found.start.tolist() == [4] * 4
 
 
+@pytest.mark.long
 def test_error_of_the_drawn_image_is_measured():
     params = init(jax.random.key(1))
     x = WITH_MEAN.sample(params, jax.random.key(2), 3)

@@ -73,6 +73,7 @@ def test_equivalence_is_shown_refuted_or_left_open(models, shift, verdict):
     assert line.statistic == pytest.approx(shift)
 
 
+@pytest.mark.long
 def test_equality_that_does_not_show_is_no_failure_if_no_difference_shows_either():
     rng, lines = np.random.default_rng(0), []
     for _ in range(400):

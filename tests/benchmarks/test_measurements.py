@@ -49,6 +49,7 @@ def test_the_memory_of_a_step_is_that_of_its_arguments_and_its_intermediate_valu
     assert rows["gradient_ascent"]["ratio"] < 1.0  # one gradient less
 
 
+@pytest.mark.long
 def test_the_projection_is_held_against_the_bytes_that_it_moves(tmp_path):
     arguments = ["--sizes", "800", "--spans", "2", "4", "--most", "1600", "--rounds", "2"]
     done = run_benchmark("projection.py", *arguments, folder=tmp_path)

@@ -43,6 +43,7 @@ def ran(run_desk, tmp_path):
     return run_desk.copy(tmp_path / "desk")
 
 
+@pytest.mark.long
 def test_request_goes_from_plan_to_receipt(say, tmp_path):
     desk = Desk(tmp_path / "desk")
     where = ("--folder", desk.home)

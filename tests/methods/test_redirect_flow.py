@@ -115,6 +115,7 @@ def test_what_is_described_gets_no_gradient_from_padding(params, prepared):
     assert_trees_close(updates(kept).updates, other.updates, rtol=1e-5)
 
 
+@pytest.mark.long
 def test_without_the_described_terms_the_encoder_gets_no_gradient(params, prepared):
     drawn_alone = RedirectFlow(drawn=16, described_weight=0.0, effort="fast")
     step = drawn_alone.gradients(MODEL, prepared, params, batch_of(FORGET, RETAIN[:8]), KEY)
@@ -203,6 +204,7 @@ def test_a_rehearsal_finds_the_gap_of_images_that_only_the_trained_model_knows(p
     assert gap(bright) > 1.0  # less than 12.5, since the fresh model has latents for it too
 
 
+@pytest.mark.long
 def test_the_gap_is_extrapolated_from_half_of_the_rehearsal_and_the_whole(params, monkeypatch):
     """2 g_n - g_{n/2}, each of which is the estimate of a rehearsal that stands still."""
     dark, darker = (jax.tree.map(lambda x, s=s: s * x, params) for s in (0.3, 0.2))

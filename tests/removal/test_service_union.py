@@ -106,6 +106,7 @@ def test_union_is_refused_where_it_would_bring_images_back(two):
 
 
 # A coroutine of orbax that is cut is never awaited.
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_series_that_is_cut_at_any_moment_is_repeated(two_desk, tmp_path):
     expected = None
