@@ -57,7 +57,9 @@ def test_later_verification_takes_no_failed_line_back(verified):
     with pytest.raises(ValueError, match="FAILED V2 share: undo it"):
         release(verified.case())
     release(verified.case(), although_failed=True)
-    told = json.loads((report(verified.case()).with_name("report.json")).read_text())["not_shown"]
+    record = json.loads(report(verified.case()).with_name("report.json").read_text())
+    assert (record["verdict"], record["decides"]) == ("FAILED", "V2 share")
+    told = record["not_shown"]
     assert any(said.startswith("V2 share") and said.endswith("FAILED") for said in told)
     assert "tries: 1 runs and 3 verifications, which no line corrects for" in told
     assert "V2 share: FAILED" in close(verified.case()).predicate["residualRisk"]

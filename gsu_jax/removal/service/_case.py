@@ -231,7 +231,8 @@ class Case:
     @property
     def rows(self) -> list["Case"]:
         """The requests that its checkpoint answers: earlier ones, or those of a union, and it."""
-        return [*([*map(self.other, self.facts.get("union_of", ()))] or self.earlier), self]
+        union = [self.other(number) for number in self.facts.get("union_of", ())]
+        return [*(union or self.earlier), self]
 
     @property
     def original(self) -> Weights:
@@ -276,8 +277,7 @@ class Case:
     @property
     def target(self) -> tuple[str, tuple[int, ...]] | None:
         """The attribute and its classes that are forgotten; None for a list of images."""
-        found = self.private["target"]
-        return (found[0], tuple(found[1])) if found else None
+        return (found[0], tuple(found[1])) if (found := self.private["target"]) else None
 
     @property
     def training(self) -> Training | None:

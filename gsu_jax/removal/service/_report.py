@@ -71,7 +71,10 @@ def describe(case: Case) -> Record:
     lines = result.get("lines", {})
     claim = case.facts["claim"]
     asked = {test.name: test.asks for test in lines_of(case)}
-    failed = failed_lines(case) if result else []
+    failed = failed_lines(case)
+    verdict, decides = result.get("verdict", "NOT RUN"), result.get("decides", "")
+    if failed and verdict != "FAILED":  # by an earlier verification of the same run
+        verdict, decides = "FAILED", failed[0]
     verdicts = {
         name: "FAILED" if name in failed else lines.get(name, {}).get("verdict", "NOT RUN")
         for name in asked
@@ -86,8 +89,8 @@ def describe(case: Case) -> Record:
         "claim": CLAIMS[claim],
         "deadline": deadline_of(case),
         "stage": case.stage,
-        "verdict": result.get("verdict", "NOT RUN"),
-        "decides": result.get("decides", ""),
+        "verdict": verdict,
+        "decides": decides,
         "checkpoint": result.get("checkpoint", ""),
         "settings": result.get("settings", {}),
         "lines": lines,

@@ -29,8 +29,7 @@ from gsu_jax.removal.service._measures import (
 )
 from gsu_jax.removal.service._subject import Subject
 
-WEIGHTS = 0.2  # of the images show in the weights, for the power
-
+WEIGHTS = 0.2  # share of the images in the weights that must not go unseen
 COPY = 0.75  # deviations of distance that must not go unseen: an AUC of 0.7
 
 
