@@ -45,6 +45,11 @@ def quiet(monkeypatch):
         ("--methods retrain retrain", "--methods must name each once, got retrain retrain"),
         ("--ensemble 2", "--ensemble must be at least 3, got 2"),
         ("--samples 10", "--samples must be at least 100, got 10"),
+        ("--images -1", "--images must be at least 0, got -1"),
+        ("--images 1438", "--images must be below"),
+        ("--images 10 --forget 1", "--forget and --images are two requests: give one of them"),
+        ("--shadows 9", "--shadows must be even, got 9"),
+        ("--shadows 6", "--shadows must be at least 8, got 6"),
         ("--train-epochs 0", "--train-epochs must be at least 1, got 0"),
         ("--utility-budget 0", "--utility-budget must be above 0, got 0"),
         ("--ensembl 8", "--ensembl. Did you mean '--ensemble'"),
@@ -77,6 +82,15 @@ def test_table_has_a_column_for_each_method_and_says_what_fails():
     assert any(line.startswith("Self-test, PASSED: held-out") for line in found)
 
 
+def test_attack_of_a_list_is_told_in_a_sentence():
+    says = "AUC 0.512 [0.44, 0.58]; 100 images against 128, 64 shadows; fails outside [0.4, 0.6]"
+    line = {"verdict": "PASSED", "statistic": 0.512, "n": 10, "power": 0.9, "says": says}
+    record = RECORD | {"lines": {"V6 membership": line}}
+    found = tables("100 images", {"retrain": Column(record, "PASSED", "")}).splitlines()
+    assert f"- `retrain`, V6 membership: {says}." in found
+    assert "| V6 membership |  | 10 | PASSED AUC 0.512 [0.44, 0.58] (0.90) |" in found
+
+
 def test_methods_that_were_all_rolled_back_have_no_table():
     rolled = Column({}, "", "utility budget exceeded")
     assert tables("a", {"siss": rolled}).endswith("No method was verified.")
@@ -86,6 +100,19 @@ def test_settings_name_models_and_classes_that_are_there():
     for setting in verdicts.SETTINGS.values():
         assert callable(getattr(verdicts, setting.model))
         assert set(setting.forget) <= set(setting.classes or setting.forget)
+
+
+@pytest.mark.slow
+def test_list_is_attacked_with_shadow_models_that_all_methods_share(run, tmp_path):
+    words = "--images 20 --shadows 8 --ensemble 3 --train-epochs 2 --samples 200 --out out"
+    status, printed, errors = run(f"{words} --methods fine_tune gradient_ascent")
+    assert (status, errors) == (0, "")
+    assert "### digits, forget 20 images" in printed
+    assert "- `fine_tune`, V6 membership: AUC " in printed
+    kept = {path.name for path in (tmp_path / "out/models/ids-20/checkpoints").iterdir()}
+    assert {"shadow-7", "retrained-2"} <= kept
+    cases = tmp_path / "out" / "removals"
+    assert not list(cases.rglob("shadow-*"))
 
 
 @pytest.mark.slow

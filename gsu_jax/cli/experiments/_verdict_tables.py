@@ -14,7 +14,9 @@ FAILS = {
     "V3 equivalence": "not shown within 1.5 deviations, and shown to differ",
     "V11 relearning": "not shown within 0.4 of ln AIN, and shown to differ",
     "V14 relative": "shown to be nearer to the originals",
+    "V7 epsilon": "above 0.5, and above that of any retrained model",
 }
+TOLD = ("V6 membership", "V7 epsilon")  # whose sentence says more than a cell can
 SELF_TEST = "self-test"
 GROUPS = ("retrained", "original", "fine_tuned")
 
@@ -52,7 +54,7 @@ def tables(title: str, columns: dict[str, Column]) -> str:
         "| **verdict** | | | " + " | ".join(columns[name].verdict for name in verified) + " |",
     ]
     level = first["settings"]["level"]
-    return "\n".join([*head, *lines, "", *_self_test(first, level)])
+    return "\n".join([*head, *lines, "", *_told(verified), *_self_test(first, level)])
 
 
 def _row(name: str, first: dict[str, Any], verified: dict[str, Any]) -> str:
@@ -77,6 +79,16 @@ def _figure(name: str, line: dict[str, Any]) -> str:
     if value is None:
         return "not finite"
     return f"{value:.2%}" if name in PERCENT else f"{value:.3g}"
+
+
+def _told(verified: dict[str, dict[str, Any]]) -> list[str]:
+    said = [
+        f"- `{method}`, {name}: {record['lines'][name]['says']}."
+        for name in TOLD
+        for method, record in verified.items()
+        if name in record["lines"]
+    ]
+    return [*said, ""] if said else []
 
 
 def _self_test(first: dict[str, Any], level: float) -> list[str]:

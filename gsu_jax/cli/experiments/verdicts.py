@@ -1,5 +1,5 @@
-"""Answers a removal request for a class by each of several methods, and verifies each: the verdict
-of every line, and whether the audit may be believed. See docs/experiments/verdicts.md.
+"""Answers a removal request by each of several methods, and verifies each: the verdict of every
+line, and whether the audit may be believed. See docs/experiments/verdicts.md.
 
 Needs the extra `removal`. The same command again resumes.
 """
@@ -10,21 +10,22 @@ import json
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from gsu_jax.checks import above, at_least, unknown
 from gsu_jax.cli import run_command
 from gsu_jax.cli._experiment import load_images
+from gsu_jax.cli.experiments._verdict_desk import Asked, Desk
 from gsu_jax.cli.experiments._verdict_tables import Column, tables
 from gsu_jax.data import Source
 from gsu_jax.methods import METHODS
 from gsu_jax.models import GenerativeModel, MLPVAEConfig
-from gsu_jax.runtime import announce, describe_environment, stage
-from gsu_jax.storage import exclusive, exists, save, write_whole
+from gsu_jax.runtime import announce, describe_environment
+from gsu_jax.storage import exclusive, write_whole
 
-SETTINGS_FILE, IMAGES = "arguments.json", "images.npz"
+SETTINGS_FILE = "arguments.json"
 DEPENDS = ("dataset", "train_epochs", "utility_budget", "samples", "ensemble")
 
 
@@ -63,6 +64,11 @@ class Arguments:
     $TFDS_DATA_DIR."""
     forget: tuple[str, ...] = ()
     """Classes, each a request of its own; by default one or two of the data set."""
+    images: int = 0
+    """Instead of classes, a list of so many random training images, which shadow models attack
+    (tier 2)."""
+    shadows: int = 64
+    """Shadow models of a list, an even number."""
     methods: tuple[str, ...] = ("redirect_flow", "gradient_surgery", "fine_tune", "retrain")
     """Methods by name; retrain is the one that should pass."""
     ensemble: int = 10
@@ -106,22 +112,47 @@ def run(arguments: Arguments) -> str:
     epochs = arguments.train_epochs or setting.epochs
     options = {"classes": setting.classes or None}
     source = load_images("--dataset", setting.source, options)
-    classes = arguments.forget or setting.forget
-    known = source.classes[source.label]
-    for name in classes:
-        if name not in known:
-            raise unknown("--forget", f"class of {arguments.dataset}", name, known)
+    requests = _requests(arguments, setting, source)
     out = arguments.out or Path("runs") / f"verdicts-{arguments.dataset}"
     announce(f"progress: {out}")
     started = time.perf_counter()
     with exclusive(out):
         _same_settings(out, arguments, epochs)
-        desk = _Desk(out, arguments, setting, source, epochs)
+        desk = _desk(out, arguments, setting, source, epochs)
         desk.prepare()
-        columns = {name: desk.columns(name, known.index(name)) for name in classes}
+        columns = {asked.title: desk.columns(asked, arguments.methods) for asked in requests}
         text = _text(columns, arguments, time.perf_counter() - started)
         write_whole(out / "verdicts.md", text + "\n")
     return f"{text}\n\ntables: {out / 'verdicts.md'}"
+
+
+def _requests(arguments: Arguments, setting: Setting, source: Source) -> list[Asked]:
+    """One for each class, or that of the list."""
+    count, most = arguments.images, len(source.train.images)
+    if count >= most:
+        raise ValueError(f"--images must be below {most}, the training images, got {count}")
+    if count:
+        chosen = np.sort(np.random.default_rng(0).permutation(most)[:count]).tolist()
+        return [Asked(f"{count} images", str(count), "rows", "ids", chosen, 2)]
+    known = source.classes[source.label]
+    for name in arguments.forget:
+        if name not in known:
+            raise unknown("--forget", f"class of {arguments.dataset}", name, known)
+    return [
+        Asked(name, str(known.index(name)), "class", "class", [name], 1)
+        for name in arguments.forget or setting.forget
+    ]
+
+
+def _desk(out: Path, arguments: Arguments, setting: Setting, source: Source, epochs: int) -> Desk:
+    """The desk of a folder; models train as the method retrain does, with its defaults."""
+    from gsu_jax.removal import Training
+
+    return Desk(
+        out, source, "" if setting.classes else setting.source, globals()[setting.model](),
+        f"{__name__}:{setting.model}", Training(epochs, METHODS["retrain"]().learning_rate),
+        arguments.utility_budget, arguments.ensemble, arguments.samples, arguments.shadows,
+    )  # fmt: skip
 
 
 def _checked(arguments: Arguments) -> Setting:
@@ -135,6 +166,12 @@ def _checked(arguments: Arguments) -> Setting:
         given = getattr(arguments, option)
         if len(set(given)) < len(given) or (option == "methods" and not given):
             raise ValueError(f"--{option} must name each once, got {' '.join(given) or 'none'}")
+    if arguments.forget and arguments.images:
+        raise ValueError("--forget and --images are two requests: give one of them")
+    at_least(0, **{"--images": arguments.images})
+    at_least(8, **{"--shadows": arguments.shadows})
+    if arguments.shadows % 2:
+        raise ValueError(f"--shadows must be even, got {arguments.shadows}")
     at_least(3, **{"--ensemble": arguments.ensemble})
     at_least(100, **{"--samples": arguments.samples})
     above(0, **{"--utility-budget": arguments.utility_budget})
@@ -158,95 +195,6 @@ def _same_settings(out: Path, arguments: Arguments, epochs: int) -> None:
     ]
     if other:
         raise ValueError(f"--out {out} was begun with {'; '.join(other)}: give another folder")
-
-
-class _Desk:
-    """The requests of a folder: one for each class and method."""
-
-    def __init__(
-        self, out: Path, arguments: Arguments, setting: Setting, source: Source, epochs: int
-    ):
-        self.out, self.arguments, self.setting = out, arguments, setting
-        self.source, self.epochs, self.home = source, epochs, out / "removals"
-        self.data = str(out / IMAGES) if setting.classes else setting.source
-
-    def prepare(self) -> None:
-        """Makes the keys, the images and the deployed checkpoint, each once."""
-        from gsu_jax.removal import init_keys
-        from gsu_jax.removal.service import train_model
-
-        if not (self.home / "keys").is_dir():
-            init_keys(self.home / "keys")
-        if self.setting.classes and not (self.out / IMAGES).is_file():
-            _write_images(self.out / IMAGES, self.source)
-        if not exists(self.out / "weights"):
-            model = globals()[self.setting.model]()
-            with stage("train the model", 1) as advance:
-                images = self.source.train.images
-                save(self.out / "weights", train_model(model, images, self._training(), 0))
-                advance(1)
-
-    def columns(self, name: str, number: int) -> dict[str, Column]:
-        """What each method gets for a class."""
-        from gsu_jax.removal.service import SharedModels
-
-        models = self.out / "models"
-        shared = SharedModels(models / f"class-{number}", models / "originals")
-        found = {}
-        with stage(f"forget {name}", len(self.arguments.methods)) as advance:
-            for method in self.arguments.methods:
-                advance(0, method)
-                found[method] = self._column(name, f"{number}-{method}", method, shared)
-                advance(1)
-        return found
-
-    def _column(self, name: str, number: str, method: str, shared: Any) -> Column:
-        from gsu_jax.removal.service import Case, plan, verify_case
-        from gsu_jax.removal.service import run as run_case
-
-        case = Case(self.home, number, project="verdicts")
-        if case.stage in ("", "received", "identified", "planned"):
-            plan(self._request(name, number, method), case)
-            run_case(Case(self.home, number))
-        case = Case(self.home, number)
-        if case.stage == "undone":
-            return Column({}, "", case.last("undone").predicate["reason"])
-        if case.stage == "ran":
-            verify_case(
-                case, tier=1, models=self.arguments.ensemble, samples=self.arguments.samples,
-                shared=shared,
-            )  # fmt: skip
-        record = json.loads((case.folder / "verification.json").read_text("utf-8"))
-        return Column(record, f"{record['verdict']}, by {record['decides']}", "")
-
-    def _request(self, name: str, number: str, method: str) -> Any:
-        from gsu_jax.removal import RemovalRequest
-
-        return RemovalRequest(
-            request=number, claim="class", what="class", value=[name], data=self.data,
-            model=f"{__name__}:{self.setting.model}", checkpoint=self.out / "weights",
-            method=method, epochs=self.epochs if method == "retrain" else None,
-            train=self._training(), utility_budget=self.arguments.utility_budget,
-        )  # fmt: skip
-
-    def _training(self) -> Any:
-        """As the method retrain trains, with its default settings."""
-        from gsu_jax.removal import Training
-
-        return Training(self.epochs, METHODS["retrain"]().learning_rate)
-
-
-def _write_images(path: Path, source: Source) -> None:
-    """Writes the kept classes, for requests to name."""
-    names = np.array(source.classes[source.label])
-    parts = {"": source.train, "test_": source.test}
-    arrays = {f"{prefix}images": part.images for prefix, part in parts.items()}
-    labels = {
-        f"{prefix}labels": names[part.attributes[source.label]] for prefix, part in parts.items()
-    }
-    unfinished = path.with_name(f"unfinished-{path.name}")
-    np.savez(unfinished, **arrays, **labels)
-    unfinished.replace(path)
 
 
 def _text(columns: dict[str, dict[str, Column]], arguments: Arguments, seconds: float) -> str:

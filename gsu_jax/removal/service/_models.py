@@ -23,7 +23,8 @@ from gsu_jax.unlearning import UnlearningResult, unlearn
 
 MODELS_FOLDER = "models"
 RETRAINED, ORIGINAL, SHADOW = 1000, 2000, 3000  # first seeds
-SHARED = ("retrained", "original", "fine_tuned")  # kinds that no method has touched
+KNOWN = ("retrained", "original", "fine_tuned")  # models whose verdict is known
+SHARED = (*KNOWN, "shadow")  # kinds that no method has touched
 
 
 class Ensemble(NamedTuple):
@@ -45,9 +46,9 @@ class Ensemble(NamedTuple):
 class SharedModels:
     """Models that cases of the same images and the same checkpoint have in common.
 
-    No method has touched them: retrained ones, originals, these trained on, and the judge. So
-    several methods can be held against the same models. No case purges them: remove the folder
-    yourself.
+    No method has touched them: retrained ones, originals, these trained on, shadow models, and the
+    judge. So several methods can be held against the same models. No case purges them: remove the
+    folder yourself.
 
     Args:
         folder: Where they are kept.

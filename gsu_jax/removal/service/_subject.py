@@ -29,12 +29,11 @@ from gsu_jax.removal.service._measures import (
     noise,
     utility,
 )
-from gsu_jax.removal.service._models import SHARED, Ensemble, SharedModels, Trained, tune
+from gsu_jax.removal.service._models import KNOWN, Ensemble, SharedModels, Trained, tune
 
 IMAGES = 128  # of the forgotten and of the held-out ones
 RECOVERED = 64
 POPULATION = 64  # images of other kinds that no model was trained with
-KNOWN = ("retrained", "original", "fine_tuned")
 
 
 class Subject:
@@ -120,7 +119,7 @@ class Subject:
     def each(self, name: str, kind: str, measure: Callable[[Params], Any]) -> np.ndarray:
         """What a measure says of each model of a kind; of shared models it is kept."""
         key = (name, kind, self.models, self.samples)
-        if key not in self._kept or kind not in SHARED:
+        if key not in self._kept or kind not in KNOWN:
             models = getattr(self.ensemble, kind)
             self._kept[key] = np.stack([np.asarray(measure(params)) for params in models])
         return self._kept[key]
@@ -158,9 +157,12 @@ class Subject:
     @cached_property
     def shadow_scores(self) -> np.ndarray:
         """Evidence `[shadows, images]` of the candidates, then of the population."""
-        images = np.concatenate([self.candidates, self.unlike])
-        models = self.trained.shadows(self.candidates, self.members)
-        return np.stack([evidence(self.model, params, images) for params in models])
+        key = ("phi", "shadow", self.shadows, 0)
+        if key not in self._kept:
+            images = np.concatenate([self.candidates, self.unlike])
+            models = self.trained.shadows(self.candidates, self.members)
+            self._kept[key] = np.stack([evidence(self.model, each, images) for each in models])
+        return self._kept[key]
 
     @cached_property
     def member_scores(self) -> dict[str, np.ndarray]:

@@ -38,7 +38,7 @@ def membership(subject: Subject) -> Said:
         n=len(retrained), power=power, random=SEEDS,
     )  # fmt: skip
     return line, (
-        f"AUC {_interval(released)} of {n} images against {len(subject.like)}, "
+        f"AUC {_interval(released)}; {n} images against {len(subject.like)}, "
         f"{len(subject.members)} shadows; retrained {figure.retrained.mean():.3f} +- "
         f"{figure.retrained.std(ddof=1):.2g}, {honest} of {len(retrained)} intervals hold 0.5; "
         f"original {figure.original.mean():.3f}; fails {allowed(limits, held)}{_found(released)}"
