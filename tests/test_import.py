@@ -20,8 +20,8 @@ sys.meta_path.insert(0, Forbidden())
 """
 
 EXTRAS = {
-    "PIL", "array_record", "chex", "cryptography", "etils", "flax", "hypothesis", "matplotlib",
-    "orbax", "psycopg", "rfc8785", "rich", "securesystemslib", "sklearn", "sqlalchemy",
+    "PIL", "array_record", "chex", "cryptography", "etils", "flax", "hypothesis", "jax_privacy",
+    "matplotlib", "orbax", "psycopg", "rfc8785", "rich", "securesystemslib", "sklearn", "sqlalchemy",
     "tensorflow", "tensorflow_datasets", "tyro",
 }  # fmt: skip
 
@@ -157,6 +157,19 @@ except ImportError as error: print(error)
     )
     assert said in printed
     assert 'pip install "gsu-jax[removal]"' in printed
+
+
+def test_bounds_of_epsilon_name_the_extra_that_has_them():
+    printed = run(
+        FORBID.format(names={"jax_privacy"})
+        + """
+from gsu_jax.audit import epsilon_bounds
+try: epsilon_bounds([1.0, 2.0], [1.0, 2.0])
+except ImportError as error: print(error)
+"""
+    )
+    assert "gsu_jax.audit.epsilon_bounds needs jax-privacy" in printed
+    assert 'pip install "gsu-jax[audit]"' in printed
 
 
 def test_a_ledger_needs_nothing_of_the_experiments(tmp_path):

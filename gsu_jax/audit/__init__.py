@@ -6,7 +6,7 @@
     worst([line, ...]).verdict                      # PASSED, NOT DETECTABLE, NOT RUN or FAILED
 
 Nothing here trains a generator: shadows and retrained models come from the caller. The
-bounds of epsilon are its own, from exact binomial intervals; `jax-privacy` has further ones.
+bounds of epsilon are those of jax-privacy (extra `audit`).
 """
 
 from gsu_jax.audit._attack_power import attack_power, auc_of_shift, tpr_of_shift
@@ -14,7 +14,7 @@ from gsu_jax.audit._auc_change import auc_change
 from gsu_jax.audit._bavaria import bavaria
 from gsu_jax.audit._clopper_pearson import clopper_pearson
 from gsu_jax.audit._copies import Copies, nearest_copies
-from gsu_jax.audit._epsilon import epsilon_lower_bound, split_epsilon
+from gsu_jax.audit._epsilon import EpsilonBounds, epsilon_bounds
 from gsu_jax.audit._half_splits import half_splits
 from gsu_jax.audit._lines import equivalence_line, position_line, shared_level
 from gsu_jax.audit._lira import lira
@@ -35,6 +35,7 @@ from gsu_jax.audit._weight_leak import WeightLeak, chance_above, weight_leak
 __all__ = [
     "Attack",
     "Copies",
+    "EpsilonBounds",
     "KnownModels",
     "Line",
     "Rate",
@@ -54,7 +55,7 @@ __all__ = [
     "clopper_pearson",
     "detectable_shift",
     "difference_power",
-    "epsilon_lower_bound",
+    "epsilon_bounds",
     "equivalence_line",
     "equivalence_power",
     "half_splits",
@@ -76,7 +77,6 @@ __all__ = [
     "self_test",
     "set_attack",
     "shared_level",
-    "split_epsilon",
     "tpr_of_shift",
     "weight_leak",
     "worst",

@@ -9,9 +9,8 @@ from scipy.special import bdtrc, expit, ndtr
 from gsu_jax.audit import (
     attack_rates,
     clopper_pearson,
-    epsilon_lower_bound,
+    epsilon_bounds,
     one_run_epsilon,
-    split_epsilon,
 )
 
 
@@ -64,9 +63,11 @@ def test_clopper_pearson_covers(k, n):
         assert np.mean(draws.binomial(n, high, 20_000) <= k) == pytest.approx(0.025, abs=0.004)
 
 
-@pytest.mark.parametrize(("n", "epsilon"), [(5, 0), (8, 0.53), (16, 1.35), (64, 2.82), (512, 4.93)])
-def test_epsilon_of_perfect_separation(n, epsilon):
-    assert epsilon_lower_bound((n, n), (0, n)) == pytest.approx(epsilon, abs=0.01)
+@pytest.mark.parametrize("n", [16, 64, 512])
+def test_epsilon_of_perfect_separation_is_almost_what_the_counted_half_can_prove(n):
+    found = epsilon_bounds(np.arange(n) + 1000.0, np.arange(n)).clopper_pearson
+    share = 0.0125 ** (1 / (n // 2))  # lower end of n/2 of n/2, a quarter of 5 % at each end
+    assert -0.4 < found - math.log(share / (1 - share)) <= 0
 
 
 @pytest.mark.parametrize(
@@ -87,18 +88,27 @@ def test_guesses_no_better_than_a_coin_prove_nothing():
     assert one_run_epsilon(50, 100) == one_run_epsilon(0, 100) == 0
 
 
-def test_split_epsilon_of_equal_groups_is_seldom_above_zero():
+@pytest.mark.parametrize(("right", "guesses"), [(60, 100), (160, 200), (550, 1000)])
+def test_epsilon_of_one_run_is_that_of_jax_privacy(right, guesses):
+    auditing = pytest.importorskip("jax_privacy.auditing")
+    auditor = auditing.CanaryScoreAuditor(np.ones(right), np.ones(guesses - right))
+    other = auditor.epsilon_one_run(0.05, 1e-12, threshold_strategy=auditing.Explicit(0.0))
+    assert one_run_epsilon(right, guesses) == pytest.approx(other, abs=1e-5)
+
+
+def test_bounds_of_equal_groups_are_seldom_above_zero():
     rng = np.random.default_rng(0)
-    found = [split_epsilon(rng.normal(size=100), rng.normal(size=100)) for _ in range(100)]
-    assert np.mean(np.array(found) > 0) <= 0.05
+    found = [epsilon_bounds(rng.normal(size=100), rng.normal(size=100)) for _ in range(100)]
+    assert (np.mean(np.array(found) > 0, axis=0) <= 0.05).all()
 
 
-def test_split_epsilon_finds_members_on_either_side():
+def test_bounds_find_members_on_either_side():
     rng = np.random.default_rng(0)
     members, others = 5 + rng.normal(size=200), rng.normal(size=200)
-    above, below = split_epsilon(members, others), split_epsilon(-members, -others)
-    assert min(above, below) > 2
-    assert split_epsilon(members, others, delta=0.1) < above
+    above, below = epsilon_bounds(members, others), epsilon_bounds(-members, -others)
+    assert min(above.clopper_pearson, below.clopper_pearson) > 2
+    assert min(above.one_run, below.one_run) > 2
+    assert epsilon_bounds(members, others, delta=0.1).clopper_pearson < above.clopper_pearson
 
 
 def test_wrong_arguments_are_named():
@@ -109,10 +119,10 @@ def test_wrong_arguments_are_named():
     with pytest.raises(ValueError, match="level must be between 0 and 1"):
         attack_rates([1.0], [0.0], level=95)
     with pytest.raises(ValueError, match=r"k must be in 0..n, got 3 of 2"):
-        epsilon_lower_bound((3, 2), (0, 2))
+        clopper_pearson(3, 2)
     with pytest.raises(ValueError, match="delta must be in"):
-        epsilon_lower_bound((1, 2), (0, 2), delta=1.0)
+        epsilon_bounds([1.0, 2.0], [1.0, 2.0], delta=1.0)
     with pytest.raises(ValueError, match="members must be two or more scores"):
-        split_epsilon([1.0], [1.0, 2.0])
+        epsilon_bounds([1.0], [1.0, 2.0])
     with pytest.raises(ValueError, match=r"right must be in 0..10, got 11"):
         one_run_epsilon(11, 10)

@@ -6,6 +6,7 @@ from gsu_jax.audit import (
     Attack,
     attack_rates,
     clopper_pearson,
+    epsilon_bounds,
     judge,
     lira,
     one_run_epsilon,
@@ -94,7 +95,18 @@ def epsilon(subject: Subject) -> Said:
     return line, (
         f"epsilon at least {bound:.2f}, {released} of {pairs} pairs guessed; retrained at most "
         f"{own.max():.2f}, original {_bounds(right['original'], pairs).mean():.2f}"
+        f"{_of_all_images(subject)}"
     )
+
+
+def _of_all_images(subject: Subject) -> str:
+    """Bounds that decide nothing, where the extra `audit` is installed."""
+    scores, n = subject.member_scores["released"][0], len(subject.forgotten)
+    try:
+        found = epsilon_bounds(scores[:n], scores[n:])
+    except ImportError:
+        return ""
+    return f"; jax-privacy: {found.clopper_pearson:.2f}, as one run {found.one_run:.2f}"
 
 
 def bound_of_pairs(right: int, pairs: int) -> float:
