@@ -21,8 +21,8 @@ sys.meta_path.insert(0, Forbidden())
 
 EXTRAS = {
     "PIL", "array_record", "chex", "cryptography", "etils", "flax", "hypothesis", "jax_privacy",
-    "matplotlib", "orbax", "psycopg", "rfc8785", "rich", "securesystemslib", "sklearn", "sqlalchemy",
-    "tensorflow", "tensorflow_datasets", "tyro",
+    "matplotlib", "orbax", "psycopg", "rfc8785", "rich", "securesystemslib", "sklearn",
+    "sqlalchemy", "tensorflow", "tensorflow_datasets", "tyro",
 }  # fmt: skip
 
 
