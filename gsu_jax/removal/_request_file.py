@@ -30,13 +30,14 @@ from gsu_jax.removal._request_values import (
     choice,
     count,
     function,
+    rate,
     share,
     text,
 )
 
 REQUIRED = ("claim", "what", "data", "model", "checkpoint")
 BUDGETS = ("utility_budget", "drift_budget")
-KEYS = (*REQUIRED, "request", "method", "epochs", "train", *BUDGETS, "deadline")
+KEYS = (*REQUIRED, "request", "method", "epochs", "learning_rate", "train", *BUDGETS, "deadline")
 TRAIN = ("epochs", "learning_rate", "batch_size", "function")
 FITTING = {"rows": KINDS, "class": ("class", "attribute"), "concept": ("class", "attribute")}
 ANSWERS = tuple(name for name in METHODS if name != "before")
@@ -79,6 +80,7 @@ class RemovalRequest:
         deadline: The last day, or None.
         drift_budget: By which share the nelbo of retained images may get worse since the original
             checkpoint of a series of requests, or None.
+        learning_rate: Of the method; None for its own.
     """
 
     request: str
@@ -94,6 +96,7 @@ class RemovalRequest:
     utility_budget: float = 0.01
     deadline: datetime.date | None = None
     drift_budget: float | None = None
+    learning_rate: float | None = None
 
     @property
     def forget(self) -> Request:
@@ -204,6 +207,9 @@ def _request(given: Mapping[str, Any], folder: Path, today: datetime.date) -> Re
         drift_budget=share("drift_budget", given["drift_budget"])
         if "drift_budget" in given
         else None,
+        learning_rate=rate("learning_rate", given["learning_rate"])
+        if "learning_rate" in given
+        else None,
     )
 
 
@@ -246,12 +252,9 @@ def _training(given: Any) -> Training:
         )
     if "function" in given:
         return Training(function=function("train.function", given["function"]))
-    rate = given.get("learning_rate", 1e-3)
-    if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < 1:
-        raise ValueError(f"train.learning_rate must be above 0, below 1, as 1e-3, got {rate!r}")
     return Training(
         count("train.epochs", given["epochs"]),
-        float(rate),
+        rate("train.learning_rate", given.get("learning_rate", 1e-3)),
         count("train.batch_size", given.get("batch_size", 128)),
     )
 

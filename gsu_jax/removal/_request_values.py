@@ -38,6 +38,13 @@ def share(name: str, value: Any) -> float:
     return float(value)
 
 
+def rate(name: str, value: Any) -> float:
+    """Returns a learning rate, above 0 and below 1."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
+        raise ValueError(f"{name} must be above 0, below 1, as 1e-3, got {value!r}")
+    return float(value)
+
+
 def choice(name: str, value: Any, known: Collection[str]) -> str:
     """Returns one of the known words."""
     if not isinstance(value, str) or value not in known:

@@ -43,7 +43,7 @@ def panel():
         ("--chunk 0", "--chunk must be at least 1, got 0"),
         ("--singles -1", "--singles must be at least 0, got -1"),
         ("--dataset digit", "'digit'. Did you mean 'digits'?"),
-        ("--methods fine_tun", "'fine_tun'. Did you mean 'fine_tune'?"),
+        ("--methods fine_tun", "'fine_tun'. Did you mean 'fine_tune' or"),
         ("--methods retrain", "--methods: unknown method 'retrain'"),
         ("--modls 8", "--modls. Did you mean '--models'"),
     ],

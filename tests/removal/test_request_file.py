@@ -74,6 +74,8 @@ def test_short_file_has_defaults_and_a_number_drawn_by_lot(write):
     path = write(request=None, method=None, utility_budget=None, deadline=None)
     one, other = read_request(path), read_request(path)
     assert (one.method, one.utility_budget, one.deadline) == ("auto", 0.01, None)
+    assert one.learning_rate is None
+    assert read_request(write(learning_rate="3e-3")).learning_rate == 3e-3
     assert one.request != other.request
 
 
@@ -147,6 +149,7 @@ BAD = [
     ({"utility_budget": "nan"}, ["utility_budget", "nan"]),
     ({"utility_budget": "true"}, ["utility_budget", "True"]),
     ({"utility_budget": '"1 %"'}, ["utility_budget", "'1 %'"]),
+    ({"learning_rate": "0"}, ["learning_rate", "above 0", "got 0"]),
     ({"deadline": '"2026-12-30"'}, ["deadline", "without quotes", "'2026-12-30'"]),
     ({"deadline": "2026-12-30T09:00:00"}, ["deadline", "a day"]),
     ({"deadline": "2026-11-29"}, ["deadline", "2026-11-29", "2026-11-30"]),

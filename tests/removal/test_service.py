@@ -4,18 +4,21 @@ import json
 from types import SimpleNamespace
 
 import desk_models
+import jax
 import numpy as np
 import pytest
 from orbax.checkpoint import v1
 from removal_desk import NUMBER, damage, weights
 
 from gsu_jax.audit import Verdict
+from gsu_jax.methods import FineTune
 from gsu_jax.removal import Ledger, digest, read_request, weights_digest
 from gsu_jax.removal.service import Case, _case, _plan, plan, release, replay, report, run, undo
 from gsu_jax.removal.service import verify_case as verify
 from gsu_jax.removal.service._plan import choose
 from gsu_jax.removal.service._tier0 import lineage
 from gsu_jax.storage import CheckpointError, remove, save
+from gsu_jax.unlearning import unlearn
 
 
 def test_plan_writes_three_events_and_says_what_it_takes(desk):
@@ -27,6 +30,22 @@ def test_plan_writes_three_events_and_says_what_it_takes(desk):
     assert -1 <= found.conflict[0] <= 1
     assert {name for name, _, _ in found.power} >= {"copies", "weights", "equivalence"}
     assert (desk.home / "cases" / NUMBER / "forget.png").is_file()
+
+
+def test_run_takes_the_learning_rate_of_the_request_and_the_ledger_says_so(desk):
+    desk.plan(method='"fine_tune"', utility_budget="1.0", learning_rate="2e-2")
+    assert desk.case().last("planned").predicate["settings"]["learning_rate"] == 2e-2
+    outcome = run(desk.case())
+    ran = desk.case().last("ran").predicate["buildDefinition"]["externalParameters"]
+    assert ran["settings"]["learning_rate"] == 2e-2
+    assert replay(desk.case()) == (outcome.checkpoint, outcome.checkpoint)
+    case = desk.case()
+    expected = unlearn(
+        case.model, case.load(case.base, case.facts["base"], ""), case.split.train.forget.images,
+        case.split.train.retain.images, method=FineTune(learning_rate=2e-2),
+        key=jax.random.key(case.facts["seed"]), epochs=case.facts["epochs"],
+    ).params  # fmt: skip
+    assert weights_digest(expected) == outcome.checkpoint
 
 
 def test_plan_without_a_case_writes_nothing(desk):

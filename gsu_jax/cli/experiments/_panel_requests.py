@@ -1,7 +1,7 @@
 """Requests for images of a panel: what each method does to models of many seeds."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -9,6 +9,7 @@ import numpy as np
 
 from gsu_jax.cli.experiments._panel import Panel
 from gsu_jax.cli.experiments._panel_models import Models
+from gsu_jax.methods import Method
 from gsu_jax.runtime import stage
 from gsu_jax.unlearning import unlearn
 
@@ -43,7 +44,7 @@ def answer(
     before: dict[str, Any],
     request: str,
     chosen: np.ndarray,
-    methods: Sequence[str],
+    methods: Mapping[str, Method],
     epochs: int,
 ) -> Answered:
     """Forgets the chosen panel images with each method, and retrains without them.
@@ -55,7 +56,7 @@ def answer(
         before: From `originals`.
         request: A name for the files.
         chosen: `[n]`, what to forget; a part of what the coins chose.
-        methods: Names.
+        methods: By the names of the rows.
         epochs: Of unlearning.
     """
     seeds, kept = len(before["phi"]), panel.coins & ~chosen
@@ -70,13 +71,13 @@ def answer(
     measures = models.measures(panel)
     like = {name: np.empty(length) for name, (length, _) in measures.items()}
     like["seconds"] = np.empty(1)
-    for method in methods:
+    for name, method in methods.items():
         found = []
         LOG.setLevel(logging.ERROR)  # what one run left undone is in the table
-        with stage(f"{request}: {method}", seeds) as advance:
+        with stage(f"{request}: {name}", seeds) as advance:
             for seed in range(seeds):
 
-                def make(seed: int = seed, method: str = method) -> dict[str, np.ndarray]:
+                def make(seed: int = seed, method: Method = method) -> dict[str, np.ndarray]:
                     result = unlearn(
                         models.model, jax.tree.map(lambda x: x[seed], before["params"]),
                         forget, retain, method=method, key=jax.random.key(seed), epochs=epochs,
@@ -84,10 +85,10 @@ def answer(
                     made = {key: measure(result.params) for key, (_, measure) in measures.items()}
                     return made | {"seconds": np.array([result.seconds])}
 
-                found.append(models.once(f"{request}-{method}-{seed}", like, make))
+                found.append(models.once(f"{request}-{name}-{seed}", like, make))
                 advance(1)
         LOG.setLevel(logging.NOTSET)
-        phi[method] = np.stack([one["phi"] for one in found])
-        bound[method] = float(np.mean([one["bound"] for one in found]))
-        seconds[method] = float(np.median([one["seconds"] for one in found]))
-    return Answered(phi, {name: float(value) for name, value in bound.items()}, seconds)
+        phi[name] = np.stack([one["phi"] for one in found])
+        bound[name] = float(np.mean([one["bound"] for one in found]))
+        seconds[name] = float(np.median([one["seconds"] for one in found]))
+    return Answered(phi, {key: float(value) for key, value in bound.items()}, seconds)

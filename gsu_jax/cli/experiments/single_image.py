@@ -30,7 +30,7 @@ from gsu_jax.cli.experiments._panel_tables import (
     rows_table,
 )
 from gsu_jax.data import Source
-from gsu_jax.methods import METHODS
+from gsu_jax.methods import METHODS, FineTune, Method, get_method
 from gsu_jax.models import MLPVAEConfig
 from gsu_jax.runtime import announce, describe_environment
 from gsu_jax.storage import Artifacts, exclusive, write_whole
@@ -78,6 +78,7 @@ MNIST = Setting(
     ),
     Sizes(),
 )
+HIGH, RATE = "fine_tune-high", 3  # its learning rate over that of the training
 SETTINGS = {"digits": DIGITS, "mnist": MNIST}
 QUICK = Sizes(random=6, memorized=4, canaries=1, noised=6)
 
@@ -88,8 +89,9 @@ class Arguments:
 
     dataset: str = "digits"
     """"digits" or "mnist"."""
-    methods: tuple[str, ...] = ("redirect_flow", "gradient_surgery", "fine_tune")
-    """Methods by name; before and retrain are always there."""
+    methods: tuple[str, ...] = ("redirect_flow", "gradient_surgery", "fine_tune", HIGH)
+    """Methods by name, and fine_tune-high, at three times the learning rate of the training; before
+    and retrain are always there."""
     models: int = 128
     """Reference models, an even number: each panel image is in half of them."""
     pilot: int = 24
@@ -142,12 +144,11 @@ def _tables(setting: Setting, arguments: Arguments, source: Source, out: Path) -
     _write_declared(out, panel, declared, arguments)
     before = originals(models, panel, base, arguments.seeds)
 
+    answers = {name: _method(name, setting.config) for name in arguments.methods}
     requests = {"list": panel.coins} | _singles(panel, declared, arguments.singles)
     methods, rows = [], []
     for name, chosen in requests.items():
-        done = answer(
-            models, panel, base, before, name, chosen, arguments.methods, setting.config.epochs
-        )
+        done = answer(models, panel, base, before, name, chosen, answers, setting.config.epochs)
         audit = (reference, members, panel.coins) if name == "list" else None
         methods += _method_rows(name, done, audit)
         found = kind_rows(panel, chosen, declared, done.phi)
@@ -167,8 +168,8 @@ def _checked(arguments: Arguments) -> tuple[Setting, Arguments]:
     if arguments.dataset not in SETTINGS:
         raise unknown("--dataset", "data set", arguments.dataset, SETTINGS)
     for name in arguments.methods:
-        if name not in METHODS or METHODS[name].role != "method":
-            known = [n for n, method in METHODS.items() if method.role == "method"]
+        known = [*(n for n, method in METHODS.items() if method.role == "method"), HIGH]
+        if name not in known:
             raise unknown("--methods", "method", name, known)
     setting = SETTINGS[arguments.dataset]
     if arguments.quick:
@@ -187,6 +188,12 @@ def _checked(arguments: Arguments) -> tuple[Setting, Arguments]:
                 f"{getattr(arguments, name)}"
             )
     return setting, arguments
+
+
+def _method(name: str, config: StudyConfig) -> Method:
+    if name == HIGH:
+        return FineTune(learning_rate=RATE * config.pretraining.learning_rate)
+    return get_method(name)
 
 
 def _floats(images: np.ndarray) -> np.ndarray:

@@ -2,8 +2,10 @@
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from gsu_jax.methods import Method, get_method
 from gsu_jax.removal._events import Event, canonical
 from gsu_jax.removal.service._files import Record, read_json
 
@@ -16,6 +18,13 @@ def facts_digest(facts: Record) -> str:
     """The SHA-256 of the facts of a case but for paths, as the event `planned` has it."""
     kept = {name: value for name, value in facts.items() if name not in LEFT_OUT}
     return hashlib.sha256(canonical(kept)).hexdigest()
+
+
+def method_of(facts: Record) -> Method:
+    """The method of a plan, with the learning rate that the request names, if it does."""
+    method = get_method(facts["method"])
+    rate = facts.get("learning_rate")
+    return method if rate is None else replace(method, learning_rate=rate)
 
 
 def planned_facts(path: Path, events: Sequence[Event]) -> Record:

@@ -10,10 +10,11 @@ import jax
 import numpy as np
 
 from gsu_jax.data import Examples
-from gsu_jax.methods import FineTune, Method, Retrain, get_method
+from gsu_jax.methods import FineTune, Method, Retrain
 from gsu_jax.models import GenerativeModel, Params
 from gsu_jax.removal._request_file import Training
 from gsu_jax.removal.service._case import Case
+from gsu_jax.removal.service._facts import method_of
 from gsu_jax.removal.service._files import Record
 from gsu_jax.removal.service._imports import call_function
 from gsu_jax.removal.service._measures import train_judge, without_warnings
@@ -84,7 +85,7 @@ class Trained:
         """Returns so many models of each kind."""
         case, split = self.case, self.case.split
         forget, retain = split.train.forget.images, split.train.retain.images
-        facts, method = case.facts, get_method(case.facts["method"])
+        facts, method = case.facts, method_of(case.facts)
 
         def unlearned(i: int) -> Params:
             return unlearn(
@@ -179,6 +180,7 @@ class Trained:
             return {name: facts[name] for name in names} | {"images": images}
         if kind == "unlearned":
             names += ["method", "epochs", "seed"]
+            names += ["learning_rate"] * ("learning_rate" in facts)
         return {name: facts[name] for name in names}
 
 

@@ -1,7 +1,7 @@
 """`plan`: what a request asks, what it will cost, and what can be shown afterwards."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from gsu_jax.removal._digest import weights_digest
 from gsu_jax.removal._events import ENDS
 from gsu_jax.removal._request_file import RemovalRequest
 from gsu_jax.removal.service._case import PRIVATE, Case
-from gsu_jax.removal.service._facts import facts_digest
+from gsu_jax.removal.service._facts import facts_digest, method_of
 from gsu_jax.removal.service._files import Record, write_json
 from gsu_jax.removal.service._imports import find_function, load_model, load_params
 from gsu_jax.removal.service._left_out import write_left_out
@@ -110,6 +110,8 @@ def plan(
         first = earlier[0]
         first.load(first.base, first.facts["base"], "the original, which drift_budget needs")
     method, reason = choose(request.method, model)
+    if request.learning_rate is not None:
+        method = replace(method, learning_rate=request.learning_rate)
     if request.train is not None and request.train.function:
         find_function(request.train.function, modules)
     forget, retain = split.train.forget.images, split.train.retain.images
@@ -142,6 +144,8 @@ def plan(
         "train": request.train and request.train._asdict(),
         "deadline": request.deadline and str(request.deadline),
     }
+    if request.learning_rate is not None:
+        facts["learning_rate"] = request.learning_rate
     if request.drift_budget is not None:
         facts["drift_budget"] = request.drift_budget
     if earlier:
@@ -234,7 +238,7 @@ def _planned(found: Plan) -> Record:
     again = "its cost cannot be told" if retraining is None else f"{retraining.seconds:.3g} s"
     return {
         "method": facts["method"],
-        "settings": settings_of(get_method(facts["method"]))
+        "settings": settings_of(method_of(facts))
         | {"epochs": facts["epochs"], "seed": facts["seed"]},
         "reasons": facts["reason"],
         "alternatives": f"retraining: {again}",

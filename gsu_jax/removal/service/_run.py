@@ -7,12 +7,11 @@ from typing import NamedTuple
 
 import jax
 
-from gsu_jax.methods import get_method
 from gsu_jax.models import Params
 from gsu_jax.removal._digest import data_digest, weights_digest
 from gsu_jax.removal._statements import provenance
 from gsu_jax.removal.service._case import PRIVATE, Case
-from gsu_jax.removal.service._facts import facts_digest
+from gsu_jax.removal.service._facts import facts_digest, method_of
 from gsu_jax.removal.service._files import Record
 from gsu_jax.removal.service._listed import is_listed
 from gsu_jax.removal.service._measures import Utility, utility
@@ -126,7 +125,7 @@ def _unlearn(case: Case) -> tuple[Outcome, Params, Record]:
     allowed, first = facts.get("drift_budget"), None
     if allowed is not None:
         first = case.load(*case.original, "the original of the series")
-    method, started = get_method(facts["method"]), _now()
+    method, started = method_of(facts), _now()
     settings = {"epochs": facts["epochs"], "seed": facts["seed"]}
     result = unlearn(
         model, before, split.train.forget.images, split.train.retain.images,

@@ -63,7 +63,7 @@ def _request(case: Case, owners: list[Case], number: str) -> RemovalRequest:
         request=number, claim=claim, what=what, value=value, data=facts["data"],
         model=facts["model"], checkpoint=case.original.path, method=facts["method"],
         epochs=max(owner.facts["epochs"] for owner in owners), train=case.training,
-        utility_budget=budget,
+        utility_budget=budget, learning_rate=facts.get("learning_rate"),
     )  # fmt: skip
 
 
