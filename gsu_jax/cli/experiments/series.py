@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from gsu_jax.checks import at_least, choice
+from gsu_jax.checks import at_least, between, choice
 from gsu_jax.cli import run_command
 from gsu_jax.data import Source, load
 from gsu_jax.models import GenerativeModel, MLPVAEConfig
@@ -39,6 +39,8 @@ class Arguments:
     """Of all requests."""
     epochs: int | None = None
     """Passes over the images of a request; by default as many as make 100 steps."""
+    learning_rate: float | None = None
+    """Of the method; by default its own."""
     train_epochs: int = 60
     """Passes over the data when the original is trained."""
     models: int = 0
@@ -77,6 +79,8 @@ def run(arguments: Arguments) -> str:
 
     choice(MODELS, **{"--dataset": arguments.dataset})
     at_least(2, requests=arguments.requests)
+    if arguments.learning_rate is not None:
+        between(0, 1, **{"--learning-rate": arguments.learning_rate})
     out = arguments.out or Path("runs") / f"series-{arguments.dataset}-{arguments.kind}"
     started, source = time.perf_counter(), load(arguments.dataset)
     values = _values(source, arguments)
@@ -152,6 +156,7 @@ def _request(number: str, value: list, checkpoint: Path, arguments: Arguments) -
         request=number, claim="rows" if lists else "class", what="ids" if lists else "class",
         value=value, data=arguments.dataset, model=f"{__name__}:{MODELS[arguments.dataset]}",
         checkpoint=checkpoint, method=arguments.method, epochs=arguments.epochs,
+        learning_rate=arguments.learning_rate,
         train=_training(arguments), utility_budget=1.0,
     )  # fmt: skip
 
