@@ -109,6 +109,7 @@ def test_list_is_attacked_with_shadow_models_that_all_methods_share(run, tmp_pat
     assert (status, errors) == (0, "")
     assert "### digits, forget 20 images" in printed
     assert "- `fine_tune`, V6 membership: AUC " in printed
+    assert (tmp_path / "out" / "verdicts-20-images.md").is_file()
     kept = {path.name for path in (tmp_path / "out/models/ids-20/checkpoints").iterdir()}
     assert {"shadow-7", "retrained-2"} <= kept
     cases = tmp_path / "out" / "removals"

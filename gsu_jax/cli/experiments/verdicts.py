@@ -122,8 +122,9 @@ def run(arguments: Arguments) -> str:
         desk.prepare()
         columns = {asked.title: desk.columns(asked, arguments.methods) for asked in requests}
         text = _text(columns, arguments, time.perf_counter() - started)
-        write_whole(out / "verdicts.md", text + "\n")
-    return f"{text}\n\ntables: {out / 'verdicts.md'}"
+        name = f"verdicts-{arguments.images}-images.md" if arguments.images else "verdicts.md"
+        write_whole(out / name, text + "\n")
+    return f"{text}\n\ntables: {out / name}"
 
 
 def _requests(arguments: Arguments, setting: Setting, source: Source) -> list[Asked]:

@@ -32,14 +32,14 @@ class Test(NamedTuple):
         tier: 0 needs no other model, 1 retrained ones, 2 shadow models.
         claims: For which it is evidence.
         asks: What it shows if it passes.
-        run: Returns the line and one sentence with its numbers; None if this release cannot.
+        run: Returns the line and one sentence with its numbers.
     """
 
     name: str
     tier: int
     claims: tuple[str, ...]
     asks: str
-    run: Callable[[Subject], Said] | None
+    run: Callable[[Subject], Said]
 
 
 TESTS = (
@@ -68,7 +68,6 @@ TESTS = (
     Test("V14 relative", 1, (CLASS,), "samples are nearer to retraining", relative),
     Test("V6 membership", 2, (ROWS,), "no attack tells members from others", membership),
     Test("V7 epsilon", 2, (ROWS,), "a bound of what any attack could tell", epsilon),
-    Test("V9 canaries", 0, (ROWS,), "images that were planted by lot are gone", None),
 )  # fmt: skip
 SERIES = Test(
     "V15 series", 0, ALL, "what earlier requests removed does not come back", no_resurgence
@@ -83,5 +82,5 @@ def lines_of(case: Case) -> list[Test]:
 
 def level_of(claim: str, tier: int) -> float:
     """The level of each line of tier 1 and above: together a retrained model fails 5 % of times."""
-    own = [test for test in TESTS if claim in test.claims and 0 < test.tier <= tier and test.run]
+    own = [test for test in TESTS if claim in test.claims and 0 < test.tier <= tier]
     return shared_level(max(1, len(own)))
