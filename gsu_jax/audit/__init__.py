@@ -6,7 +6,7 @@
     worst([line, ...]).verdict                      # PASSED, NOT DETECTABLE, NOT RUN or FAILED
 
 Nothing here trains a generator: shadows and retrained models come from the caller. The
-bounds of epsilon are those of jax-privacy (extra `audit`).
+bounds of epsilon from scores are those of jax-privacy (extra `audit`).
 """
 
 from gsu_jax.audit._attack_power import attack_power, auc_of_shift, tpr_of_shift

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from gsu_jax import checks
@@ -15,7 +16,8 @@ class EpsilonBounds(NamedTuple):
 
     Attributes:
         clopper_pearson: From exact intervals of both rates at one threshold.
-        one_run: For one training in which a fair coin decided for each image.
+        one_run: For one training in which a fair coin decided for each image; of the larger group
+            as many scores are drawn as the smaller one has.
     """
 
     clopper_pearson: float
@@ -61,9 +63,9 @@ def epsilon_bounds(
         2.3
 
     References:
-        Nasr et al., `Tight Auditing of Differentially Private Machine Learning
-        <https://arxiv.org/abs/2302.07956>`_, 2023; Steinke et al., `Privacy Auditing with One
-        (1) Training Run <https://arxiv.org/abs/2305.08846>`_, 2023. Both are computed by
+        Nasr et al., `Adversary Instantiation: Lower Bounds for Differentially Private Machine
+        Learning <https://arxiv.org/abs/2101.04535>`_, 2021; Steinke et al., `Privacy
+        Auditing with One (1) Training Run <https://arxiv.org/abs/2305.08846>`_, 2023. Both are computed by
         `jax_privacy.auditing.CanaryScoreAuditor`.
     """
     checks.between(0, 1, delta=delta)
@@ -77,12 +79,13 @@ def epsilon_bounds(
     )
     error = tail_of(level)  # of each side
     auditor, halves = auditing.CanaryScoreAuditor, auditing.Split(seed=seed)
-    sides = [auditor(*(sign * each for each in scores)) for sign in (1, -1)]
 
-    def largest(bound: Callable[..., float]) -> float:
+    def largest(bound: Callable[..., float], groups: list[np.ndarray]) -> float:
+        sides = [auditor(*(sign * each for each in groups)) for sign in (1, -1)]
         return float(max(bound(side, error, delta, threshold_strategy=halves) for side in sides))
 
+    rng, size = np.random.default_rng(seed), min(map(len, scores))
+    even = [rng.permutation(each)[:size] for each in scores]
     return EpsilonBounds(
-        largest(auditor.epsilon_clopper_pearson),
-        largest(auditor.epsilon_one_run),
+        largest(auditor.epsilon_clopper_pearson, scores), largest(auditor.epsilon_one_run, even)
     )

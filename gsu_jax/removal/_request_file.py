@@ -74,7 +74,8 @@ class RemovalRequest:
         model: `MODULE:FUNCTION`, which returns a `GenerativeModel`.
         checkpoint: The folder of the deployed weights.
         method: A method of `gsu_jax.METHODS`, or "auto".
-        epochs: Passes over the images to forget; None for as many as make 100 steps.
+        epochs: Passes over the images that the method visits; None for as many over those to
+            forget as make 100 steps, and one over retained ones.
         train: How the checkpoint was trained; None if nothing may be retrained.
         utility_budget: By which share the nelbo of retained images may get worse.
         deadline: The last day, or None.

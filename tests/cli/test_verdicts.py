@@ -110,8 +110,11 @@ def test_list_is_attacked_with_shadow_models_that_all_methods_share(run, tmp_pat
     assert "### digits, forget 20 images" in printed
     assert "- `fine_tune`, V6 membership: AUC " in printed
     assert (tmp_path / "out" / "verdicts-20-images.md").is_file()
-    kept = {path.name for path in (tmp_path / "out/models/ids-20/checkpoints").iterdir()}
+    kept = {path.name for path in (tmp_path / "out/models/ids-20-images/checkpoints").iterdir()}
     assert {"shadow-7", "retrained-2"} <= kept
+    status, _, errors = run(f"{words} --methods fine_tune --shadows 10")
+    assert status == 2
+    assert "--out has 8 shadow models of 20 images" in errors
     cases = tmp_path / "out" / "removals"
     assert not list(cases.rglob("shadow-*"))
 

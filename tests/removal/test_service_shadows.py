@@ -53,7 +53,7 @@ def test_model_that_remembers_the_images_fails(kept, tmp_path):
     assert "100% of the originals" in found.said["self-test"]
 
 
-def test_model_that_never_saw_the_images_passes_the_attacks_and_not_the_claim(tmp_path):
+def test_model_that_never_saw_the_images_passes_the_attacks_and_each_line_is_run(tmp_path):
     images = load("digits").train.images
     desk = remembering_desk(tmp_path, np.delete(images, IDS, axis=0))
     found = verify_case(desk.case(), **TIER_2)

@@ -1,5 +1,7 @@
 """Verdicts of a new checkpoint: which lines a claim has, what they find, what is trained for it."""
 
+from types import SimpleNamespace
+
 import desk_models
 import pytest
 from removal_desk import LISTED, Desk
@@ -10,6 +12,7 @@ from gsu_jax.removal.service import run, verify_case
 from gsu_jax.removal.service._files import read_json
 from gsu_jax.removal.service._lines import TESTS
 from gsu_jax.removal.service._measures import chance_to_find, most_share, share_power
+from gsu_jax.removal.service._tier0 import _share_line
 
 pytestmark = pytest.mark.slow
 
@@ -95,6 +98,29 @@ def test_tier_1_needs_to_know_how_the_checkpoint_was_trained(tmp_path):
     with pytest.raises(ValueError, match=r"train\.epochs or train\.function"):
         verify_case(desk.case(), tier=1)
     assert desk.types[4:] == []
+
+
+@pytest.mark.parametrize(
+    ("claim", "models", "drawn", "verdict"),
+    [
+        ("class", 0, 40, Verdict.PASSED),  # a tenth of 1,000
+        ("class", 0, 400, Verdict.NOT_DETECTABLE),  # retrained models may draw as many
+        ("class", 0, 980, Verdict.FAILED),  # nothing was shown to be gone
+        ("class", 10, 400, Verdict.PASSED),  # retrained models draw up to 500
+        ("class", 10, 700, Verdict.FAILED),
+        ("concept", 0, 400, Verdict.FAILED),  # nothing like it, whatever retrained models draw
+        ("concept", 10, 400, Verdict.FAILED),
+    ],
+)
+def test_class_may_be_drawn_as_by_retrained_models_and_a_concept_may_not(
+    claim, models, drawn, verdict
+):
+    subject = SimpleNamespace(
+        case=SimpleNamespace(facts={"claim": claim}), models=models,
+        judge=SimpleNamespace(errors=CLEAR), share_if_retrained=0.05,
+    )  # fmt: skip
+    line, _ = _share_line("V2 share", subject, Count(1000, 10_000), {"": Count(drawn, 10_000)})
+    assert line.verdict == verdict
 
 
 def test_share_is_bounded_as_if_the_judge_raised_no_false_alarm():

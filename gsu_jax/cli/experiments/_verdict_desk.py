@@ -112,7 +112,14 @@ class Desk:
                 shadows=self.shadows, shared=shared,
             )  # fmt: skip
         record = json.loads((case.folder / "verification.json").read_text("utf-8"))
-        return Column(record, f"{record['verdict']}, by {record['decides']}", "")
+        shadows = record["settings"].get("shadows", self.shadows)
+        if shadows != self.shadows:
+            raise ValueError(
+                f"--out has {shadows} shadow models of {asked.title}, got --shadows "
+                f"{self.shadows}; give that number, or another folder"
+            )
+        decides = f", by {record['decides']}" * (record["verdict"] != "PASSED")
+        return Column(record, f"{record['verdict']}{decides}", "")
 
     def _request(self, asked: Asked, number: str, method: str) -> "RemovalRequest":
         from gsu_jax.removal import RemovalRequest

@@ -7,8 +7,8 @@ PERCENT = ("V1 utility", "V2 share", "V11 export", "V13 weights")
 FAILS = {
     "V0 lineage": "anything differs from the ledger",
     "V1 utility": "above the budget",
-    "V2 share": "above a tenth of before",
-    "V11 export": "above a tenth of before",
+    "V2 share": "above a tenth of before, and what retrained models draw",
+    "V11 export": "the same",
     "V12 copies": "AUC shown to be above 0.5",
     "V13 weights": "more above all held-out ones than chance, and than any retrained",
     "V3 equivalence": "not shown within 1.5 deviations, and shown to differ",

@@ -38,7 +38,8 @@ class Arguments:
     method: str = "auto"
     """Of all requests."""
     epochs: int | None = None
-    """Passes over the images of a request; by default as many as make 100 steps."""
+    """Passes over the images that the method visits; by default 100 steps of those to forget, one
+    pass over retained ones."""
     learning_rate: float | None = None
     """Of the method; by default its own."""
     train_epochs: int = 60

@@ -134,7 +134,7 @@ def _requests(arguments: Arguments, setting: Setting, source: Source) -> list[As
         raise ValueError(f"--images must be below {most}, the training images, got {count}")
     if count:
         chosen = np.sort(np.random.default_rng(0).permutation(most)[:count]).tolist()
-        return [Asked(f"{count} images", str(count), "rows", "ids", chosen, 2)]
+        return [Asked(f"{count} images", f"{count}-images", "rows", "ids", chosen, 2)]
     known = source.classes[source.label]
     for name in arguments.forget:
         if name not in known:

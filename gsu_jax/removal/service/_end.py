@@ -20,7 +20,6 @@ NOT_COVERED = (
     "copies of the weights and of the images that are not in this folder",
     "models that were trained from the old checkpoint",
     "attribute inference and exfiltration, which no line tests",
-    "canaries, images that a coin puts into the training, which no line uses",
 )
 
 

@@ -111,6 +111,8 @@ def plan(
         first.load(first.base, first.facts["base"], "the original, which drift_budget needs")
     method, reason = choose(request.method, model)
     if request.learning_rate is not None:
+        if method.visits == "nothing":
+            raise ValueError(f"learning_rate: {method.name} takes no steps; leave it out")
         method = replace(method, learning_rate=request.learning_rate)
     if request.train is not None and request.train.function:
         find_function(request.train.function, modules)

@@ -15,7 +15,7 @@ from gsu_jax.audit import (
     recover_latents,
     set_attack,
 )
-from gsu_jax.metrics import Count, image_residuals
+from gsu_jax.metrics import Count, image_residuals, prediction_interval
 from gsu_jax.models import Params
 from gsu_jax.removal.service._case import Case
 from gsu_jax.removal.service._measures import (
@@ -26,6 +26,7 @@ from gsu_jax.removal.service._measures import (
     Utility,
     evidence,
     judge_network,
+    most_share,
     noise,
     utility,
 )
@@ -200,6 +201,15 @@ class Subject:
                 for kind in ("original", "fine_tuned")
             ),
         )
+
+    @cached_property
+    def share_if_retrained(self) -> float:
+        """The most that one more retrained model may be said to draw, as `most_share` says it."""
+        errors = self.judge.errors
+        assert errors is not None
+        counts = self.each("samples seen", "retrained", self.share)
+        most = [most_share(Count(*map(int, count)), errors) for count in counts]
+        return float(np.exp(prediction_interval(np.log(most), self.level).high))
 
     # The figures of lines that hold one model against retrained ones
 

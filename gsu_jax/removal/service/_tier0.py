@@ -80,25 +80,37 @@ def export(subject: Subject) -> Said:
 
 
 def _share_line(name: str, subject: Subject, before: Count, after: dict[str, Count]) -> Said:
-    """PASSED if even all alarms of the judge together are below a tenth of the share before."""
+    """PASSED if even all alarms of the judge together are below a tenth of the share before.
+
+    A model that never saw a class may draw more than that, of what looks like it. So a class, other
+    than a concept, may have as much as retrained models draw. Where there are none, more than a
+    tenth is NOT DETECTABLE, unless nothing was shown to be gone.
+    """
     errors = subject.judge.errors
     assert errors is not None
-    goal = corrected_share(before, errors).share / 10
-    if not goal:
+    share = corrected_share(before, errors)
+    if not share.share:
         raise NotApplicable("the judge sees no sample of the class even before unlearning")
+    goal, source, known = share.share / 10, "a tenth of before", True
+    if subject.case.facts["claim"] == "class":
+        known = subject.models > 0
+        if known and subject.share_if_retrained > goal:
+            goal, source = subject.share_if_retrained, "what retrained models draw"
     shares = {what: corrected_share(count, errors) for what, count in after.items()}
     highest = {what: most_share(count, errors) for what, count in after.items()}
     worst = max(shares, key=lambda what: highest[what])
+    low = max(each.low for each in shares.values())
+    high = max(each.high for each in shares.values())
     line = judge(
         name, shares[worst].share, passed=highest[worst] <= goal,
-        found=max(share.low for share in shares.values()) > goal, n=before.n,
-        power=share_power(after[worst], errors, goal), random="samples",
+        found=low > goal if known else high >= share.low, n=before.n,
+        power=share_power(after[worst], errors, goal), random="samples", must_show=known,
     )  # fmt: skip
     numbers = ", ".join(
         f"{what} {share.share:.2%}, at most {highest[what]:.2%}".strip()
         for what, share in shares.items()
     )
-    return line, f"{numbers} of samples; goal {goal:.2%}, a tenth of before"
+    return line, f"{numbers} of samples; goal {goal:.2%}, {source}"
 
 
 def copies(subject: Subject) -> Said:

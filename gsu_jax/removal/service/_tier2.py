@@ -102,11 +102,16 @@ def epsilon(subject: Subject) -> Said:
 def _of_all_images(subject: Subject) -> str:
     """Bounds that decide nothing, where the extra `audit` is installed."""
     scores, n = subject.member_scores["released"][0], len(subject.forgotten)
+    if n < 2:
+        return ""
     try:
         found = epsilon_bounds(scores[:n], scores[n:])
     except ImportError:
         return ""
-    return f"; jax-privacy: {found.clopper_pearson:.2f}, as one run {found.one_run:.2f}"
+    return (
+        f"; by jax-privacy, of all images, at delta 1e-5: at least {found.clopper_pearson:.2f} by "
+        f"Clopper-Pearson, {found.one_run:.2f} as one run"
+    )
 
 
 def bound_of_pairs(right: int, pairs: int) -> float:
