@@ -65,8 +65,8 @@ def epsilon_bounds(
     References:
         Nasr et al., `Adversary Instantiation: Lower Bounds for Differentially Private Machine
         Learning <https://arxiv.org/abs/2101.04535>`_, 2021; Steinke et al., `Privacy
-        Auditing with One (1) Training Run <https://arxiv.org/abs/2305.08846>`_, 2023. Both are computed by
-        `jax_privacy.auditing.CanaryScoreAuditor`.
+        Auditing with One (1) Training Run <https://arxiv.org/abs/2305.08846>`_, 2023. Both are
+        computed by `jax_privacy.auditing.CanaryScoreAuditor`.
     """
     checks.between(0, 1, delta=delta)
     groups = {"members": members, "others": others}
