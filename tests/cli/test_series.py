@@ -37,3 +37,6 @@ def test_series_answers_each_request_and_resumes(run):
     again, same, _ = run(words)
     assert again == 0
     assert same.splitlines()[:-1] == printed.splitlines()[:-1]
+    status, _, errors = run(words.replace("1e-2", "2e-2"))
+    assert status == 2
+    assert "--out out was begun with --learning-rate 0.01, now 0.02" in errors

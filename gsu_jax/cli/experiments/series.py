@@ -6,7 +6,7 @@ Needs the extra `removal`. The same command again resumes.
 
 import datetime
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from gsu_jax.checks import at_least, between, choice
 from gsu_jax.cli import run_command
+from gsu_jax.cli._same_settings import same_settings
 from gsu_jax.data import Source, load
 from gsu_jax.models import GenerativeModel, MLPVAEConfig
 from gsu_jax.runtime import stage
@@ -21,6 +22,16 @@ from gsu_jax.storage import exists, save
 
 MODELS = {"digits": "digits_vae", "mnist": "mnist_vae"}
 LEARNING_RATE = 3e-3
+DEPENDS = (
+    "dataset",
+    "kind",
+    "requests",
+    "images",
+    "method",
+    "epochs",
+    "learning_rate",
+    "train_epochs",
+)
 
 
 @dataclass(frozen=True)
@@ -85,6 +96,9 @@ def run(arguments: Arguments) -> str:
     out = arguments.out or Path("runs") / f"series-{arguments.dataset}-{arguments.kind}"
     started, source = time.perf_counter(), load(arguments.dataset)
     values = _values(source, arguments)
+    out.mkdir(parents=True, exist_ok=True)
+    given = asdict(arguments)
+    same_settings(out, {name: given[name] for name in DEPENDS})
     _train(out / "weights", source, arguments)
     home = out / "removals"
     if not (home / "keys").is_dir():

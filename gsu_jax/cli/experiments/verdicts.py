@@ -6,7 +6,6 @@ Needs the extra `removal`. The same command again resumes.
 
 import datetime
 import functools
-import json
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 from gsu_jax.checks import above, at_least, unknown
 from gsu_jax.cli import run_command
 from gsu_jax.cli._experiment import load_images
+from gsu_jax.cli._same_settings import same_settings
 from gsu_jax.cli.experiments._verdict_desk import Asked, Desk
 from gsu_jax.cli.experiments._verdict_tables import Column, tables
 from gsu_jax.data import Source
@@ -25,7 +25,6 @@ from gsu_jax.models import GenerativeModel, MLPVAEConfig
 from gsu_jax.runtime import announce, describe_environment
 from gsu_jax.storage import exclusive, write_whole
 
-SETTINGS_FILE = "arguments.json"
 DEPENDS = ("dataset", "train_epochs", "utility_budget", "samples", "ensemble")
 
 
@@ -117,7 +116,8 @@ def run(arguments: Arguments) -> str:
     announce(f"progress: {out}")
     started = time.perf_counter()
     with exclusive(out):
-        _same_settings(out, arguments, epochs)
+        own = asdict(arguments)
+        same_settings(out, {name: own[name] for name in DEPENDS} | {"train_epochs": epochs})
         desk = _desk(out, arguments, setting, source, epochs)
         desk.prepare()
         columns = {asked.title: desk.columns(asked, arguments.methods) for asked in requests}
@@ -179,23 +179,6 @@ def _checked(arguments: Arguments) -> Setting:
     if arguments.train_epochs is not None:
         at_least(1, **{"--train-epochs": arguments.train_epochs})
     return SETTINGS[arguments.dataset]
-
-
-def _same_settings(out: Path, arguments: Arguments, epochs: int) -> None:
-    """Refuses a folder whose models were trained otherwise."""
-    path, own = out / SETTINGS_FILE, asdict(arguments)
-    wanted = {name: own[name] for name in DEPENDS} | {"train_epochs": epochs}
-    if not path.is_file():
-        write_whole(path, json.dumps(wanted, indent=1) + "\n")
-        return
-    kept = json.loads(path.read_text("utf-8"))
-    other = [
-        f"--{name.replace('_', '-')} {kept.get(name)}, now {wanted[name]}"
-        for name in DEPENDS
-        if kept.get(name) != wanted[name]
-    ]
-    if other:
-        raise ValueError(f"--out {out} was begun with {'; '.join(other)}: give another folder")
 
 
 def _text(columns: dict[str, dict[str, Column]], arguments: Arguments, seconds: float) -> str:

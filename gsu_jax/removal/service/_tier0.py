@@ -102,9 +102,9 @@ def _share_line(name: str, subject: Subject, before: Count, after: dict[str, Cou
     low = max(each.low for each in shares.values())
     high = max(each.high for each in shares.values())
     line = judge(
-        name, shares[worst].share, passed=highest[worst] <= goal,
-        found=low > goal if known else high >= share.low, n=before.n,
-        power=share_power(after[worst], errors, goal), random="samples", must_show=known,
+        name, shares[worst].share, passed=highest[worst] <= goal, found=known and low > goal,
+        n=before.n, power=share_power(after[worst], errors, goal), random="samples",
+        must_show=known or high >= share.low,
     )  # fmt: skip
     numbers = ", ".join(
         f"{what} {share.share:.2%}, at most {highest[what]:.2%}".strip()
