@@ -29,6 +29,12 @@ def run(request, monkeypatch, tmp_path, capsys):
 
 
 @pytest.fixture
+def quiet(monkeypatch):
+    """No lines of progress on standard error."""
+    monkeypatch.setenv("GSU_JAX_PROGRESS", "off")
+
+
+@pytest.fixture
 def refuses(run, tmp_path):
     """Whether the module's `SCRIPT` ends in this message and status 2, and writes nothing."""
 

@@ -19,11 +19,7 @@ SIZES = Sizes(random=6, memorized=4, canaries=2, noised=5)
 
 
 SCRIPT = "single_image.py"
-
-
-@pytest.fixture(autouse=True)
-def quiet(monkeypatch):
-    monkeypatch.setenv("GSU_JAX_PROGRESS", "off")
+pytestmark = pytest.mark.usefixtures("quiet")
 
 
 @pytest.fixture

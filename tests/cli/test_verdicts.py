@@ -8,6 +8,7 @@ from gsu_jax.cli.experiments import verdicts
 from gsu_jax.cli.experiments._verdict_tables import Column, tables
 
 SCRIPT = "verdicts.py"
+pytestmark = pytest.mark.usefixtures("quiet")
 FAILED = {"retrained": 0, "original": 4, "fine_tuned": 3}
 RECORD = {
     "settings": {"level": 0.9929},
@@ -27,11 +28,6 @@ RECORD = {
                         "says": "fails outside [-28, -26]: 0 of 4 held-out retrained, ..."},
     },
 }  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def quiet(monkeypatch):
-    monkeypatch.setenv("GSU_JAX_PROGRESS", "off")
 
 
 @pytest.mark.parametrize(

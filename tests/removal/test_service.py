@@ -1,6 +1,7 @@
 """A request from its plan to its receipt: what is written, what stays, what is refused."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import desk_models
@@ -46,6 +47,18 @@ def test_run_takes_the_learning_rate_of_the_request_and_the_ledger_says_so(desk)
         key=jax.random.key(case.facts["seed"]), epochs=case.facts["epochs"],
     ).params  # fmt: skip
     assert weights_digest(expected) == outcome.checkpoint
+
+
+def test_learning_rate_is_refused_by_a_method_without_steps_and_out_of_range(desk):
+    before = desk.snapshot()
+    with pytest.raises(ValueError, match="synaptic_dampening takes no steps; leave it out"):
+        desk.plan(method='"synaptic_dampening"', learning_rate="1e-2")
+    request = replace(read_request(desk.file), learning_rate=float("nan"))
+    with pytest.raises(ValueError, match=r"learning_rate must be in \(0, 1\), got nan"):
+        plan(request, None, modules=desk.folder)
+    assert {n: c for n, c in desk.snapshot().items() if n != "request.toml"} == {
+        n: c for n, c in before.items() if n != "request.toml"
+    }
 
 
 def test_plan_without_a_case_writes_nothing(desk):

@@ -101,23 +101,25 @@ def test_tier_1_needs_to_know_how_the_checkpoint_was_trained(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("claim", "models", "drawn", "verdict"),
+    ("claim", "models", "drawn", "if_retrained", "verdict"),
     [
-        ("class", 0, 40, Verdict.PASSED),  # a tenth of 1,000
-        ("class", 0, 400, Verdict.NOT_DETECTABLE),  # retrained models may draw as many
-        ("class", 0, 980, Verdict.FAILED),  # nothing was shown to be gone
-        ("class", 10, 400, Verdict.PASSED),  # retrained models draw up to 500
-        ("class", 10, 700, Verdict.FAILED),
-        ("concept", 0, 400, Verdict.FAILED),  # nothing like it, whatever retrained models draw
-        ("concept", 10, 400, Verdict.FAILED),
+        ("class", 0, 40, 0, Verdict.PASSED),  # a tenth of 1,000
+        ("class", 0, 400, 0, Verdict.NOT_DETECTABLE),  # retrained models may draw as many
+        ("class", 0, 980, 0, Verdict.FAILED),  # nothing was shown to be gone
+        ("class", 10, 400, 0.05, Verdict.PASSED),  # retrained models draw up to 500
+        ("class", 10, 700, 0.05, Verdict.FAILED),
+        ("class", 3, 980, 0.4, Verdict.NOT_DETECTABLE),  # three models allow more than before
+        ("class", 3, 400, 0.4, Verdict.NOT_DETECTABLE),
+        ("concept", 0, 400, 0, Verdict.FAILED),  # nothing like it, whatever retrained models draw
+        ("concept", 10, 400, 0.05, Verdict.FAILED),
     ],
 )
 def test_class_may_be_drawn_as_by_retrained_models_and_a_concept_may_not(
-    claim, models, drawn, verdict
+    claim, models, drawn, if_retrained, verdict
 ):
     subject = SimpleNamespace(
         case=SimpleNamespace(facts={"claim": claim}), models=models,
-        judge=SimpleNamespace(errors=CLEAR), share_if_retrained=0.05,
+        judge=SimpleNamespace(errors=CLEAR), share_if_retrained=if_retrained,
     )  # fmt: skip
     line, _ = _share_line("V2 share", subject, Count(1000, 10_000), {"": Count(drawn, 10_000)})
     assert line.verdict == verdict

@@ -167,8 +167,8 @@ def _tables(setting: Setting, arguments: Arguments, source: Source, out: Path) -
 def _checked(arguments: Arguments) -> tuple[Setting, Arguments]:
     if arguments.dataset not in SETTINGS:
         raise unknown("--dataset", "data set", arguments.dataset, SETTINGS)
+    known = [*(name for name, method in METHODS.items() if method.role == "method"), HIGH]
     for name in arguments.methods:
-        known = [*(n for n, method in METHODS.items() if method.role == "method"), HIGH]
         if name not in known:
             raise unknown("--methods", "method", name, known)
     setting = SETTINGS[arguments.dataset]

@@ -45,7 +45,10 @@ class Test(NamedTuple):
 TESTS = (
     Test("V0 lineage", 0, ALL, "weights, data and list are those of the ledger", lineage),
     Test("V1 utility", 0, ALL, "retained images are described as before", kept_utility),
-    Test("V2 share", 0, (CLASS, CONCEPT), "a tenth of the samples, or as retrained", drawn_share),
+    Test(
+        "V2 share", 0, (CLASS, CONCEPT), "it is drawn a tenth as often, or as if retrained",
+        drawn_share,
+    ),
     Test("V11 export", 0, (CLASS, CONCEPT), "nor after int8, pruning or noise", export),
     Test("V12 copies", 0, (ROWS, CLASS), "no samples copy the images", copies),
     Test("V13 weights", 0, ALL, "the change shows no more images than retraining", weights),

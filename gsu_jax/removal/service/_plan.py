@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from gsu_jax.checks import between
 from gsu_jax.data import ClassRequest, Request, Source, SourceSplit, load
 from gsu_jax.data.sources import settled_name
 from gsu_jax.methods import METHODS, Method, Retrain, can_work_on, get_method
@@ -111,9 +112,11 @@ def plan(
         first.load(first.base, first.facts["base"], "the original, which drift_budget needs")
     method, reason = choose(request.method, model)
     if request.learning_rate is not None:
+        between(0, 1, learning_rate=request.learning_rate)
         if method.visits == "nothing":
             raise ValueError(f"learning_rate: {method.name} takes no steps; leave it out")
         method = replace(method, learning_rate=request.learning_rate)
+        reason += f"; learning rate {request.learning_rate:g}"
     if request.train is not None and request.train.function:
         find_function(request.train.function, modules)
     forget, retain = split.train.forget.images, split.train.retain.images
