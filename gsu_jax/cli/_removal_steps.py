@@ -126,7 +126,7 @@ def run_step(options: argparse.Namespace) -> int:
     if not found.published:
         print(
             f"over budget: nothing was published, and {case.base} stays. Give the request another "
-            "method, fewer epochs or a larger budget, and plan it again"
+            "method, fewer epochs, a smaller learning_rate or a larger budget, and plan it again"
         )
         return 1
     print(
