@@ -11,5 +11,5 @@ else:  # for those who import its settings
     from gsu_jax.cli.experiments import single_image
 
     DIGITS = single_image.DIGITS
-    MNIST = single_image.MNIST
+    MNIST138 = single_image.MNIST138
     Arguments = single_image.Arguments
