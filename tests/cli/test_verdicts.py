@@ -5,6 +5,8 @@ import json
 import pytest
 
 from gsu_jax.cli.experiments import verdicts
+from gsu_jax.cli.experiments._high_rate import HIGH
+from gsu_jax.cli.experiments._verdict_desk import Asked
 from gsu_jax.cli.experiments._verdict_tables import Column, tables
 
 SCRIPT = "verdicts.py"
@@ -36,7 +38,7 @@ RECORD = {
         ("--dataset digit", "'digit'. Did you mean 'digits'?"),
         ("--forget 11", "--forget: unknown class of digits '11'"),
         ("--forget 1 1", "--forget must name each once, got 1 1"),
-        ("--methods fine_tun", "'fine_tun'. Did you mean 'fine_tune'?"),
+        ("--methods fine_tun", "'fine_tun'. Did you mean 'fine_tune' or"),
         ("--methods before", "--methods: unknown method 'before'"),
         ("--methods retrain retrain", "--methods must name each once, got retrain retrain"),
         ("--ensemble 2", "--ensemble must be at least 3, got 2"),
@@ -96,6 +98,21 @@ def test_settings_name_models_and_classes_that_are_there():
     for setting in verdicts.SETTINGS.values():
         assert callable(getattr(verdicts, setting.model))
         assert set(setting.forget) <= set(setting.classes or setting.forget)
+
+
+def test_a_high_rate_is_fine_tune_with_three_times_the_rate_for_a_third_of_the_epochs(tmp_path):
+    setting = verdicts.SETTINGS["digits"]
+    asked = Asked("1", "1", "class", "class", ["1"], 1)
+    desk = verdicts._desk(tmp_path, verdicts.Arguments(), setting, None, 100)
+    trained = desk.training.learning_rate
+    found = {name: desk._request(asked, "r", name) for name in (HIGH, "fine_tune", "retrain")}
+    assert {
+        name: (each.method, each.epochs, each.learning_rate) for name, each in found.items()
+    } == {
+        HIGH: ("fine_tune", 33, pytest.approx(3 * trained)),
+        "fine_tune": ("fine_tune", None, None),
+        "retrain": ("retrain", 100, None),
+    }
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from gsu_jax.cli.experiments._high_rate import HIGH, RATE
 from gsu_jax.cli.experiments._verdict_tables import Column
 from gsu_jax.data import Source
 from gsu_jax.models import GenerativeModel
@@ -124,11 +125,16 @@ class Desk:
     def _request(self, asked: Asked, number: str, method: str) -> "RemovalRequest":
         from gsu_jax.removal import RemovalRequest
 
+        epochs = rate = None
+        if method == "retrain":
+            epochs = self.training.epochs
+        elif method == HIGH:
+            method, rate = "fine_tune", RATE * self.training.learning_rate
+            epochs = max(1, self.training.epochs // 3)
         return RemovalRequest(
             request=number, claim=asked.claim, what=asked.what, value=asked.value,
             data=self.data or str(self.out / IMAGES), model=self.model_name,
-            checkpoint=self.out / "weights", method=method,
-            epochs=self.training.epochs if method == "retrain" else None,
+            checkpoint=self.out / "weights", method=method, epochs=epochs, learning_rate=rate,
             train=self.training, utility_budget=self.utility_budget,
         )  # fmt: skip
 

@@ -17,6 +17,7 @@ import numpy as np
 from gsu_jax.audit import half_splits
 from gsu_jax.checks import at_least, unknown
 from gsu_jax.cli import read_images, run_command
+from gsu_jax.cli.experiments._high_rate import HIGH, RATE
 from gsu_jax.cli.experiments._panel import COPIES, Panel, Sizes, base_images, draw_panel, seal
 from gsu_jax.cli.experiments._panel_models import Models
 from gsu_jax.cli.experiments._panel_requests import Answered, answer, originals
@@ -78,7 +79,6 @@ MNIST138 = Setting(
     ),
     Sizes(),
 )
-HIGH, RATE = "fine_tune-high", 3  # its learning rate over that of the training
 SETTINGS = {"digits": DIGITS, "mnist138": MNIST138}
 QUICK = Sizes(random=6, memorized=4, canaries=1, noised=6)
 
