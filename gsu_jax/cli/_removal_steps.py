@@ -126,9 +126,12 @@ def run_step(options: argparse.Namespace) -> int:
     if not found.published:
         print(
             f"over budget: nothing was published, and {case.base} stays. Give the request another "
-            "method, fewer epochs, a smaller learning_rate or a larger budget, and plan it again"
+            "method, fewer epochs, a smaller learning_rate, a larger budget or stop_at_budget = "
+            "true, and plan it again"
         )
         return 1
+    if found.stopped_after:
+        print(f"stopped after {found.stopped_after:,} steps: the next check was over the budget")
     print(
         f"published: {found.published}\nweights: {found.checkpoint}\nnext: gsu-jax removal verify "
         f"{case.number}"

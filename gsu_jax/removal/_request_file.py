@@ -29,6 +29,7 @@ from gsu_jax.removal._request_values import (
     check_keys,
     choice,
     count,
+    flag,
     function,
     rate,
     share,
@@ -37,7 +38,8 @@ from gsu_jax.removal._request_values import (
 
 REQUIRED = ("claim", "what", "data", "model", "checkpoint")
 BUDGETS = ("utility_budget", "drift_budget")
-KEYS = (*REQUIRED, "request", "method", "epochs", "learning_rate", "train", *BUDGETS, "deadline")
+OPTIONS = ("request", "method", "epochs", "learning_rate", "train", "stop_at_budget", "deadline")
+KEYS = (*REQUIRED, *OPTIONS, *BUDGETS)
 TRAIN = ("epochs", "learning_rate", "batch_size", "function")
 FITTING = {"rows": KINDS, "class": ("class", "attribute"), "concept": ("class", "attribute")}
 ANSWERS = tuple(name for name in METHODS if name != "before")
@@ -82,6 +84,8 @@ class RemovalRequest:
         drift_budget: By which share the nelbo of retained images may get worse since the original
             checkpoint of a series of requests, or None.
         learning_rate: Of the method; None for its own.
+        stop_at_budget: Whether the run ends at the last check that is within the budgets, in place
+            of a rollback.
     """
 
     request: str
@@ -98,6 +102,7 @@ class RemovalRequest:
     deadline: datetime.date | None = None
     drift_budget: float | None = None
     learning_rate: float | None = None
+    stop_at_budget: bool = False
 
     @property
     def forget(self) -> Request:
@@ -211,6 +216,7 @@ def _request(given: Mapping[str, Any], folder: Path, today: datetime.date) -> Re
         learning_rate=rate("learning_rate", given["learning_rate"])
         if "learning_rate" in given
         else None,
+        stop_at_budget=flag("stop_at_budget", given.get("stop_at_budget", False)),
     )
 
 

@@ -45,6 +45,13 @@ def rate(name: str, value: Any) -> float:
     return float(value)
 
 
+def flag(name: str, value: Any) -> bool:
+    """Returns true or false."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} must be true or false, without quotes, got {value!r}")
+    return value
+
+
 def choice(name: str, value: Any, known: Collection[str]) -> str:
     """Returns one of the known words."""
     if not isinstance(value, str) or value not in known:

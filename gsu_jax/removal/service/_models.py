@@ -14,10 +14,10 @@ from gsu_jax.methods import FineTune, Method, Retrain
 from gsu_jax.models import GenerativeModel, Params
 from gsu_jax.removal._request_file import Training
 from gsu_jax.removal.service._case import Case
-from gsu_jax.removal.service._facts import method_of
 from gsu_jax.removal.service._files import Record
 from gsu_jax.removal.service._imports import call_function
-from gsu_jax.removal.service._measures import train_judge, without_warnings
+from gsu_jax.removal.service._measures import train_judge, utility, without_warnings
+from gsu_jax.removal.service._stop import unlearn_as_planned
 from gsu_jax.runtime import stage
 from gsu_jax.storage import Artifacts
 from gsu_jax.unlearning import UnlearningResult, unlearn
@@ -85,13 +85,18 @@ class Trained:
         """Returns so many models of each kind."""
         case, split = self.case, self.case.split
         forget, retain = split.train.forget.images, split.train.retain.images
-        facts, method = case.facts, method_of(case.facts)
+        facts, held_out = case.facts, split.test.retain.images
 
         def unlearned(i: int) -> Params:
-            return unlearn(
-                case.model, self.original(i), forget, retain, method=method,
-                key=jax.random.key(facts["seed"] + i), epochs=facts["epochs"],
-            ).params  # fmt: skip
+            before = self.original(i)
+
+            def exceeds(params: Params) -> bool:
+                high = utility(case.model, before, params, held_out).high
+                return not high <= facts["utility_budget"]
+
+            return unlearn_as_planned(
+                case.model, before, forget, retain, facts, facts["seed"] + i, exceeds
+            ).params
 
         kinds: dict[str, Callable[[int], Params]] = {
             "retrained": lambda i: self.train(retain, RETRAINED + i),
@@ -181,6 +186,7 @@ class Trained:
         if kind == "unlearned":
             names += ["method", "epochs", "seed"]
             names += ["learning_rate"] * ("learning_rate" in facts)
+            names += ["stop_at_budget", "utility_budget"] * ("stop_at_budget" in facts)
         return {name: facts[name] for name in names}
 
 

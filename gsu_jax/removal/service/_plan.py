@@ -151,6 +151,8 @@ def plan(
     }
     if request.learning_rate is not None:
         facts["learning_rate"] = request.learning_rate
+    if request.stop_at_budget:
+        facts["stop_at_budget"] = True
     if request.drift_budget is not None:
         facts["drift_budget"] = request.drift_budget
     if earlier:

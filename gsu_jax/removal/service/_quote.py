@@ -14,6 +14,7 @@ from gsu_jax.methods import Method
 from gsu_jax.models import GenerativeModel, Params
 from gsu_jax.removal.service._lines import level_of
 from gsu_jax.removal.service._measures import chance_to_find, without_warnings
+from gsu_jax.removal.service._stop import count_steps
 from gsu_jax.removal.service._subject import IMAGES
 from gsu_jax.removal.service._tier0 import WEIGHTS, weights_show
 from gsu_jax.unlearning import unlearn
@@ -54,8 +55,7 @@ def quote_run(
     epochs: int,
 ) -> Quote:
     """Times the first steps of the run, which it leaves unfinished."""
-    visited = len(forget) if method.visits == "forget" else len(retain)
-    steps = epochs * math.ceil(visited / method.default_batch_size(visited, epochs))
+    steps = count_steps(method, len(forget), len(retain), epochs)
     times: list[tuple[int, float]] = []
 
     def watch(done: int, *_: Any) -> bool:

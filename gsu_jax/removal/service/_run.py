@@ -16,9 +16,9 @@ from gsu_jax.removal.service._files import Record
 from gsu_jax.removal.service._listed import is_listed
 from gsu_jax.removal.service._measures import Utility, utility
 from gsu_jax.removal.service._plan import settings_of
+from gsu_jax.removal.service._stop import unlearn_as_planned
 from gsu_jax.runtime import describe_environment
 from gsu_jax.storage import CheckpointError, exists, load, read_metadata, save
-from gsu_jax.unlearning import unlearn
 
 
 class Outcome(NamedTuple):
@@ -33,6 +33,7 @@ class Outcome(NamedTuple):
         drift: The `Utility` against the original checkpoint of the series; None if the request has
             no drift budget.
         drift_budget: Of it, or None.
+        stopped_after: The steps after which the run ended early, for `stop_at_budget`, or None.
     """
 
     checkpoint: str
@@ -42,6 +43,7 @@ class Outcome(NamedTuple):
     seconds: float
     drift: Utility | None = None
     drift_budget: float | None = None
+    stopped_after: int | None = None
 
     @property
     def excess(self) -> str:
@@ -63,6 +65,7 @@ def run(case: Case) -> Outcome:
     repeated, with the same bits on the same device. If the interval of the loss of utility ends
     above the budget, nothing is published, and the ledger says `ran` and `undone`. The same holds
     for the drift, the loss since the original checkpoint of the series, and the drift budget.
+    With `stop_at_budget` the run ends at the last of ten checks that is within both.
 
     Returns:
         An `Outcome`.
@@ -127,17 +130,24 @@ def _unlearn(case: Case) -> tuple[Outcome, Params, Record]:
         first = case.load(*case.original, "the original of the series")
     method, started = method_of(facts), _now()
     settings = {"epochs": facts["epochs"], "seed": facts["seed"]}
-    result = unlearn(
-        model, before, split.train.forget.images, split.train.retain.images,
-        method=method, key=jax.random.key(facts["seed"]), epochs=facts["epochs"],
-    )  # fmt: skip
     held_out = split.test.retain.images
-    found = utility(model, before, result.params, held_out)
-    drift = None if first is None else utility(model, first, result.params, held_out)
-    outcome = Outcome(
-        weights_digest(result.params), "", found, facts["utility_budget"], result.seconds, drift,
-        allowed,
+
+    def measured(params: Params) -> Outcome:
+        found = utility(model, before, params, held_out)
+        drift = None if first is None else utility(model, first, params, held_out)
+        return Outcome("", "", found, facts["utility_budget"], 0.0, drift, allowed)
+
+    result = unlearn_as_planned(
+        model, before, split.train.forget.images, split.train.retain.images, facts, facts["seed"],
+        lambda params: bool(measured(params).excess),
     )  # fmt: skip
+    outcome = measured(result.params)._replace(
+        checkpoint=weights_digest(result.params),
+        seconds=result.seconds,
+        stopped_after=result.steps if result.stopped else None,
+    )
+    if result.stopped:
+        settings["stopped_after"] = result.steps
     if not outcome.excess:
         outcome = outcome._replace(published=str(case.published))
     environment = {
