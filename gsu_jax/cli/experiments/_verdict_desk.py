@@ -135,7 +135,7 @@ class Desk:
             request=number, claim=asked.claim, what=asked.what, value=asked.value,
             data=self.data or str(self.out / IMAGES), model=self.model_name,
             checkpoint=self.out / "weights", method=method, epochs=epochs, learning_rate=rate,
-            train=self.training, utility_budget=self.utility_budget,
+            train=self.training, utility_budget=self.utility_budget, stop_at_budget=True,
         )  # fmt: skip
 
 

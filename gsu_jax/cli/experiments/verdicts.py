@@ -79,8 +79,8 @@ class Arguments:
     samples: int = 10_000
     """Of a model, for shares and copies."""
     utility_budget: float = 0.05
-    """By which share the bound of held-out retained images may get worse; beyond it the run is
-    rolled back."""
+    """By which share the bound of held-out retained images may get worse; a run ends at the last of
+    ten checks within it, and is rolled back if none is."""
     out: Path | None = None
     """Where cases, models and tables go; by default runs/verdicts-DATASET. The same command
     resumes."""
