@@ -14,7 +14,7 @@ from gsu_jax.checks import choice, unknown
 ROLES = ("operator", "verifier")
 ENDS = ("closed", "refused")
 CLAIMS = ("rows", "class", "concept")
-KINDS = ("class", "attribute", "ids", "folder")
+KINDS = ("class", "attribute", "ids", "folder", "predicate")
 
 OWN = "https://github.com/gsu-jax/gsu_jax"
 EVENT = f"{OWN}/removal-event/v1"

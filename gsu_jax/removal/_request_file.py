@@ -70,8 +70,9 @@ class RemovalRequest:
         request: Its number, which names nobody; drawn by lot if the file has none.
         claim: "rows" (the influence of these images), "class" (no class of that name) or "concept"
             (nothing like it). It decides what is evidence.
-        what: "class", "attribute", "ids" or "folder".
-        value: The class, attribute, ids or folder. It is not shown: it may name somebody.
+        what: "class", "attribute", "ids", "folder" or "predicate".
+        value: The class, attribute, ids, folder, or `MODULE:FUNCTION` of a predicate, called as
+            `function(dataset) -> bool [n]`. It is not shown: it may name somebody.
         data: What `gsu_jax.data.load` takes.
         model: `MODULE:FUNCTION`, which returns a `GenerativeModel`.
         checkpoint: The folder of the deployed weights.
@@ -106,7 +107,10 @@ class RemovalRequest:
 
     @property
     def forget(self) -> Request:
-        """What to forget, for `split` of the images; it raises ValueError if they have no such."""
+        """What to forget, for `split` of the images; it raises ValueError if they have no such.
+
+        A predicate is a function of a module, which `service.plan` loads: there is no request yet.
+        """
         match self.what:
             case "class" if len(self.value) == 1:
                 return ForgetClass(self.value[0])
@@ -117,6 +121,8 @@ class RemovalRequest:
                 return ForgetAttribute(name.strip(), value.strip() or True)
             case "folder":
                 return ForgetFolder(self.value)
+            case "predicate":
+                raise ValueError(f"what.predicate {self.value} is called by plan")
         return ForgetIndices(self.value) if are(int, self.value) else ForgetFiles(self.value)
 
     def received(self, key: CommitmentKey) -> dict[str, Any]:
@@ -236,6 +242,8 @@ def _what(given: Any, folder: Path) -> tuple[str, Any]:
         if not values:
             raise ValueError(f"{name} must name a class, got an empty list")
         return kind, [text(name, one) for one in values]
+    if kind == "predicate":
+        return kind, function(name, value)
     one = text(name, value)
     if kind == "attribute":
         if not one.partition("=")[0].strip() or one.rstrip().endswith("="):

@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
+from gsu_jax.data import Dataset, ForgetWhere, Request
 from gsu_jax.models import GenerativeModel, Params
+from gsu_jax.removal._request_file import RemovalRequest
 from gsu_jax.storage import load_any
 
 
@@ -45,6 +48,23 @@ def call_function(name: str, folder: str | os.PathLike, *arguments: Any) -> Any:
         return function(*arguments)
     except Exception as error:
         raise ValueError(f"{name} failed: {type(error).__name__}: {error}") from error
+
+
+def forget_of(request: RemovalRequest, folder: str | os.PathLike) -> Request:
+    """Returns what a request wants forgotten; its predicate is a function of a module."""
+    if request.what != "predicate":
+        return request.forget
+
+    def predicate(dataset: Dataset) -> np.ndarray:
+        mask = np.asarray(call_function(request.value, folder, dataset))
+        if mask.dtype != bool or mask.shape != (len(dataset),):
+            raise ValueError(
+                f"what.predicate {request.value} must return a boolean for each of "
+                f"{len(dataset)} images, got {mask.dtype} {list(mask.shape)}"
+            )
+        return mask
+
+    return ForgetWhere(predicate, "images of a predicate")
 
 
 def load_model(name: str, folder: str | os.PathLike) -> GenerativeModel:

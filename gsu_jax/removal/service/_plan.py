@@ -18,7 +18,7 @@ from gsu_jax.removal._request_file import RemovalRequest
 from gsu_jax.removal.service._case import PRIVATE, Case
 from gsu_jax.removal.service._facts import facts_digest, method_of
 from gsu_jax.removal.service._files import Record, write_json
-from gsu_jax.removal.service._imports import find_function, load_model, load_params
+from gsu_jax.removal.service._imports import find_function, forget_of, load_model, load_params
 from gsu_jax.removal.service._left_out import write_left_out
 from gsu_jax.removal.service._quote import (
     Quote,
@@ -97,7 +97,8 @@ def plan(
             )
     modules = Path(modules).resolve()
     source, model = load(request.data), load_model(request.model, modules)
-    asked = request.forget.split(source)
+    forgets = forget_of(request, modules)
+    asked = forgets.split(source)
     params = load_params(request.checkpoint.resolve(), model)
     base = weights_digest(params)
     if case is not None and not union_of and case.current.get("weights", base) != base:
@@ -127,7 +128,7 @@ def plan(
         trained = request.train.epochs
         again = Retrain(request.train.learning_rate, request.train.batch_size)
         retraining = quote_run(model, params, forget, retain, again, trained)
-    target = target_of(request.forget, source)
+    target = target_of(forgets, source)
     facts: Record = {
         "request": request.request,
         "claim": request.claim,
