@@ -101,7 +101,8 @@ def _series(facts: dict) -> str:
 
 def _cost(quote: Quote) -> str:
     compiling = f" and {quote.compile_seconds:.1f} s of compiling" if quote.compile_seconds else ""
-    return f"{quote.seconds:.1f} s for {quote.steps:,} steps{compiling}"
+    memory = f"; {quote.peak_bytes / 2**30:.1f} GiB at the peak" if quote.peak_bytes else ""
+    return f"{quote.seconds:.1f} s for {quote.steps:,} steps{compiling}{memory}"
 
 
 def run_step(options: argparse.Namespace) -> int:

@@ -28,6 +28,7 @@ def test_plan_writes_three_events_and_says_what_it_takes(desk):
     assert (found.facts["count"], found.facts["retained"]) == (146, 1292)
     assert found.quote.steps == 2
     assert found.quote.seconds > 0
+    assert 2**26 < found.quote.peak_bytes < 2**36
     assert -1 <= found.conflict[0] <= 1
     assert {name for name, _, _ in found.power} >= {"copies", "weights", "equivalence"}
     assert (desk.home / "cases" / NUMBER / "forget.png").is_file()

@@ -1,6 +1,7 @@
 """What a run will cost, and what a verification can see: measured before anything changes."""
 
 import math
+import sys
 import time
 from typing import Any, NamedTuple
 
@@ -19,6 +20,11 @@ from gsu_jax.removal.service._subject import IMAGES
 from gsu_jax.removal.service._tier0 import WEIGHTS, weights_show
 from gsu_jax.unlearning import unlearn
 
+try:
+    import resource
+except ModuleNotFoundError:  # Windows
+    resource = None
+
 STEPS = 100  # of a run, if the request has no epochs
 PROBED = 8  # steps that are timed; draws of the conflict
 MODELS = 10  # retrained models of a verification
@@ -32,11 +38,14 @@ class Quote(NamedTuple):
         seconds: The run itself, with what the method prepares.
         compile_seconds: Of this machine; less in a later process.
         steps: Of the run.
+        peak_bytes: The most memory so far, of the device if it counts, else of this process; the
+            steps that were timed take what a run takes. None if neither can be told.
     """
 
     seconds: float
     compile_seconds: float
     steps: int
+    peak_bytes: int | None = None
 
 
 def default_epochs(method: Method, forgotten: int) -> int:
@@ -68,10 +77,21 @@ def quote_run(
             callback=watch, callback_every=PROBED,
         )  # fmt: skip
     if len(times) < 2:
-        return Quote(began.seconds, began.compile_seconds, began.steps)
+        return Quote(began.seconds, began.compile_seconds, began.steps, _peak_bytes())
     (first, start), (last, end) = times[0], times[-1]
     step = (end - start) / max(last - first, 1)
-    return Quote(began.seconds + step * max(steps - began.steps, 0), began.compile_seconds, steps)
+    seconds = began.seconds + step * max(steps - began.steps, 0)
+    return Quote(seconds, began.compile_seconds, steps, _peak_bytes())
+
+
+def _peak_bytes() -> int | None:
+    counted = jax.local_devices()[0].memory_stats() or {}
+    if "peak_bytes_in_use" in counted:
+        return counted["peak_bytes_in_use"]
+    if resource is None:
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def conflict(
