@@ -74,7 +74,9 @@ def test_record_names_no_image_after_the_close(say, tmp_path, monkeypatch, caplo
     assert not list((desk.home / "secrets").iterdir())
     assert len(commitments) == 4  # which nobody can check without the key
 
-    left = {name: said for name, said in desk.snapshot().items() if name.startswith("removals/")}
+    kept = ("removals/", f"weights-{NUMBER}/")
+    left = {name: said for name, said in desk.snapshot().items() if name.startswith(kept)}
+    assert {name.partition("/")[0] + "/" for name in left} == {*kept}
     assert {"report.html", "report.json"} <= {name.rpartition("/")[2] for name in left}
     assert not any(name.endswith((".png", "private.json", "with-pictures.html")) for name in left)
     left |= {f"event {e.seq}": json.dumps(e.statement).encode() for e in desk.case().events}
