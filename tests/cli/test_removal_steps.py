@@ -6,9 +6,12 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
+from PIL import Image
 from removal_desk import NUMBER, Desk, weights
 from removal_page import check_message, messages
+from removal_series import SeriesDesk, closed_form, digit, worsen
 
+from gsu_jax.data import load
 from gsu_jax.removal import Ledger, load_key
 from gsu_jax.removal.service import run
 from gsu_jax.storage import remove, save
@@ -89,6 +92,10 @@ PLANS = {  # changed keys of the request file -> what the line must say
     "ids not in the data": ({"claim": '"rows"', "what": "{ ids = [99999] }"}, "below 1,438"),
     "names in data without": ({"claim": '"rows"', "what": '{ ids = ["a.png"] }'}, "no names"),
     "empty folder": ({"claim": '"rows"', "what": '{ folder = "handed_in" }'}, "handed_in"),
+    "folder of other images": (
+        {"claim": '"rows"', "what": '{ folder = "others" }'},
+        "others equal no training image of digits: black.png, white.png.",
+    ),
     "unknown class": ({"what": '{ class = "cat" }'}, "cat"),
     "unknown attribute": ({"what": '{ attribute = "smile" }'}, "smile"),
     "unknown data": ({"data": '"digitz"'}, "digitz"),
@@ -111,10 +118,19 @@ PLANS = {  # changed keys of the request file -> what the line must say
 }
 
 
+def hand_in(folder, **images):
+    folder.mkdir()
+    for name, image in images.items():
+        pixels = np.uint8(np.rint(255 * image)).reshape(8, 8)
+        Image.fromarray(pixels).save(folder / f"{name}.png")
+
+
 @pytest.mark.parametrize("mistake", PLANS)
 def test_mistake_in_a_request_is_one_line_and_changes_nothing(say, tmp_path, mistake):
     desk = Desk(tmp_path / "desk")
     (desk.folder / "handed_in").mkdir()
+    known = load("digits").train.images[3]
+    hand_in(desk.folder / "others", white=np.ones((8, 8)), known=known, black=np.zeros((8, 8)))
     changed, said = PLANS[mistake]
     desk.write(**changed)
     check(say, desk, mistake, ("plan", desk.file), said)
@@ -266,7 +282,19 @@ def test_mistake_after_a_step_is_one_line_and_changes_nothing(
     check(say, desk, mistake, words, said)
 
 
+SPENT = "drift budget spent"
+
+
+def test_spent_drift_budget_of_a_series_is_one_line_and_changes_nothing(say, tmp_path):
+    with closed_form():
+        desk = SeriesDesk(tmp_path / "desk")
+        desk.answer(worsen, **digit("1"))
+        given = {"request": '"r-2"', "checkpoint": '"weights-r-1"', "drift_budget": "0.001"}
+        file = desk.write(**digit("2"), **given)
+        check(say, desk, SPENT, ("plan", file), "drift_budget is spent: ")
+
+
 def test_page_has_each_mistake_of_these_tests_and_no_other():
-    mistakes = [*PLANS, *PLANNED, *RAN]
+    mistakes = [*PLANS, *PLANNED, *RAN, SPENT]
     assert len(set(mistakes)) == len(mistakes) >= 40
     assert messages("Bad commands").keys() == set(mistakes)

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 from PIL import Image
+from removal_desk import Desk
+from removal_series import closed_form
 
 from gsu_jax.data import Dataset, ForgetFolder, Source, load
 
@@ -42,6 +44,20 @@ def test_every_copy_of_an_image_is_found(handed_in):
     images = IMAGES.copy()
     images[7] = images[1]
     assert handed_in(IMAGES[1]).indices(source(images)) == (1, 7)
+
+
+def test_plan_says_how_many_training_images_are_copies_of_one(say, tmp_path):
+    desk, train = Desk(tmp_path / "desk"), load("digits").train
+    images = np.rint(train.images * 255).astype(np.uint8)
+    images[[5, 9]] = images[3]
+    np.savez(desk.folder / "copies.npz", images=images, labels=train.attributes["label"])
+    (desk.folder / "one").mkdir()
+    Image.fromarray(images[3].squeeze()).save(desk.folder / "one" / "x.png")
+    file = desk.write(claim='"rows"', what='{ folder = "one" }', data='"copies.npz"')
+    with closed_form():
+        status, printed, _ = say("plan", file, "--folder", desk.home)
+    assert status == 0
+    assert "forget 3 training images, retain 1,148;" in printed
 
 
 def test_float_images_are_found(handed_in):

@@ -76,7 +76,8 @@ def test_event_of_a_full_disk_is_refused_and_the_chain_stays_whole(office, monke
 
 def test_page_of_faults_names_tests_that_are_there():
     named = [test for row in table("Faults") for test in re.findall(r"`(\w+)`", row[-1])]
-    files = [*ROOT.glob("tests/removal/test_*.py"), *ROOT.glob("tests/storage/test_*.py")]
+    folders = ("removal", "storage", "data")
+    files = [path for name in folders for path in ROOT.glob(f"tests/{name}/test_*.py")]
     files.append(ROOT / "tests" / "cli" / "test_removal_steps.py")
     there = set(re.findall(r"^def (test_\w+)", "".join(f.read_text() for f in files), re.M))
     assert len(named) >= 30

@@ -149,7 +149,7 @@ def test_drift_grows_from_the_original_and_its_budget_rolls_back(tmp_path):
     drift = series(desk.request(2)).drift
     assert 0 < drift[0]["increase"] < drift[1]["increase"]
     before = desk.request(1).current
-    desk.planned(**digit("3"), drift_budget=str(drift[1]["increase"]))
+    desk.planned(**digit("3"), drift_budget=str(1.2 * drift[1]["high"]))
     with unlearning_by(worsen):
         found = run(desk.request(3))
     assert found.utility.high < found.budget
@@ -163,6 +163,16 @@ def test_drift_grows_from_the_original_and_its_budget_rolls_back(tmp_path):
         again = run(desk.request(3))
     assert again.published
     assert run(desk.request(3)).drift == again.drift  # from the checkpoint
+
+
+def test_spent_drift_budget_is_refused_unless_the_request_retrains(tmp_path):
+    desk = answered(tmp_path / "desk", worsen)
+    spent = desk.request(1).last("ran")
+    with pytest.raises(ValueError, match=r"drift_budget is spent: .* 0\.0010; .*retrain"):
+        desk.planned(**digit("2"), drift_budget="0.001")
+    assert (desk.request(2).stage, desk.request(1).last("ran")) == ("", spent)
+    assert desk.planned(**digit("2"), drift_budget="0.001", method='"retrain"').stage == "planned"
+    assert desk.planned(2, **digit("2"), drift_budget="1.0").stage == "planned"
 
 
 def test_drift_budget_needs_the_original(two):

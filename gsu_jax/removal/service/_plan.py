@@ -11,7 +11,7 @@ from gsu_jax.checks import between
 from gsu_jax.data import ClassRequest, Request, Source, SourceSplit, load
 from gsu_jax.data.sources import settled_name
 from gsu_jax.methods import METHODS, Method, Retrain, can_work_on, get_method
-from gsu_jax.models import GenerativeModel
+from gsu_jax.models import GenerativeModel, Params
 from gsu_jax.removal._digest import weights_digest
 from gsu_jax.removal._events import ENDS
 from gsu_jax.removal._request_file import RemovalRequest
@@ -20,6 +20,7 @@ from gsu_jax.removal.service._facts import facts_digest, method_of
 from gsu_jax.removal.service._files import Record, write_json
 from gsu_jax.removal.service._imports import find_function, forget_of, load_model, load_params
 from gsu_jax.removal.service._left_out import write_left_out
+from gsu_jax.removal.service._measures import utility
 from gsu_jax.removal.service._quote import (
     Quote,
     conflict,
@@ -84,7 +85,8 @@ def plan(
     Raises:
         LedgerError: The ledger cannot be written, or the clock was set back.
         ValueError: The deadline has passed, the data, model or checkpoint does not fit the request,
-            the method cannot work on the model, or the request was run before.
+            the method cannot work on the model, the request was run before, or earlier requests
+            spent its drift budget.
     """
     if case is not None:
         case.key("operator")
@@ -108,10 +110,9 @@ def plan(
         )
     earlier = case.behind(base) if case is not None and not union_of else []
     split = case.without(earlier, asked, source) if case is not None else asked
-    if request.drift_budget is not None and earlier:
-        first = earlier[0]
-        first.load(first.base, first.facts["base"], "the original, which drift_budget needs")
     method, reason = choose(request.method, model)
+    if request.drift_budget is not None and earlier:
+        _check_drift(request.drift_budget, earlier[0], method, params, split)
     if request.learning_rate is not None:
         between(0, 1, learning_rate=request.learning_rate)
         if method.visits == "nothing":
@@ -178,6 +179,22 @@ def _check_stage(case: Case) -> None:
         fix = "give it another number" if stage in ENDS else "undo it first"
         raise ValueError(
             f"request {case.number} cannot be planned: its last step is {stage!r}; {fix}"
+        )
+
+
+def _check_drift(
+    budget: float, first: Case, method: Method, params: Params, split: SourceSplit
+) -> None:
+    """Raises ValueError if earlier requests spent the drift budget; retraining starts anew."""
+    original = first.load(first.base, first.facts["base"], "the original, which drift_budget needs")
+    if isinstance(method, Retrain):
+        return
+    spent = utility(first.model, original, params, split.test.retain.images).high
+    if not spent <= budget:
+        raise ValueError(
+            f"drift_budget is spent: the checkpoint is up to {spent:.4f} worse than the original, "
+            f'allowed {budget:.4f}; give method = "retrain", unlearn the series at once (gsu-jax '
+            "removal series --union), or allow more"
         )
 
 
