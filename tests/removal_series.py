@@ -13,7 +13,7 @@ from removal_desk import Desk, weights
 
 from gsu_jax.data import load
 from gsu_jax.removal import read_request, verification
-from gsu_jax.removal.service import Case, Quote, _gauge, _measures, _plan, _run, plan, release, run
+from gsu_jax.removal.service import Case, Quote, _gauge, _measures, _plan, _stop, plan, release, run
 
 
 def nothing(before, forget, retain):
@@ -62,9 +62,9 @@ def unlearning_by(method):
     """`run` takes the parameters that `method(before, forget, retain)` returns."""
 
     def unlearn(model, before, forget, retain, **settings):
-        return SimpleNamespace(params=method(before, forget, retain), seconds=1.0)
+        return SimpleNamespace(params=method(before, forget, retain), seconds=1.0, stopped=False)
 
-    with mock.patch.object(_run, "unlearn", unlearn):
+    with mock.patch.object(_stop, "unlearn", unlearn):
         yield
 
 
