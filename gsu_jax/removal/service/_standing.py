@@ -58,7 +58,7 @@ def verified(case: Case) -> Record:
     order = list(kept.get("lines", ()))  # RFC 8785 has sorted those of the event
     names = sorted(lines, key=lambda name: order.index(name) if name in order else len(order))
     found: Record = {
-        "checkpoint": weights_of(last),
+        "checkpoint": last.weights,
         "lines": {name: NO_NUMBERS | lines[name] for name in names},
         "settings": {},
         "calibration": {},
@@ -79,15 +79,10 @@ def configuration(settings: Record, calibration: Record) -> str:
     return hashlib.sha256(canonical([settings, calibration])).hexdigest()
 
 
-def weights_of(event: Event) -> str:
-    """The SHA-256 of the weights that an event is about."""
-    return event.statement["subject"][0]["digest"]["sha256"]
-
-
 def _is_of(kept: Record, event: Event) -> bool:
     said = event.predicate
     return (
-        kept.get("checkpoint") == weights_of(event)
+        kept.get("checkpoint") == event.weights
         and kept["lines"] == said["gsu_jax_lines"]
         and said["configuration"][0]["digest"]["sha256"]
         == configuration(kept["settings"], kept["calibration"])
