@@ -185,7 +185,8 @@ _WITH_FILES = ("received", "identified", "planned", "ran", "verified", "released
 
 def _purgeable(case: Case, original: bool) -> dict[str, tuple[list[Path], Callable[[], object]]]:
     """What -> the paths that are there, and what removes them."""
-    folder, data = case.folder, case.facts["data"]
+    folder = case.folder
+    data = read_json(case.facts_path, "data")["data"]  # also of a plan that was never finished
     places = {
         "pictures": [folder / "forget.png", folder / "report-with-pictures.html"],
         "list of the images": [folder / PRIVATE],
