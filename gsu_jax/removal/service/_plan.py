@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from datetime import UTC
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -89,7 +90,7 @@ def plan(
     if case is not None:
         case.key("operator")
         _check_stage(case)
-        day = case.check_clock().astimezone().date()
+        day = case.check_clock().astimezone(UTC).date()  # as `deadline_of`
         if request.deadline is not None and request.deadline < day:
             raise ValueError(
                 f"deadline must not have passed, got {request.deadline}, and the last event of the "
