@@ -259,16 +259,11 @@ def test_event_that_does_not_follow_from_the_last_step_is_refused_and_named(
             _unchecked(patch)
             copy = Office.__new__(Office)
             vars(copy).update(vars(office))
-            copy.ledger = _copied(office, tmp_path / f"{request}.sqlite")
+            copy.ledger = Ledger(shutil.copy(office.location, tmp_path / f"{request}.sqlite"))
             copy.append(type, request)
         (sentence,) = verify(copy.ledger, office.public_keys)
         assert sentence == f"event {len(before) + 1}: {error.value}"
     assert verify(office.ledger, office.public_keys) == []
-
-
-def _copied(office, path):
-    shutil.copy(office.location, path)
-    return Ledger(path)
 
 
 def test_one_key_for_both_roles_is_named(office):
