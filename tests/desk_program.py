@@ -4,6 +4,7 @@ A moment is the time before a file takes its place or goes, before a folder goes
 after an event enters the ledger. MOMENT 0 kills nothing.
 """
 
+import contextlib
 import os
 import shutil
 import signal
@@ -39,6 +40,29 @@ def moments(cut):
             (Path, "unlink"),
         )
     ]
+
+
+class Cut(BaseException):
+    """A kill that leaves the process alive."""
+
+
+def cut_at(moment, step):
+    """Runs a step until that moment; returns whether it was reached."""
+    left = [moment]
+
+    def cut():
+        left[0] -= 1
+        if left[0] == 0:
+            raise Cut
+
+    with contextlib.ExitStack() as stack:
+        for patch in moments(cut):
+            stack.enter_context(patch)
+        try:
+            step()
+        except Cut:
+            return True
+    return False
 
 
 def steps(folder):

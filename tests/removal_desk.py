@@ -1,6 +1,8 @@
 """A request for the tests of the service: its file, a checkpoint, keys and a folder of cases."""
 
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from gsu_jax.removal import (
     verify,
     weights_digest,
 )
-from gsu_jax.removal.service import Case, plan
+from gsu_jax.removal.service import Case, _run, plan, run
 from gsu_jax.removal.service._case import load_params
 from gsu_jax.storage import exists, save
 
@@ -116,6 +118,53 @@ def sign_verdict(desk):
     lines = verification({"V2 share": "PASSED"}, configuration="c" * 64)
     key, checkpoint = case.key("verifier"), case.checkpoint
     case.ledger.append("verified", NUMBER, key, lines, checkpoint=checkpoint)
+
+
+def race_two_runs(desk, folder, location, monkeypatch):
+    """Two operators with a folder each run one request at once; returns what each was told.
+
+    Their devices differ, and so do the weights. Both have saved before one event is written.
+    """
+    other, barrier, turns = desk.copy(folder), threading.Barrier(2), threading.Lock()
+    unlearn, save_checkpoint = _run._unlearn, _run.save
+
+    def unlearn_elsewhere(case):
+        outcome, params, record = unlearn(case)
+        params = {name: leaf + (case.home == other.home) for name, leaf in params.items()}
+        return outcome._replace(checkpoint=weights_digest(params)), params, record
+
+    def save_and_wait(*words, **given):
+        with turns:  # orbax saves one at a time
+            save_checkpoint(*words, **given)
+        barrier.wait(120)
+
+    def attempt(home):
+        try:
+            return run(Case(home, NUMBER, ledger=location, keys=desk.home / "keys"))
+        except ValueError as error:
+            return str(error)
+
+    monkeypatch.setattr(_run, "_unlearn", unlearn_elsewhere)
+    monkeypatch.setattr(_run, "save", save_and_wait)
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(attempt, [desk.home, other.home]))
+
+
+def check_race(said, desk, location):
+    """One run was taken; the other operator is told what to do, and the first goes on."""
+    (taken,) = (each for each in said if not isinstance(each, str))
+    (refused,) = (each for each in said if isinstance(each, str))
+    assert refused == (
+        f"ran comes right after planned, and the last step of request {NUMBER} is ran: if another "
+        "operator took it, go on from there, or undo it"
+    )
+    home = Path(taken.published).parent / "removals"
+    case = Case(home, NUMBER, ledger=location, keys=desk.home / "keys")
+    assert [event.type for event in case.events].count("ran") == 1
+    assert case.checkpoint == taken.checkpoint
+    lines = verification({"V2 share": "PASSED"}, configuration="c" * 64)
+    case.ledger.append("verified", NUMBER, case.key("verifier"), lines, checkpoint=taken.checkpoint)
+    assert verify(case.ledger, load_public_keys(case.keys)) == []
 
 
 def damage(checkpoint):

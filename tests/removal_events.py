@@ -18,6 +18,7 @@ from gsu_jax.removal import (
     verification,
     verify,
 )
+from gsu_jax.removal._ledger import OF_A_CHECKPOINT
 
 CHECKPOINT = "a" * 64
 IDS = ["Bag/1898.png", "Coat/77.png"]
@@ -70,8 +71,8 @@ class Office:
         return office
 
     def append(self, type, request="2026-014", predicate=None, **given):
-        key = self.verifier if type == "verified" else self.operator
-        if type in ("ran", "verified", "released"):
+        key = self.verifier if type in ("verified", "remeasured") else self.operator
+        if type in OF_A_CHECKPOINT:
             given.setdefault("checkpoint", CHECKPOINT)
         if type in ("closed", "refused"):
             given.setdefault("keys", self.keys)

@@ -4,7 +4,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import rfc8785
@@ -13,6 +13,9 @@ from gsu_jax.checks import choice, unknown
 
 ROLES = ("operator", "verifier")
 ENDS = ("closed", "refused")
+OF_A_RUN = ("ran", "verified", "released")  # steps about the new checkpoint
+ABOUT_LAST_RUN = ("verified", "remeasured", "released")
+STEPS = ("received", "identified", "planned", *OF_A_RUN, "undone", *ENDS)  # others change no state
 CLAIMS = ("rows", "class", "concept")
 KINDS = ("class", "attribute", "ids", "folder", "predicate")
 
@@ -36,36 +39,45 @@ class EventType(NamedTuple):
         after: The event of the same request that must come first; "" for none.
         fields: What its predicate may say.
         predicate_type: The URI of the predicate.
+        follows: The steps of the request of which one must be the last; none for any.
     """
 
     signer: str
     after: str
     fields: tuple[str, ...]
     predicate_type: str = EVENT
+    follows: tuple[str, ...] = ()
 
 
 EVENTS = {
     "received": EventType("operator", "", ("claim", "what", "commitments", "deadline")),
-    "identified": EventType("operator", "received", ("count", "commitments", "data")),
+    "identified": EventType(
+        "operator", "received", ("count", "commitments", "data"), follows=("received",)
+    ),
     "planned": EventType(
         "operator",
         "identified",
         ("method", "settings", "reasons", "alternatives", "quote", "facts"),
+        follows=("identified", "planned", "undone"),
     ),
-    "ran": EventType("operator", "planned", ("buildDefinition", "runDetails"), PROVENANCE),
+    "ran": EventType(
+        "operator", "planned", ("buildDefinition", "runDetails"), PROVENANCE, ("planned",)
+    ),
     "verified": EventType(
         "verifier",
         "ran",
         ("result", "configuration", "passedTests", "warnedTests", "failedTests", "gsu_jax_lines"),
         TEST_RESULT,
+        OF_A_RUN,
     ),
     "remeasured": EventType(
         "verifier",
         "ran",
         ("requests", "zero", "left", "resurgence", "drift", "silent", "union", "recommendation"),
+        follows=OF_A_RUN,
     ),
-    "released": EventType("operator", "verified", ("replaces", "channels")),
-    "undone": EventType("operator", "ran", ("reason",)),
+    "released": EventType("operator", "verified", ("replaces", "channels"), follows=("verified",)),
+    "undone": EventType("operator", "ran", ("reason",), follows=OF_A_RUN),
     "notified": EventType("operator", "released", ("recipients", "means")),
     "purged": EventType("operator", "received", ("items",)),
     "closed": EventType(
@@ -111,27 +123,57 @@ class Event(NamedTuple):
         return {name: value for name, value in said.items() if name != LINK}
 
     @property
+    def weights(self) -> str:
+        """The SHA-256 of the weights that it is about."""
+        return self.statement["subject"][0]["digest"]["sha256"]
+
+    @property
     def is_after_set_back(self) -> bool:
         """Whether it says that the clock was set back before it."""
         return self.statement["predicate"][LINK].get("clock") == SET_BACK
 
 
-class History(NamedTuple):
-    """What is known of a request: the types of its events so far."""
+class History:
+    """What the events of a request so far allow next.
 
-    request: str
-    types: Collection[str]
+    Args:
+        request: Its number.
+        events: In order.
+    """
 
-    def refusal(self, type: str) -> str:
-        """Returns why no event of `type` may follow, or an empty string."""
-        ended = [end for end in ENDS if end in self.types]
-        if ended:
-            return f"request {self.request} is {ended[0]}: nothing may follow; open another request"
+    def __init__(self, request: str, events: Iterable[Event] = ()):
+        self.request = request
+        self.types: set[str] = set()
+        self.step = ""  # the last one
+        self.weights: str | None = None  # of the last run
+        for event in events:
+            self.add(event)
+
+    def add(self, event: Event) -> None:
+        """Takes an event as the next one."""
+        self.types.add(event.type)
+        if event.type in STEPS:
+            self.step = event.type
+        if event.type == "ran":
+            self.weights = event.weights
+
+    def refusal(self, type: str, weights: str | None = None) -> str:
+        """Returns why no event of `type` about `weights` may follow, or an empty string."""
+        name = f"request {self.request}"
+        if self.step in ENDS:
+            return f"{name} is {self.step}: nothing may follow; open another request"
         if type == "received" and self.types:
-            return f"request {self.request} was received before; give it another number"
-        after = EVENTS[type].after
+            return f"{name} was received before; give it another number"
+        after, follows = EVENTS[type].after, EVENTS[type].follows
         if after and after not in self.types:
-            return f"{type} comes after {after}, which request {self.request} has not"
+            return f"{type} comes after {after}, which {name} has not"
+        if follows and self.step not in follows:
+            return (
+                f"{type} comes right after {' or '.join(follows)}, and the last step of {name} is "
+                f"{self.step}: if another operator took it, go on from there, or undo it"
+            )
+        if type in ABOUT_LAST_RUN and weights != self.weights:
+            return f"{type} is about other weights than the last run of {name}"
         return ""
 
 

@@ -133,10 +133,7 @@ class Ledger:
         self._check(type, request, key, predicate, checkpoint, keys)
         with self._database.writing() as connection:
             last = connection.execute(LAST).first()
-            types = connection.scalars(
-                sql.select(events.c.type).where(events.c.request == request)
-            ).all()
-            refusal = History(request, types).refusal(type)
+            refusal = History(request, _read(connection, request)).refusal(type, checkpoint)
             if refusal:
                 raise ValueError(refusal)
             now, clock = self._time_after(last)
@@ -184,12 +181,8 @@ class Ledger:
         Raises:
             LedgerError: The ledger cannot be read.
         """
-        query = sql.select(events).order_by(events.c.seq)
-        if request is not None:
-            query = query.where(events.c.request == request)
         with self._database.reading() as connection:
-            rows = connection.execute(query).all()
-        return [Event(*row) for row in rows]
+            return _read(connection, request)
 
     @property
     def head(self) -> str:
@@ -255,3 +248,11 @@ class Ledger:
                 f"ledger {self.name}: event {event.seq} was changed: it has the time "
                 f"{event.time!r}; gsu-jax removal ledger verify names every change"
             ) from error
+
+
+def _read(connection: sql.Connection, request: str | None) -> list[Event]:
+    """The events of a request, or of all."""
+    query = sql.select(events).order_by(events.c.seq)
+    if request is not None:
+        query = query.where(events.c.request == request)
+    return [Event(*row) for row in connection.execute(query).all()]

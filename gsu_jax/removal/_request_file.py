@@ -144,7 +144,7 @@ def read_request(path: str | os.PathLike, *, today: datetime.date | None = None)
 
     Args:
         path: The file.
-        today: The day on which the deadline must not have passed; by default this one.
+        today: The day on which the deadline must not have passed; by default this one, in UTC.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -175,7 +175,7 @@ def read_request(path: str | os.PathLike, *, today: datetime.date | None = None)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ValueError(f"{path} is no TOML file that can be read: {error}") from error
     try:
-        return _request(given, path.parent, today or datetime.date.today())
+        return _request(given, path.parent, today or datetime.datetime.now(datetime.UTC).date())
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 

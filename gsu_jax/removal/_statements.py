@@ -98,7 +98,7 @@ def verification(
 
     Args:
         lines: Line -> "PASSED", "FAILED", "NOT DETECTABLE" or "NOT RUN".
-        configuration: The SHA-256 of the settings of the verification.
+        configuration: The SHA-256 of the settings of the verification, and of its thresholds.
         details: Line -> its numbers: counts, threshold, power.
 
     Raises:

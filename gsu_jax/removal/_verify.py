@@ -1,7 +1,6 @@
 """`verify`: whether a ledger is whole, for somebody who has the public keys alone."""
 
 import re
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
@@ -22,7 +21,6 @@ from gsu_jax.removal._ledger import PATIENCE, Ledger
 from gsu_jax.removal._signing import PublicKeys, open_envelope
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00")
-ABOUT_RUN = ("ran", "verified", "released")  # all about the new checkpoint
 COLUMNS = ("prev", "time", "type", "request")
 
 
@@ -123,7 +121,7 @@ def clock_notes(ledger: Ledger, *, now: datetime | None = None) -> list[str]:
 def _faults(events: Sequence[Event], public_keys: PublicKeys, project: str) -> Iterable[str]:
     # After a fault any hash may come before the next row, so that one fault is named once.
     last_hash, last_seq, last_time = first_prev(project), 0, ""
-    types, weights = defaultdict(list), {}
+    histories: dict[str, History] = {}
     whole = True
     for event in events:
         if event.seq != last_seq + 1:
@@ -140,18 +138,14 @@ def _faults(events: Sequence[Event], public_keys: PublicKeys, project: str) -> I
                 f"its time {event.time} is before {last_time} of event {last_seq}: the clock was "
                 "set back"
             )
+        history = histories.setdefault(event.request, History(event.request))
         if not fault and whole:
-            fault = History(event.request, types[event.request]).refusal(event.type)
-        if not fault and whole and event.type in ABOUT_RUN:
-            subject = event.statement["subject"]
-            if event.type == "ran":
-                weights[event.request] = subject
-            elif subject != weights[event.request]:
-                fault = "it is about other weights than the last run of its request"
+            fault = history.refusal(event.type, event.weights)
         if fault:
             whole = False
             yield f"event {event.seq}: {fault}"
-        types[event.request].append(event.type)
+        if whole:
+            history.add(event)
         last_seq, last_hash = event.seq, None if fault else event.hash
         last_time = last_time if fault else event.time
 
@@ -176,9 +170,10 @@ def _fault(event: Event, public_keys: PublicKeys, project: str) -> str:
                 return f"its {name} is {getattr(event, name)!r}, and {signed[name]!r} was signed"
         said = {name: value for name, value in statement["predicate"].items() if name != LINK}
         check_predicate(event.type, said)
+        check_digest(subject=event.weights)
         if statement["predicateType"] != EVENTS[event.type].predicate_type:
             return f"its predicate is {statement['predicateType']}, which {event.type} has not"
-    except (KeyError, TypeError, AttributeError):
+    except (KeyError, IndexError, TypeError, AttributeError):
         return "the signed statement is no event of a ledger"
     except ValueError as error:
         return str(error)

@@ -1,13 +1,14 @@
 """A clock that was set back: no step until somebody says so, and no deadline is met by it."""
 
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from removal_desk import NUMBER, check_desk
 from removal_events import PREDICATES, Office
 
-from gsu_jax.removal import Ledger, LedgerError, clock_notes, load_key, verify
-from gsu_jax.removal.service import Case, deadline_of
+from gsu_jax.removal import Ledger, LedgerError, clock_notes, load_key, read_request, verify
+from gsu_jax.removal.service import Case, deadline_of, plan
 
 STEPS = {  # name -> the desk before it, and the command
     "plan": ("plan", ("plan", "request.toml", "--project", "faces")),
@@ -98,7 +99,7 @@ def test_refused_end_leaves_the_secret_of_the_request(office):
 def test_deadline_that_passed_by_the_ledger_is_refused_whatever_the_clock_says(
     desk, say, monkeypatch
 ):
-    day = datetime.now().date() + timedelta(days=10)
+    day = datetime.now(UTC).date() + timedelta(days=10)
     desk.write(deadline=str(day))
     monkeypatch.chdir(desk.folder)
     write_ahead(desk)
@@ -107,6 +108,25 @@ def test_deadline_that_passed_by_the_ledger_is_refused_whatever_the_clock_says(
     status, _, errors = say(*words)
     assert (status, desk.snapshot()) == (2, before)
     assert f"deadline must not have passed, got {day}, and the last event" in errors
+
+
+@pytest.mark.parametrize("zone", ["AHEAD-14", "BEHIND+12"])  # one of them has another day
+def test_deadline_is_a_day_in_utc_wherever_the_machine_stands(desk, quick, monkeypatch, zone):
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        day = datetime.now(UTC).date()
+        desk.plan(deadline=str(day))
+        assert deadline_of(desk.case()) == f"{day}: not answered yet"
+        before = day - timedelta(days=1)
+        with pytest.raises(ValueError, match=f"got {before}, and today is {day}"):
+            read_request(desk.write(deadline=str(before)))
+        request = read_request(desk.file, today=before)
+        with pytest.raises(ValueError, match=f"got {before}, and the last event .* is of {day}"):
+            plan(request, desk.case(), modules=desk.folder)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 DECIDED = ("undone", "refused")

@@ -14,10 +14,12 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from removal_desk import NUMBER, Desk, check_race, race_two_runs
 from removal_events import PREDICATES, Office, check_nothing_lost, memory_folder, run_writers
 
 from gsu_jax.cli import _removal
-from gsu_jax.removal import Ledger, LedgerError, verify
+from gsu_jax.removal import Ledger, LedgerError, read_request, verify
+from gsu_jax.removal.service import Case, plan
 
 SECONDS = 60.0
 
@@ -141,6 +143,16 @@ def test_operators_killed_at_random_moments_lose_nothing(office):
     assert codes == [signal.SIGKILL] * 40
     assert len(acknowledged) >= 15
     check_nothing_lost(office.ledger, office.public_keys, acknowledged)
+
+
+def test_of_two_runs_at_once_one_is_taken_and_the_other_is_told_what_to_do(
+    office, tmp_path, monkeypatch
+):
+    desk = Desk(tmp_path / "desk")
+    case = Case(desk.home, NUMBER, ledger=office.location)
+    plan(read_request(desk.file), case, modules=desk.folder)
+    said = race_two_runs(desk, tmp_path / "other", office.location, monkeypatch)
+    check_race(said, desk, office.location)
 
 
 def test_ledger_of_another_project_or_without_a_server_is_refused(office, tmp_path):

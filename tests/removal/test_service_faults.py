@@ -1,6 +1,5 @@
 """A request that is killed at any moment: nothing is lost, nothing is half published."""
 
-import contextlib
 import random
 import signal
 import subprocess
@@ -9,33 +8,10 @@ import time
 
 import pytest
 import tiny_study
-from desk_program import moments, steps
+from desk_program import cut_at, steps
 from removal_desk import check_desk
 
 END = ["received", "identified", "planned", "ran", "verified", "released", "purged", "closed"]
-
-
-class Cut(BaseException):
-    """A kill that leaves the process alive."""
-
-
-def cut_at(moment, step):
-    """Runs a step until that moment; returns whether it was reached."""
-    left = [moment]
-
-    def cut():
-        left[0] -= 1
-        if left[0] == 0:
-            raise Cut
-
-    with contextlib.ExitStack() as stack:
-        for patch in moments(cut):
-            stack.enter_context(patch)
-        try:
-            step()
-        except Cut:
-            return True
-    return False
 
 
 # A coroutine of orbax that is cut is never awaited.

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from removal_events import Office
 
-from gsu_jax.removal import Ledger, LedgerError, load_public_keys, verify
+from gsu_jax.removal import Ledger, LedgerError, _ledger, load_public_keys, verify
 from gsu_jax.removal._events import chain_hash
 from gsu_jax.removal._signing import sign
 
@@ -191,16 +191,79 @@ def test_event_changed_and_signed_anew_breaks_the_chain_after_it(office, tampere
     assert sentence.startswith("event 3: it does not follow event 2")
 
 
-def test_release_of_other_weights_than_those_of_the_run_is_named(tmp_path):
-    office = Office(tmp_path)
+def _unchecked(monkeypatch):
+    """Writes as a program would that does not know the order of events."""
+    monkeypatch.setattr(_ledger.History, "refusal", lambda *_: "")
+
+
+def _up_to(office, *types):
     office.keys.create("2026-014")
-    for type in ("received", "identified", "planned", "ran", "verified"):
+    for type in ("received", "identified", "planned", *types):
         office.append(type)
     assert verify(office.ledger, office.public_keys) == []
-    office.append("released", checkpoint="f" * 64)
-    assert verify(office.ledger, office.public_keys) == [
-        "event 6: it is about other weights than the last run of its request"
-    ]
+
+
+@pytest.mark.parametrize("type", ["verified", "released", "remeasured"])
+def test_event_about_other_weights_than_those_of_the_run_is_refused_and_named(
+    tmp_path, monkeypatch, type
+):
+    office = Office(tmp_path)
+    _up_to(office, "ran", "verified")
+    said = f"{type} is about other weights than the last run of request 2026-014"
+    with pytest.raises(ValueError, match=said):
+        office.append(type, checkpoint="f" * 64)
+    with monkeypatch.context() as patch:
+        _unchecked(patch)
+        office.append(type, checkpoint="f" * 64)
+    assert verify(office.ledger, office.public_keys) == [f"event 6: {said}"]
+
+
+LEGAL = {
+    "identified": {"received"},
+    "planned": {"identified", "planned", "undone"},
+    "ran": {"planned"},
+    "verified": {"ran", "verified", "released"},
+    "remeasured": {"ran", "verified", "released"},
+    "released": {"verified"},
+    "undone": {"ran", "verified", "released"},
+}
+TO = {  # the shortest way to each step
+    "received": [],
+    "identified": ["identified"],
+    "planned": ["identified", "planned"],
+    "ran": ["identified", "planned", "ran"],
+    "verified": ["identified", "planned", "ran", "verified"],
+    "released": ["identified", "planned", "ran", "verified", "released"],
+    "undone": ["identified", "planned", "ran", "verified", "released", "undone"],
+}
+
+
+@pytest.mark.parametrize("type", LEGAL)
+def test_event_that_does_not_follow_from_the_last_step_is_refused_and_named(
+    tmp_path, monkeypatch, type
+):
+    office = Office(tmp_path)
+    for number, (step, way) in enumerate(TO.items()):
+        request = f"{type}-{number}"
+        for each in ("received", *way):
+            office.append(each, request)
+        if step in LEGAL[type]:
+            office.append(type, request)
+            continue
+        before = office.ledger.events()
+        with pytest.raises(ValueError, match=f"{request}") as error:
+            office.append(type, request)
+        assert "\n" not in str(error.value)
+        assert office.ledger.events() == before
+        with monkeypatch.context() as patch:
+            _unchecked(patch)
+            copy = Office.__new__(Office)
+            vars(copy).update(vars(office))
+            copy.ledger = Ledger(shutil.copy(office.location, tmp_path / f"{request}.sqlite"))
+            copy.append(type, request)
+        (sentence,) = verify(copy.ledger, office.public_keys)
+        assert sentence == f"event {len(before) + 1}: {error.value}"
+    assert verify(office.ledger, office.public_keys) == []
 
 
 def test_one_key_for_both_roles_is_named(office):

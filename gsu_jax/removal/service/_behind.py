@@ -23,7 +23,7 @@ def cases_behind(case: Any, weights: str, before: int | None = None) -> list[Any
     for ran in sorted(runs.values(), key=lambda event: -event.seq):
         if ran.request == case.number or (before is not None and ran.seq >= before):
             continue
-        if ran.statement["subject"][0]["digest"]["sha256"] == weights:
+        if ran.weights == weights:
             other = case.other(ran.request)
             if not other.facts_path.is_file():
                 raise ValueError(

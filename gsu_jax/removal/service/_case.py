@@ -15,7 +15,7 @@ from gsu_jax.models import GenerativeModel, Params
 from gsu_jax.removal._commitments import RequestKeys
 from gsu_jax.removal._database import Database
 from gsu_jax.removal._digest import weights_digest
-from gsu_jax.removal._events import ENDS, Event, check_type
+from gsu_jax.removal._events import ENDS, STEPS, Event, check_type
 from gsu_jax.removal._ledger import Ledger
 from gsu_jax.removal._request_file import Training
 from gsu_jax.removal._signing import RoleKey, load_key, load_public_keys
@@ -28,7 +28,6 @@ from gsu_jax.removal.service._left_out import find_left_out, leave_out
 from gsu_jax.storage import CheckpointError
 
 PRIVATE, CURRENT = "private.json", "current.json"
-STAGES = ("received", "identified", "planned", "ran", "verified", "released", "undone", *ENDS)
 
 
 class Weights(NamedTuple):
@@ -114,7 +113,7 @@ class Case:
     @property
     def stage(self) -> str:
         """The last step that was taken, "" before the first; purges and notices are none."""
-        return next((e.type for e in reversed(self.events) if e.type in STAGES), "")
+        return next((e.type for e in reversed(self.events) if e.type in STEPS), "")
 
     @property
     def released(self) -> bool:
@@ -129,7 +128,7 @@ class Case:
     @property
     def checkpoint(self) -> str:
         """The SHA-256 of the weights of the last run, as the ledger has it."""
-        return self.last("ran").statement["subject"][0]["digest"]["sha256"]
+        return self.last("ran").weights
 
     def require(self, *stages: str, to: str) -> str:
         """Returns the stage, or raises ValueError if it is none of `stages`."""

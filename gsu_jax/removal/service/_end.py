@@ -11,8 +11,7 @@ from gsu_jax.removal.service._case import FACTS, PRIVATE, Case, Weights
 from gsu_jax.removal.service._files import Record, read_json, write_json
 from gsu_jax.removal.service._left_out import EXCLUSIONS
 from gsu_jax.removal.service._models import MODELS_FOLDER
-from gsu_jax.removal.service._standing import failed_lines, tries
-from gsu_jax.removal.service._verify import RESULT
+from gsu_jax.removal.service._standing import failed_lines, of_last_run, tries
 from gsu_jax.storage import CheckpointError
 
 PURGING, OLD = "purging.json", "old checkpoint"
@@ -186,7 +185,8 @@ _WITH_FILES = ("received", "identified", "planned", "ran", "verified", "released
 
 def _purgeable(case: Case, original: bool) -> dict[str, tuple[list[Path], Callable[[], object]]]:
     """What -> the paths that are there, and what removes them."""
-    folder, data = case.folder, case.facts["data"]
+    folder = case.folder
+    data = read_json(case.facts_path, "data")["data"]  # also of a plan that was never finished
     places = {
         "pictures": [folder / "forget.png", folder / "report-with-pictures.html"],
         "list of the images": [folder / PRIVATE],
@@ -265,10 +265,10 @@ def close(case: Case, *, refused: str = "") -> Event:
     purge(case)
     if stage == "undone":  # nothing was removed
         (case.folder / EXCLUSIONS).unlink(missing_ok=True)
-    facts, result = case.facts, case.folder / RESULT
-    lines = read_json(result, "lines")["lines"] if result.is_file() and stage == "released" else {}
-    open_lines = {name: row["verdict"] for name, row in lines.items() if row["verdict"] != "PASSED"}
+    facts, open_lines = case.facts, {}
     if stage == "released":
+        lines = of_last_run(case, "verified")[-1].predicate["gsu_jax_lines"]
+        open_lines = {n: row["verdict"] for n, row in lines.items() if row["verdict"] != "PASSED"}
         open_lines |= dict.fromkeys(failed_lines(case), "FAILED")
     risks = [*(f"{name}: {verdict}" for name, verdict in open_lines.items()), tries(case)]
     outcome = "unlearned and released" if stage == "released" else "not removed: the run was undone"

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from datetime import UTC
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -91,7 +92,7 @@ def plan(
     if case is not None:
         case.key("operator")
         _check_stage(case)
-        day = case.check_clock().astimezone().date()
+        day = case.check_clock().astimezone(UTC).date()  # as `deadline_of`
         if request.deadline is not None and request.deadline < day:
             raise ValueError(
                 f"deadline must not have passed, got {request.deadline}, and the last event of the "
@@ -241,14 +242,15 @@ def _write_down(
                 f"request {case.number} asked for something else when it was received; give the "
                 "new one another number"
             )
+        # First what `purge` and `close` need, so that they can end a plan that was killed.
+        if "received" not in done:
+            case.ledger.append("received", case.number, operator, received)
+        write_json(case.facts_path, found.facts)
         private = {"positions": positions.tolist(), "target": target}
         write_json(case.folder / PRIVATE, private, private=True)
         shown = split.train.forget.images[:SHOWN]
         save_grid(case.folder / "forget.png", shown, private=True)
         write_left_out(case.folder, split, operator)
-        write_json(case.facts_path, found.facts)
-        if "received" not in done:
-            case.ledger.append("received", case.number, operator, received)
         if "identified" not in done:
             identified = {"count": len(positions), "commitments": secret.commit(positions)}
             case.ledger.append("identified", case.number, operator, identified)

@@ -13,12 +13,10 @@ from gsu_jax.removal._events import EVENTS
 from gsu_jax.removal.service._case import Case
 from gsu_jax.removal.service._deadline import deadline_of
 from gsu_jax.removal.service._end import NOT_COVERED
-from gsu_jax.removal.service._files import Record, read_json, write_json
+from gsu_jax.removal.service._files import Record, write_json
 from gsu_jax.removal.service._lines import lines_of
 from gsu_jax.removal.service._measures import noise
-from gsu_jax.removal.service._series import SERIES
-from gsu_jax.removal.service._standing import failed_lines, tries
-from gsu_jax.removal.service._verify import RESULT
+from gsu_jax.removal.service._standing import decides, failed_lines, of_last_run, tries, verified
 from gsu_jax.report import image_grid
 from gsu_jax.storage import write_whole
 
@@ -50,7 +48,8 @@ def report(case: Case, *, with_pictures: bool = False) -> Path:
 
     Raises:
         ImportError: Jinja2 or Pillow is not installed.
-        ValueError: The request was not planned, or pictures are asked for after the purge.
+        ValueError: The request was not planned, pictures are asked for after the purge, or
+            `verification.json` is not what the verifier signed.
     """
     if not case.facts_path.is_file():
         raise ValueError(f"request {case.number} is not planned in {case.home}; plan it first")
@@ -67,14 +66,15 @@ def report(case: Case, *, with_pictures: bool = False) -> Path:
 
 def describe(case: Case) -> Record:
     """Returns what `report.json` holds: the request, its events, its lines, and what is open."""
-    result = read_json(case.folder / RESULT) if (case.folder / RESULT).is_file() else {}
+    result = verified(case)
     lines = result.get("lines", {})
     claim = case.facts["claim"]
     asked = {test.name: test.asks for test in lines_of(case)}
     failed = failed_lines(case)
-    verdict, decides = result.get("verdict", "NOT RUN"), result.get("decides", "")
+    worst = decides(lines)
+    verdict = lines[worst]["verdict"] if worst else "NOT RUN"
     if failed and verdict != "FAILED":  # by an earlier verification of the same run
-        verdict, decides = "FAILED", failed[0]
+        verdict, worst = "FAILED", failed[0]
     verdicts = {
         name: "FAILED" if name in failed else lines.get(name, {}).get("verdict", "NOT RUN")
         for name in asked
@@ -84,20 +84,21 @@ def describe(case: Case) -> Record:
         for name, verdict in verdicts.items()
         if verdict != "PASSED"
     ]
+    measured = of_last_run(case, "remeasured")
     return {
         "facts": {name: case.facts[name] for name in FACTS},
         "claim": CLAIMS[claim],
         "deadline": deadline_of(case),
         "stage": case.stage,
         "verdict": verdict,
-        "decides": decides,
+        "decides": worst,
         "checkpoint": result.get("checkpoint", ""),
         "settings": result.get("settings", {}),
         "lines": lines,
         "asks": asked,
         "calibration": result.get("calibration", {}),
         "not_shown": [*not_shown, *filter(None, [tries(case)]), *NOT_COVERED],
-        "series": read_json(case.folder / SERIES) if (case.folder / SERIES).is_file() else {},
+        "series": measured[-1].predicate if measured else {},
         "events": [
             {"seq": e.seq, "time": e.time[:19], "type": e.type, "hash": e.hash,
              "signer": EVENTS[e.type].signer}

@@ -13,6 +13,7 @@ from gsu_jax.removal.service._advice import Standing, advise
 from gsu_jax.removal.service._case import CURRENT, FACTS, Case
 from gsu_jax.removal.service._files import Record, read_json, write_json
 from gsu_jax.removal.service._gauge import EVIDENCE, SHARE, Gauge, column, is_open, removed
+from gsu_jax.removal.service._standing import of_last_run
 from gsu_jax.removal.service._union import unlearn_union
 from gsu_jax.storage import CheckpointError
 
@@ -145,7 +146,7 @@ def series(case: Case, *, samples: int = SAMPLES, models: int = 0, union: bool =
         found = found._replace(recommendation=advise(*_standing(found, case)))
         record = as_record(found)
         write_json(case.folder / SERIES, record)
-        done = [event for event in case.events if event.type == "remeasured"]
+        done = of_last_run(case, "remeasured")
         if not done or done[-1].predicate != record:
             case.ledger.append(
                 "remeasured", case.number, verifier, record, checkpoint=case.checkpoint

@@ -1,12 +1,10 @@
 """`verify_case`: the lines of a claim, the self-test of the audit, the event of the verifier."""
 
-import hashlib
 import math
 from typing import Any, NamedTuple
 
 from gsu_jax.audit import Line, SelfTest, not_run, worst
 from gsu_jax.checks import at_least
-from gsu_jax.removal._events import canonical
 from gsu_jax.removal._statements import verification
 from gsu_jax.removal.service._case import Case
 from gsu_jax.removal.service._files import Record, write_json
@@ -15,10 +13,10 @@ from gsu_jax.removal.service._measures import NotApplicable
 from gsu_jax.removal.service._models import SharedModels
 from gsu_jax.removal.service._quote import MODELS, SHADOWS
 from gsu_jax.removal.service._self_test import Calibration, audit_itself
+from gsu_jax.removal.service._standing import RESULT, configuration
 from gsu_jax.removal.service._subject import Subject
 from gsu_jax.runtime import describe_environment, stage
 
-RESULT = "verification.json"
 SAMPLES = 10_000
 
 
@@ -145,19 +143,20 @@ def _write_down(case: Case, found: Verification, settings: Record, verifier: Any
         }
         for line in found.lines
     }
+    calibration = {name: each.record() for name, each in found.calibration.items()}
     record = {
         "checkpoint": case.checkpoint,
         "settings": settings,
         "verdict": str(found.decides.verdict),
         "decides": found.decides.name,
         "lines": rows,
-        "calibration": {name: each.record() for name, each in found.calibration.items()},
+        "calibration": calibration,
         "asks": {test.name: test.asks for test in lines_of(case)},
     }
-    write_json(case.folder / RESULT, record)
+    write_json(case.folder / RESULT, record)  # before the event: without it, it counts for nothing
     predicate = verification(
         {name: row["verdict"] for name, row in rows.items()},
-        configuration=hashlib.sha256(canonical(settings)).hexdigest(),
+        configuration=configuration(settings, calibration),
         details={name: dict(row) for name, row in rows.items()},
     )
     case.ledger.append("verified", case.number, verifier, predicate, checkpoint=case.checkpoint)
