@@ -85,6 +85,7 @@ def test_the_guide_learns_the_log_odds_and_the_prior_of_the_data():
     assert float(jnp.abs(far).max()) < 0.5  # noise has hidden which set a latent is of
 
 
+@pytest.mark.long
 def test_a_margin_is_added_to_the_log_odds():
     zeros = jnp.zeros((64, 3))
     guide = train_latent_guide(Posteriors(zeros + 1, zeros), Posteriors(zeros, zeros), 1.0, KEY)
@@ -125,6 +126,7 @@ def test_without_the_described_terms_the_encoder_gets_no_gradient(params, prepar
     assert np.abs(vector(both.updates["encoder"])).max() > 0.0
 
 
+@pytest.mark.long
 def test_a_trained_decoder_that_draws_along_the_flow_has_nothing_left_to_learn(params, prepared):
     """Where T is the identity, the loss at the trained parameters is at its minimum."""
     still = prepared._replace(moved=prepared.z)
@@ -154,6 +156,7 @@ def ascent(params):
     return vector(jax.grad(log_likelihood)(params["decoder"]))
 
 
+@pytest.mark.long
 def test_the_trained_model_takes_a_full_step_of_ascent(params, prepared):
     """There rho = 1."""
     found = described_alone(params, prepared)
@@ -221,6 +224,7 @@ def test_the_gap_is_extrapolated_from_half_of_the_rehearsal_and_the_whole(params
     np.testing.assert_allclose(gap(dark, darker), 2 * whole - half, rtol=1e-4)
 
 
+@pytest.mark.long
 def test_a_rehearsal_that_diverges_claims_no_gap(params):
     sets = ImageSet.of(FORGET), ImageSet.of(RETAIN)
     assert float(retrained_gap(MODEL, params, *sets, KEY, steps=3, learning_rate=1e30)) == 0.0
@@ -248,6 +252,7 @@ def test_one_image_can_be_forgotten(params):
     assert all(np.isfinite(x).all() for x in result.history.values())
 
 
+@pytest.mark.long
 def test_a_run_that_ends_far_from_a_large_gap_says_so(params, caplog):
     method = replace(SMALL, described_gap=1e4)
     result = unlearn(MODEL, params, FORGET, RETAIN, method=method, key=KEY, batch_size=2)

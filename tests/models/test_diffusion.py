@@ -130,6 +130,7 @@ def test_bits_per_dimension_of_discrete_data_are_their_entropy():
     assert abs(bits - per_pixel / np.log(2)) < 0.01
 
 
+@pytest.mark.long
 def test_bound_with_the_exact_score_of_a_mixture_is_tight():
     """For each x, KL(q(z_0 | x) || p(z_0)), and E log p(z_1) - log N(z_1) for the prior's part."""
     mixture = Mixture([0.7, 0.3], [[-0.5, 0.2], [0.6, -0.4]], 0.01)

@@ -34,6 +34,7 @@ def test_bytes_and_floats_are_judged_alike():
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+@pytest.mark.long
 def test_it_learns_to_tell_bright_from_dark():
     judge = mlp_classifier(MLPClassifierConfig((2, 2, 1), classes=2, widths=(8,)))
     images = jnp.concatenate([jnp.zeros((8, 2, 2, 1)), jnp.ones((8, 2, 2, 1))])

@@ -12,6 +12,8 @@ from tiny_study import read, tiny_config
 from gsu_jax.models import MLPVAEConfig
 from gsu_jax.study import Recipe, run_study, start_training, train_epoch
 
+pytestmark = pytest.mark.long
+
 METHODS = ("before", "retrain", "gradient_surgery")
 
 

@@ -7,7 +7,7 @@ from tiny_study import read, run_tiny
 from gsu_jax.metrics import RESIDUAL_METRICS, image_residuals
 from gsu_jax.study import _evidence
 
-pytestmark = pytest.mark.usefixtures("plain_report")
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("plain_report")]
 
 OPTIONS = {"methods": ("before", "retrain", "gradient_ascent"), "seeds": 1, "ensemble": 3}
 

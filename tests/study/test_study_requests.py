@@ -26,6 +26,7 @@ def test_several_classes_are_forgotten_together(tmp_path):
     assert row["fratio_probability"] == pytest.approx(0.9, abs=0.1)
 
 
+@pytest.mark.long
 def test_listed_images_are_compared_with_test_images_and_retrained_models(tmp_path):
     results = run_tiny(tmp_path, forget="indices:0,5,17", methods=METHODS, seeds=2)
     assert results["config"]["data"]["forget"] == 3

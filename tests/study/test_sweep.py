@@ -13,6 +13,8 @@ from gsu_jax import METHODS, GradientSurgery, UnlearningResult, unlearning
 from gsu_jax.data import load
 from gsu_jax.study import Recipe, _study, _sweep, run_sweep
 
+pytestmark = pytest.mark.long
+
 VALUES = {"learning_rates": (1e-3, 1e30), "retain_weights": (0.0, 2.0), "seeds": 2}
 # Untrained networks will do, and compile less.
 UNTRAINED = {"pretraining": Recipe(epochs=0), "judging": Recipe(epochs=0), "judge_gate": 0.0}

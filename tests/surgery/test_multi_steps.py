@@ -52,6 +52,7 @@ def mean(trees):
     return jax.tree.map(lambda *leaves: sum(leaves) / len(leaves), *trees)
 
 
+@pytest.mark.long
 @few
 @given(shapes, st.integers(1, 4), st.integers(0, 2**31), st.integers(-15, 15))
 def test_k_calls_equal_one_call_with_both_means(shapes, k, seed, exponent):

@@ -36,6 +36,7 @@ def member(result, setting, seed):
     return jax.tree.map(lambda leaf: leaf[setting, seed], result.params)
 
 
+@pytest.mark.long
 def test_member_is_a_run_of_unlearn():
     together = run()
     assert together.steps == 6
