@@ -125,10 +125,13 @@ def run_step(options: argparse.Namespace) -> int:
                 f"[{cost.low:+.2%}, {cost.high:+.2%}], budget {budget:.2%}"
             )
     if not found.published:
+        stops = case.facts.get("stop_at_budget")
+        early = " at the first check" if stops else ""
+        rule = "" if stops else ", stop_at_budget = true"
         print(
-            f"over budget: nothing was published, and {case.base} stays. Give the request another "
-            "method, fewer epochs, a smaller learning_rate, a larger budget or stop_at_budget = "
-            "true, and plan it again"
+            f"over budget{early}: nothing was published, and {case.base} stays. Give the request "
+            f"another method, fewer epochs, a smaller learning_rate{rule} or a larger budget, and "
+            "plan it again"
         )
         return 1
     if found.stopped_after:

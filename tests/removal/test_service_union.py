@@ -65,6 +65,14 @@ def test_union_is_a_case_of_its_own_and_releases_nothing(two):
     assert two.is_whole
 
 
+def test_union_has_the_stop_rule_of_the_last_request(tmp_path):
+    desk = SeriesDesk(tmp_path / "desk")
+    desk.answer(retrain, **digit("1"))
+    desk.answer(retrain, **digit("2"), stop_at_budget="true")
+    with_union(desk)
+    assert union_of(desk).facts["stop_at_budget"] is True
+
+
 def test_released_union_takes_the_place_of_the_series_and_undo_gives_it_back(two):
     series_end = two.request(2).current
     with_union(two)

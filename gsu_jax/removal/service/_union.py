@@ -64,6 +64,7 @@ def _request(case: Case, owners: list[Case], number: str) -> RemovalRequest:
         model=facts["model"], checkpoint=case.original.path, method=facts["method"],
         epochs=max(owner.facts["epochs"] for owner in owners), train=case.training,
         utility_budget=budget, learning_rate=facts.get("learning_rate"),
+        stop_at_budget=facts.get("stop_at_budget", False),
     )  # fmt: skip
 
 
